@@ -1,0 +1,137 @@
+"""The files of a run: metrics.csv, results.json, summary.json, config.yaml."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lomaq.errors import InputError
+
+COLUMNS = (
+    "env_steps",
+    "train_seconds",
+    "epsilon",
+    "lr",
+    "loss",
+    "grad_norm",
+    "value_scale",
+    "reward_per_agent_step",
+    "test_return_mean",
+    "test_return_min",
+    "test_return_max",
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Greedy episodes at one moment of training.
+
+    Attributes:
+        env_steps: Env steps trained so far.
+        train_seconds: Seconds of collecting and learning so far.
+        returns: Return of each episode, summed over agents.
+    """
+
+    env_steps: int
+    train_seconds: float
+    returns: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return sum(self.returns) / len(self.returns)
+
+
+class RunFiles:
+    """Writes into one run folder.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.metrics = folder / "metrics.csv"
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Start a new run.
+
+        Raises:
+            InputError: If the folder is in use already.
+        """
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise InputError("run_dir", "a new or empty folder", self.folder, "choose another, or resume=" + str(self.folder))
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.metrics.write_text(",".join(COLUMNS) + "\n")
+
+    def cut_metrics(self, env_steps: int) -> None:
+        """Drop the rows behind a checkpoint, so that a resumed run appends to what it really continues."""
+        if not self.metrics.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.metrics.write_text(",".join(COLUMNS) + "\n")
+            return
+        with self.metrics.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["env_steps"].isdigit()]
+        kept = [row for row in rows if int(row["env_steps"]) <= env_steps]
+        lines = [",".join(row.get(name) or "" for name in COLUMNS) for row in kept]
+        write_atomic(self.metrics, "\n".join([",".join(COLUMNS), *lines]) + "\n")
+
+    def append_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Add rows; a column that a row lacks stays empty."""
+        with self.metrics.open("a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+            writer.writerows({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+
+    def write_results(self, env: str, task: str, algorithm: str, seed: int, evaluations: list[Evaluation]) -> None:
+        """``results.json`` in marl-eval's layout: env → task → algorithm → seed → step → per-episode returns."""
+        best = max(evaluations, key=lambda e: e.mean)
+        steps: dict[str, Any] = {
+            f"step_{i}": {"step_count": e.env_steps, "elapsed_time": round(e.train_seconds, 3), "return": e.returns}
+            for i, e in enumerate(evaluations)
+        }
+        steps["absolute_metrics"] = {"return": best.returns}
+        self.write_json("results.json", {env: {task: {algorithm: {f"seed_{seed}": steps}}}})
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write one JSON file, whole or not at all."""
+        write_atomic(self.folder / name, json.dumps(content, indent=2) + "\n")
+
+
+def first_at(
+    evaluations: list[Evaluation], thresholds: dict[str, float]
+) -> tuple[dict[str, int | None], dict[str, float | None]]:
+    """For each threshold, env steps and training seconds of the first evaluation at or above; None: never."""
+    steps: dict[str, int | None] = {}
+    seconds: dict[str, float | None] = {}
+    for name, threshold in thresholds.items():
+        hit = next((e for e in evaluations if e.mean >= threshold), None)
+        steps[name] = hit.env_steps if hit else None
+        seconds[name] = round(hit.train_seconds, 2) if hit else None
+    return steps, seconds
+
+
+def pack(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
+    """Plain containers, for a checkpoint."""
+    return [asdict(e) for e in evaluations]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file through a temporary one beside it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

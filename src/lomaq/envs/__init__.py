@@ -1,0 +1,7 @@
+"""Batched environments on graphs of agents."""
+
+from lomaq.envs.base import BatchedEnv
+from lomaq.envs.cartpole import CartPole
+from lomaq.envs.navigation import Navigation
+
+__all__ = ["BatchedEnv", "CartPole", "Navigation"]

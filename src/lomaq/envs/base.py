@@ -1,0 +1,135 @@
+"""What every environment is: a batch of B copies that step together, as tensors on one device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lomaq.errors import InputError, check_int
+from lomaq.graph import AgentGraph
+
+
+class BatchedEnv(ABC):
+    """``n_envs`` independent copies of a cooperative environment on a graph of agents.
+
+    A copy that ended must be reset by the caller before its next step counts; stepping it meanwhile is harmless.
+    A subclass sets its state in :meth:`_reset_state`, moves it in :meth:`_advance` and shows it in :meth:`observe`.
+
+    Attributes:
+        graph: The dependency graph of the N agents.
+        n_envs: Number of copies B.
+        n_actions: Largest number of actions A of any agent.
+        obs_size: Largest observation size O of any agent.
+        max_steps: Time limit of an episode in steps; reaching it is a truncation.
+        best_return: Best possible episode return (sum over agents and steps), None where it is not known.
+    """
+
+    #: Names of the tensors that make up the state, for :meth:`state_dict`; the time step is added by the base.
+    state_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        *,
+        n_envs: int,
+        n_actions: int,
+        obs_size: int,
+        max_steps: int,
+        seed: int,
+        device: torch.device | str,
+        best_return: float | None = None,
+    ) -> None:
+        self.graph = graph
+        self.n_envs = check_int("n_envs", n_envs, 1)
+        self.n_actions = n_actions
+        self.obs_size = obs_size
+        self.max_steps = check_int("max_steps", max_steps, 1)
+        self.best_return = best_return
+        self.device = torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.time = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
+
+    @property
+    def n_agents(self) -> int:
+        """Number of agents N."""
+        return self.graph.n_agents
+
+    # ------------------------------------------------- what a subclass provides
+
+    @abstractmethod
+    def _reset_state(self, rows: Tensor) -> None:
+        """Draw a new start for the copies ``rows`` (``[K]`` int64)."""
+
+    @abstractmethod
+    def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Move all copies by one step.
+
+        Args:
+            actions: ``[B, N]`` int64.
+
+        Returns:
+            Local rewards ``[B, N]`` float32 and real ends ``[B]`` bool.
+        """
+
+    @abstractmethod
+    def observe(self) -> Tensor:
+        """Observations ``[B, N, O]`` float32 of the present state."""
+
+    def action_mask(self) -> Tensor | None:
+        """``[B, N, A]`` bool, the actions allowed now; None where all are always allowed."""
+        return None
+
+    # --------------------------------------------------------------- for callers
+
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        """Start new episodes.
+
+        Args:
+            mask: ``[B]`` bool, the copies to reset; None for all.
+
+        Returns:
+            Observations ``[B, N, O]`` of all copies.
+        """
+        if mask is None:
+            rows = torch.arange(self.n_envs, device=self.device)
+        else:
+            rows = mask.nonzero().squeeze(1)
+        self.time[rows] = 0
+        self._reset_state(rows)
+        return self.observe()
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take one step in every copy.
+
+        Args:
+            actions: ``[B, N]`` int64.
+
+        Returns:
+            Observations ``[B, N, O]``, local rewards ``[B, N]``, terminated ``[B]`` and truncated ``[B]``; a step that
+            ends really at the time limit is terminated and not truncated.
+        """
+        rewards, terminated = self._advance(actions)
+        self.time += 1
+        truncated = (self.time >= self.max_steps) & ~terminated
+        return self.observe(), rewards, terminated, truncated
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the future, as tensors."""
+        state = {name: getattr(self, name).clone() for name in (*self.state_names, "time")}
+        return {**state, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict` of an environment of the same size."""
+        for name in (*self.state_names, "time"):
+            mine, stored = getattr(self, name), state[name]
+            if mine.shape != stored.shape:
+                raise InputError(f"state of the environment ({name})", f"shape {list(mine.shape)}", list(stored.shape))
+            mine.copy_(stored)
+        self.generator.set_state(state["generator"].cpu())
+
+    def uniform(self, *shape: int, low: float, high: float) -> Tensor:
+        """Uniform numbers from the environment's own generator."""
+        return torch.empty(shape, device=self.device).uniform_(low, high, generator=self.generator)

@@ -1,0 +1,251 @@
+"""Bounded-Cooperative-Navigation (Section 5.1): particles that cover landmarks, each bound to its own region."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from lomaq.envs.base import BatchedEnv
+from lomaq.errors import check_choice, check_float, check_int
+from lomaq.graph import AgentGraph, RegionShape
+
+DT, DAMPING, FORCE = 0.1, 0.25, 5.0
+AGENT_RADIUS, LANDMARK_RADIUS, HALF_WIDTH = 0.15, 0.1, 1.0
+CONTACT_FORCE, CONTACT_MARGIN = 100.0, 1e-3
+COVER_DISTANCE, CONTACT_DISTANCE = AGENT_RADIUS + LANDMARK_RADIUS, 2 * AGENT_RADIUS
+BONUS, BONUS_DISTANCE = 0.01 * 0.1, 0.1
+SPACING = {"line": 0.75, "grid": 1.5}
+
+
+class Navigation(BatchedEnv):
+    """n particles and n landmarks; every particle stays within its region and all together cover the landmarks.
+
+    Description:
+        Velocity loses a quarter a step, force 5 for 0.1 s moves a mass of 1; soft contact between agents closer than
+        0.3; positions are clipped to the agent's region. The graph has an edge where two regions overlap. Contact and
+        landmarks work along pairs that can ever meet, found once, so cost grows with n.
+
+    Actions:
+        0 none, 1 pushes -x, 2 +x, 3 -y, 4 +y.
+
+    Observations:
+        Velocity (2), position relative to the base (2), k relative landmark positions (2k), their distances (k), and
+        0 or, on a landmark, 1 + the number of others on the landmarks I am on (1); k = highest degree + 1. Which
+        landmarks: ``paper`` takes first those inside the own region in index order, then the nearest others (to the
+        base, so that a slot keeps its landmark through an episode); ``indexed`` the own one, then those of the k - 1
+        nearest bases in index order.
+
+    Reward:
+        Each landmark pays 1 a step, shared equally by the agents closer than 0.25; plus, for each landmark that an
+        agent can be near, 0.001 / max(0.1, distance). Judged on the state before the step.
+
+    Start:
+        Each agent at rest and each landmark uniform in the region of its number.
+
+    End:
+        Never terminated; truncated after ``max_steps``.
+
+    Args:
+        n_agents: Number of particles and of landmarks, at least 1.
+        layout: ``line`` or ``grid`` (near square, filled row by row) of bases.
+        regions: ``square`` of half width 1 or ``circle`` of radius 1.
+        observation: ``paper`` or ``indexed``.
+        spacing: Distance of neighbouring bases; None for 0.75 on the line, 1.5 on the grid.
+        max_steps: Time limit in steps.
+        n_envs: Number of copies B.
+        seed: Seed of the starts.
+        device: Where the tensors live.
+    """
+
+    state_names = ("position", "velocity", "landmark", "slot")
+
+    def __init__(
+        self,
+        n_agents: int = 15,
+        layout: Literal["line", "grid"] = "line",
+        regions: RegionShape = "square",
+        observation: Literal["paper", "indexed"] = "paper",
+        spacing: float | None = None,
+        max_steps: int = 50,
+        *,
+        n_envs: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        n = check_int("env.n_agents", n_agents, 1)
+        check_choice("env.layout", layout, ("line", "grid"))
+        self.regions = check_choice("env.regions", regions, ("square", "circle"))
+        self.observation = check_choice("env.observation", observation, ("paper", "indexed"))
+        gap = SPACING[layout] if spacing is None else check_float("env.spacing", spacing, 0, above=True)
+        number = np.arange(n)
+        columns = n if layout == "line" else math.ceil(math.sqrt(n))
+        bases = np.stack([number % columns, number // columns], axis=1) * gap
+        graph = AgentGraph.regions(bases, HALF_WIDTH, regions)
+        self.n_slots = int(graph.degree.max()) + 1
+        super().__init__(
+            graph,
+            n_envs=n_envs,
+            n_actions=5,
+            obs_size=5 + 3 * self.n_slots,
+            max_steps=max_steps,
+            seed=seed,
+            device=device,
+        )
+        self._build_pairs(bases)
+        where, b = self.device, n_envs  # the batch comes last inside, so that pairs gather whole rows
+        self.position, self.velocity, self.landmark = (torch.zeros(n, 2, b, device=where) for _ in range(3))
+        self.slot = torch.zeros(n, self.n_slots, b, dtype=torch.int64, device=where)
+        self.slot_place = torch.zeros(n, self.n_slots, 2, b, device=where)
+        self.moves = FORCE * torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], dtype=torch.float32, device=where)
+
+    # ------------------------------------------------------------ built once
+
+    def _build_pairs(self, bases: np.ndarray) -> None:
+        n, where = len(bases), self.device
+        first, second = _pairs_within(bases, CONTACT_DISTANCE, self.regions)
+        self._first, self._second = (torch.from_numpy(x).to(where) for x in (first, second))
+        contact = np.arange(len(first))
+        self._contact = _sparse(  # [N, pairs]: adds a pair's force to the one, subtracts it from the other
+            np.concatenate([first, second]),
+            np.concatenate([contact, contact]),
+            np.concatenate([np.ones(len(first)), -np.ones(len(first))]),
+            (n, len(first)),
+        ).to(where)
+
+        first, second = _pairs_within(bases, COVER_DISTANCE, self.regions)
+        agent = np.concatenate([np.arange(n), first, second])
+        landmark = np.concatenate([np.arange(n), second, first])
+        order = np.lexsort((landmark, agent))
+        agent, landmark = agent[order], landmark[order]
+        self._agent, self._landmark = (torch.from_numpy(x).to(where) for x in (agent, landmark))
+        pair, one = np.arange(len(agent)), np.ones(len(agent))
+        self._by_agent = _sparse(agent, pair, one, (n, len(agent))).to(where)
+        self._by_landmark = _sparse(landmark, pair, one, (n, len(agent))).to(where)
+
+        self.base = torch.tensor(bases, dtype=torch.float32, device=where)[..., None]  # [N, 2, 1]
+        nearest, candidates = _candidates(bases, self.n_slots)
+        self._nearest = torch.from_numpy(nearest).to(where)  # [N, k]
+        self._candidates = torch.from_numpy(candidates).to(where)  # [N, M], -1 where there are fewer
+
+    # ---------------------------------------------------------------- dynamics
+
+    def _reset_state(self, rows: Tensor) -> None:
+        shape = (self.n_agents, 2, len(rows))
+        for name in ("position", "landmark"):
+            getattr(self, name).index_copy_(2, rows, self.base + self._draw(shape))
+        self.velocity.index_fill_(2, rows, 0.0)
+        self.slot.index_copy_(2, rows, self._choose_slots(self.landmark.index_select(2, rows)))
+        self._refresh()
+
+    def _draw(self, shape: tuple[int, int, int]) -> Tensor:
+        """Offsets ``[N, 2, K]`` uniform in a region."""
+        if self.regions == "square":
+            return self.uniform(*shape, low=-HALF_WIDTH, high=HALF_WIDTH)
+        radius, angle = self.uniform(2, shape[0], shape[2], low=0, high=1)
+        radius, angle = HALF_WIDTH * radius.sqrt(), 2 * math.pi * angle
+        return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+
+    def _choose_slots(self, landmark: Tensor) -> Tensor:
+        """Landmarks ``[N, k, K]`` that each agent observes, for landmark positions ``[N, 2, K]``."""
+        if self.observation == "indexed":
+            return self._nearest[..., None].expand(-1, -1, landmark.size(2))
+        candidates = self._candidates
+        offset = landmark[candidates.clamp(min=0)] - self.base[:, None]  # [N, M, 2, K]
+        distance = offset.norm(dim=2)
+        inside = (distance if self.regions == "circle" else offset.abs().amax(dim=2)) <= HALF_WIDTH
+        order = torch.arange(candidates.size(1), device=landmark.device, dtype=torch.float32)[:, None]
+        key = torch.where(inside, order, candidates.size(1) + distance)
+        key.masked_fill_((candidates < 0)[..., None], math.inf)
+        chosen = key.argsort(dim=1, stable=True)[:, : self.n_slots]
+        return candidates[..., None].expand_as(key).gather(1, chosen)
+
+    def _refresh(self) -> None:
+        """Recompute what follows from the state."""
+        index = self.slot[:, :, None].expand(-1, -1, 2, -1)
+        flat = index.reshape(-1, 2, self.n_envs)
+        self.slot_place = self.landmark.gather(0, flat).view(index.shape)
+        self._measure()
+
+    def _measure(self) -> None:
+        """Who is on which landmark now: the local reward and the observed count, both ``[N, B]``."""
+        apart = self.position.index_select(0, self._agent) - self.landmark.index_select(0, self._landmark)
+        distance = apart.square_().sum(dim=1).sqrt_()  # [pairs, B]
+        on = (distance < COVER_DISTANCE).float()
+        visitors = (self._by_landmark @ on).index_select(0, self._landmark)  # [pairs, B]
+        pay = on / visitors.clamp(min=1) + BONUS / distance.clamp_(min=BONUS_DISTANCE)
+        total = self._by_agent @ torch.cat([pay, on * (visitors - 1), on], dim=1)
+        self._reward, others, mine = total.chunk(3, dim=1)
+        self._count = others + (mine > 0)
+
+    def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        reward = self._reward.T.contiguous()
+        force = self.moves[actions.T].transpose(1, 2)  # [N, 2, B]
+        if len(self._first):
+            apart = self.position.index_select(0, self._first) - self.position.index_select(0, self._second)
+            distance = apart.square().sum(dim=1).sqrt_()  # [pairs, B]
+            overlap = torch.nn.functional.softplus(CONTACT_DISTANCE - distance, beta=1 / CONTACT_MARGIN)
+            strength = (overlap * CONTACT_FORCE).div_(distance.clamp_(min=1e-9))
+            push = apart.mul_(strength[:, None]).flatten(1)
+            force = force + (self._contact @ push).view_as(force)
+        self.velocity.mul_(1 - DAMPING).add_(force, alpha=DT)
+        offset = self.position.add_(self.velocity, alpha=DT) - self.base
+        if self.regions == "square":
+            offset.clamp_(-HALF_WIDTH, HALF_WIDTH)
+        else:
+            offset /= offset.norm(dim=1, keepdim=True).div_(HALF_WIDTH).clamp_(min=1)
+        torch.add(self.base, offset, out=self.position)
+        self._measure()
+        return reward, torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
+
+    def observe(self) -> Tensor:
+        relative = self.slot_place - self.position[:, None]  # [N, k, 2, B]
+        distance = relative.square().sum(dim=2).sqrt_()
+        parts = [self.velocity, self.position - self.base, relative.flatten(1, 2), distance, self._count[:, None]]
+        return torch.cat(parts, dim=1).permute(2, 0, 1).contiguous()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._refresh()
+
+
+def _pairs_within(bases: np.ndarray, reach: float, regions: RegionShape) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of bases whose regions come as near as ``reach`` to each other, each pair once."""
+    pairs = cKDTree(bases).query_pairs(2 * HALF_WIDTH * math.sqrt(2) + reach, output_type="ndarray")
+    apart = np.abs(bases[pairs[:, 0]] - bases[pairs[:, 1]])
+    if regions == "square":
+        gap = np.linalg.norm(np.maximum(apart - 2 * HALF_WIDTH, 0), axis=1)
+    else:
+        gap = np.linalg.norm(apart, axis=1) - 2 * HALF_WIDTH
+    pairs = pairs[gap <= reach + 1e-9].astype(np.int64)
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+def _candidates(bases: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each base, the k nearest in index order behind itself, and all whose landmark may be among the k nearest."""
+    n, tree = len(bases), cKDTree(bases)
+    nearest = np.empty((n, k), dtype=np.int64)
+    rows = []
+    for i, base in enumerate(bases):  # built once
+        distance = np.linalg.norm(bases - base, axis=1) if n <= 64 else None
+        if distance is None:
+            found = tree.query(base, k=min(n, 4 * k))[1]
+            distance = np.full(n, np.inf)
+            distance[found] = np.linalg.norm(bases[found] - base, axis=1)
+        closest = np.lexsort((np.arange(n), np.round(distance, 9)))[:k]
+        nearest[i] = [i, *sorted(set(closest.tolist()) - {i})]
+        reach = distance[closest[-1]] + 2 * math.sqrt(2) * HALF_WIDTH  # a landmark strays sqrt(2) from its base
+        rows.append(sorted(tree.query_ball_point(base, reach + 1e-9)))
+    candidates = np.full((n, max(map(len, rows))), -1, dtype=np.int64)
+    for i, row in enumerate(rows):
+        candidates[i, : len(row)] = row
+    return nearest, candidates
+
+
+def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> Tensor:
+    index = torch.from_numpy(np.stack([rows, columns]))
+    return torch.sparse_coo_tensor(index, torch.from_numpy(values).float(), shape).coalesce().to_sparse_csr()

@@ -1,0 +1,76 @@
+"""One kind of error for everything a person can get wrong: one line, with what, expected, got and remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+
+class InputError(ValueError):
+    """A setting, file or argument that cannot be used.
+
+    Args:
+        name: What is wrong, as the user wrote it (``kappa``, ``partition``, a path).
+        expected: What is allowed.
+        got: What came instead.
+        remedy: What to do about it; empty when the expectation says it already.
+    """
+
+    def __init__(self, name: str, expected: str, got: object, remedy: str = "") -> None:
+        line = f"{name}: expected {expected}, got {got}" + (f"; {remedy}" if remedy else "")
+        super().__init__(" ".join(line.split()))
+
+
+def check_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
+    """Return ``value`` when it is a whole number within ``[minimum, maximum]``.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    span = f"a whole number of at least {minimum}" if maximum is None else f"a whole number from {minimum} to {maximum}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(name, span, repr(value))
+    if value < minimum or (maximum is not None and value > maximum):
+        raise InputError(name, span, value)
+    return value
+
+
+def check_float(
+    name: str, value: object, minimum: float, maximum: float = math.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """Return ``value`` as a float when it lies in ``[minimum, maximum]``; ``above`` and ``below`` open the ends.
+
+    Raises:
+        InputError: If it is no finite number or outside.
+    """
+    left, right = ("(" if above else "["), (")" if below or maximum == math.inf else "]")
+    span = f"a number in {left}{minimum:g}, {maximum:g}{right}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(name, span, repr(value))
+    too_low = value <= minimum if above else value < minimum
+    too_high = value >= maximum if below else value > maximum
+    if too_low or too_high:
+        raise InputError(name, span, value)
+    return float(value)
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return ``value`` when it is one of ``choices``.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(name, "one of " + ", ".join(choices), repr(value))
+    return value
+
+
+def check_bool(name: str, value: object) -> bool:
+    """Return ``value`` when it is true or false.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if not isinstance(value, bool):
+        raise InputError(name, "true or false", repr(value))
+    return value

@@ -1,0 +1,91 @@
+"""What every mixer is: utilities of all agents in, the value of every block out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from lomaq.errors import check_choice, check_int
+from lomaq.graph import AgentGraph
+from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, Activation, Constraint, Start
+from lomaq.partition import Partition
+
+
+class Mixer(nn.Module, ABC):
+    """Monotone mixer of the utilities within kappa hops of each block (Assumption 2, Proposition 5).
+
+    ∂F_J/∂U_i ≥ 0 everywhere, and exactly 0 for agents i beyond the kappa-hop neighbourhood of J.
+
+    Args:
+        graph: The agents.
+        partition: The blocks J.
+        kappa: Number of hops a block sees, at least 0.
+        hidden: Width of the hidden layers, an even number of at least 2.
+        monotonicity: ``projection`` clamps weights at 0 after every update (the paper); ``reparametrisation`` uses
+            their absolute values.
+        activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
+        start: Where weights begin, ``mean`` or ``normal``, see :func:`lomaq.nn.start_weight_`.
+    """
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        partition: Partition,
+        kappa: int,
+        hidden: int = 32,
+        monotonicity: Constraint = "reparametrisation",
+        activation: Activation = "elu",
+        start: Start = "mean",
+    ) -> None:
+        super().__init__()
+        assert partition.n_agents == graph.n_agents
+        self.n_agents, self.n_blocks = graph.n_agents, partition.n_blocks
+        self.kappa = check_int("kappa", kappa, 0)
+        self.hidden = check_int("mixer.hidden", hidden, 2)
+        check_choice("mixer.monotonicity", monotonicity, CONSTRAINTS)
+        check_choice("mixer.activation", activation, ACTIVATIONS)
+        check_choice("mixer.start", start, STARTS)
+        self.monotonicity, self.activation, self.start = monotonicity, activation, start
+        # a block's value is a sum over its agents, so large blocks speak louder; 1 where all blocks are of one size
+        sizes = partition.sizes.float()
+        self.register_buffer("_loudness", sizes / sizes.mean(), persistent=False)
+
+    def forward(self, utilities: Tensor) -> Tensor:
+        """Mix.
+
+        Args:
+            utilities: ``[..., N]`` float32, one utility an agent.
+
+        Returns:
+            Block values ``[..., P]``.
+        """
+        assert utilities.size(-1) == self.n_agents, (utilities.shape, self.n_agents)
+        values = self._mix(utilities.reshape(-1, self.n_agents).T)  # [P, M]
+        return (values.T * self._loudness).view(*utilities.shape[:-1], self.n_blocks)
+
+    @abstractmethod
+    def _mix(self, utilities: Tensor) -> Tensor:
+        """Block values ``[P, M]`` of utilities ``[N, M]``."""
+
+    @abstractmethod
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that must not be negative."""
+
+    @abstractmethod
+    def head(self) -> list[nn.Parameter]:
+        """The parameters of the last, linear layer."""
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        """Make the mixer monotone again after an optimiser step (Algorithm 3, line 27)."""
+        if self.monotonicity == "projection":
+            for weight in self.weights():
+                weight.clamp_(min=0)
+
+    @torch.no_grad()
+    def rescale_(self, factor: float) -> None:
+        """Multiply every block value by ``factor`` > 0, in the last layer."""
+        for parameter in self.head():
+            parameter.mul_(factor)

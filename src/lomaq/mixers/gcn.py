@@ -1,0 +1,94 @@
+"""Mixer of kappa graph convolutions (Appendix B: "the number of convolution layers is kappa")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import SimpleConv
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+from lomaq.errors import InputError
+from lomaq.graph import AgentGraph
+from lomaq.mixers.base import Mixer
+from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_weight_
+from lomaq.partition import Partition
+
+
+class _Convolution(nn.Module):
+    """act(Â x W + x W_self + b) with non-negative W; Â is symmetrically normalised, with self loops."""
+
+    def __init__(self, inputs: int, outputs: int, start: Start) -> None:
+        super().__init__()
+        self.around = nn.Parameter(torch.empty(inputs, outputs))
+        self.self = nn.Parameter(torch.empty(inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.aggregate = SimpleConv(aggr="sum")
+        for weight in (self.around, self.self):
+            start_weight_(weight, 2 * inputs, start)
+
+    def forward(self, x: Tensor, adjacency: Tensor, constraint: Constraint, activation: Activation) -> Tensor:
+        near = self.aggregate(x.flatten(1), adjacency).view_as(x)  # [N, M, F]
+        around, own = (effective_weight(w, constraint) for w in (self.around, self.self))
+        return activate(torch.cat([near, x], dim=-1) @ torch.cat([around, own]) + self.bias, activation)
+
+
+class GCNMixer(Mixer):
+    """kappa graph convolutions over the utilities, the mean over each block's agents, and a read-out shared by all.
+
+    Nothing depends on the size of the graph, so the weights of one graph load into the mixer of another. Convolutions
+    are sparse products (CSR), so cost grows with edges.
+
+    Arguments are those of :class:`lomaq.mixers.Mixer`.
+    """
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        partition: Partition,
+        kappa: int,
+        hidden: int = 32,
+        monotonicity: Constraint = "reparametrisation",
+        activation: Activation = "elu",
+        start: Start = "mean",
+    ) -> None:
+        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start)
+        if activation == "split" and hidden % 2:
+            raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
+        widths = [1] + [hidden] * kappa
+        self.convolutions = nn.ModuleList(
+            _Convolution(inputs, outputs, self.start) for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.w1 = nn.Parameter(torch.empty(widths[-1], hidden))
+        self.w2 = nn.Parameter(torch.empty(hidden, 1))
+        self.b1, self.b2 = nn.Parameter(torch.zeros(hidden)), nn.Parameter(torch.zeros(1))
+        start_weight_(self.w1, widths[-1], self.start)
+        start_weight_(self.w2, hidden, self.start)
+        index, weight = gcn_norm(graph.edge_index, None, graph.n_agents, add_self_loops=True)
+        self.register_buffer("_adjacency", _csr(index, weight, (graph.n_agents,) * 2), persistent=False)
+        mean = None
+        if self.n_blocks < self.n_agents:
+            member = torch.stack([partition.block_of, torch.arange(graph.n_agents)])
+            share = 1 / partition.sizes[partition.block_of].float()
+            mean = _csr(member, share, (self.n_blocks, self.n_agents))
+        self.register_buffer("_mean", mean, persistent=False)
+
+    def _mix(self, utilities: Tensor) -> Tensor:
+        x = utilities[..., None]  # [N, M, 1]
+        for convolution in self.convolutions:
+            x = convolution(x, self._adjacency, self.monotonicity, self.activation)
+        if self._mean is not None:
+            x = (self._mean @ x.flatten(1)).view(self.n_blocks, *x.shape[1:])  # [P, M, H]
+        w1, w2 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2))
+        x = activate(x @ w1 + self.b1, self.activation)
+        return (x @ w2 + self.b2)[..., 0]
+
+    def weights(self) -> list[nn.Parameter]:
+        inner = [w for convolution in self.convolutions for w in (convolution.around, convolution.self)]
+        return [*inner, self.w1, self.w2]  # type: ignore[list-item]
+
+    def head(self) -> list[nn.Parameter]:
+        return [self.w2, self.b2]
+
+
+def _csr(index: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
+    return torch.sparse_coo_tensor(index, value, shape).coalesce().to_sparse_csr()

@@ -1,0 +1,14 @@
+"""Networks: utilities of the agents and the monotone pieces that mixers are made of."""
+
+from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_weight_
+from lomaq.nn.utility import Utilities
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONSTRAINTS",
+    "STARTS",
+    "Utilities",
+    "activate",
+    "effective_weight",
+    "start_weight_",
+]

@@ -1,0 +1,56 @@
+"""What makes a mixer monotone: non-negative weights, rising activations, and where they start (Section 4.1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Activation = Literal["elu", "split"]
+Constraint = Literal["projection", "reparametrisation"]
+Start = Literal["mean", "normal"]
+ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
+CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation")
+STARTS: tuple[Start, ...] = ("mean", "normal")
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Rising activation along the last dimension.
+
+    ``elu`` is the paper's. With non-negative weights it makes convex functions only, which cannot represent substitutes
+    (the payoffs [[0, 1], [1, 1]]); ``split`` takes ELU(x) for the first half of the units and -ELU(-x), which is
+    concave, for the second half, and can.
+    """
+    if activation == "elu":
+        return functional.elu(x)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([functional.elu(first), -functional.elu(-second)], dim=-1)
+
+
+def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
+    """The non-negative weight that the network uses.
+
+    ``projection`` uses ``weight`` as it is, since it is clamped after every optimiser step (the paper's
+    θ ← ReLU(θ)); ``reparametrisation`` uses its absolute value.
+    """
+    return weight if constraint == "projection" else weight.abs()
+
+
+def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
+    """Fill ``weight`` in place with non-negative numbers.
+
+    ``mean``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what it sees. ``normal``: the
+    positive part of standard normals, where the paper's released code starts.
+
+    Args:
+        weight: Parameter of any shape.
+        fan_in: Number of inputs, a number or a tensor that broadcasts against ``weight``.
+        start: Which of the two.
+    """
+    with torch.no_grad():
+        if start == "mean":
+            weight.uniform_(0, 2).div_(fan_in)
+        else:
+            weight.normal_().clamp_(min=0)

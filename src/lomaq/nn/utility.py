@@ -1,0 +1,159 @@
+"""Utilities U_i(τ_i, ·): all that an agent needs to act alone. Networks are shared among agents of one type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lomaq.errors import InputError, check_bool, check_choice, check_int
+from lomaq.graph import AgentGraph
+
+Network = Literal["mlp", "gru"]
+
+
+class _MLP(nn.Module):
+    """Linear – LayerNorm – ReLU for each hidden size, then Linear."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers.append(nn.Linear(inputs, size))
+            if layer_norm:
+                layers.append(nn.LayerNorm(size))
+            layers.append(nn.ReLU())
+            inputs = size
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(self.body(x)), hidden
+
+
+class _GRU(nn.Module):
+    """Linear – ReLU for each hidden size but the last, GRU of the last size, then Linear (Table 1)."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for size in hidden[:-1] or hidden:
+            layers.append(nn.Linear(inputs, size))
+            if layer_norm:
+                layers.append(nn.LayerNorm(size))
+            layers.append(nn.ReLU())
+            inputs = size
+        self.body = nn.Sequential(*layers)
+        self.memory = nn.GRU(inputs, hidden[-1])
+        self.head = nn.Linear(hidden[-1], outputs)
+
+    def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        steps, batch, agents = x.shape[:3]
+        x = self.body(x).flatten(1, 2)  # [T, B * N, H]
+        state = hidden.reshape(1, batch * agents, -1)
+        # the sequence is cut where some episode begins, since there its memory is emptied
+        cuts = [0, *(first[1:].any(dim=1).nonzero().flatten() + 1).tolist(), steps]
+        outputs = []
+        for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+            keep = (~first[begin]).repeat_interleave(agents)[None, :, None]
+            output, state = self.memory(x[begin:end], state * keep)
+            outputs.append(output)
+        values = self.head(torch.cat(outputs)).view(steps, batch, agents, -1)
+        return values, state.view(batch, agents, -1)
+
+
+class Utilities(nn.Module):
+    """The utilities of all agents at once.
+
+    Args:
+        graph: The agents; agents with equal ``agent_type`` share one network.
+        obs_size: Observation size O.
+        n_actions: Number of actions A.
+        network: ``mlp`` (feed-forward) or ``gru`` (recurrent).
+        hidden: Hidden sizes, each at least 1; the GRU's memory has the last size.
+        layer_norm: LayerNorm before each ReLU.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+        last_action: Show each agent its previous action, one-hot.
+        agent_id: Show each agent its own number, one-hot; such utilities work for this number of agents only.
+    """
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        obs_size: int,
+        n_actions: int,
+        network: Network = "mlp",
+        hidden: Sequence[int] = (64, 64),
+        layer_norm: bool = True,
+        observation_scale: Sequence[float] | None = None,
+        last_action: bool = False,
+        agent_id: bool = False,
+    ) -> None:
+        super().__init__()
+        check_choice("agent.network", network, ("mlp", "gru"))
+        if isinstance(hidden, str) or not isinstance(hidden, Sequence) or not hidden:
+            raise InputError("agent.hidden", "a list of layer sizes such as [64, 64]", repr(hidden))
+        hidden = [check_int("agent.hidden", size, 1) for size in hidden]
+        self.n_agents, self.obs_size, self.n_actions = graph.n_agents, obs_size, n_actions
+        self.last_action = check_bool("agent.last_action", last_action)
+        self.agent_id = check_bool("agent.agent_id", agent_id)
+        check_bool("agent.layer_norm", layer_norm)
+        inputs = obs_size + n_actions * last_action + graph.n_agents * agent_id
+        kind = _GRU if network == "gru" else _MLP
+        types = graph.agent_type if "agent_type" in graph else torch.zeros(graph.n_agents, dtype=torch.int64)
+        self.networks = nn.ModuleList(
+            kind(inputs, hidden, n_actions, layer_norm) for _ in range(int(types.max()) + 1)
+        )
+        self.memory_size = hidden[-1] if network == "gru" else 0
+        order = torch.argsort(types, stable=True)
+        self.type_sizes = torch.bincount(types).tolist()
+        self.register_buffer("_order", order, persistent=False)
+        self.register_buffer("_place", torch.argsort(order), persistent=False)
+        scale = None
+        if observation_scale is not None:
+            if len(observation_scale) != obs_size:
+                raise InputError("agent.observation_scale", f"{obs_size} numbers", list(observation_scale))
+            scale = torch.tensor(list(observation_scale), dtype=torch.float32)
+        self.register_buffer("_scale", scale, persistent=False)
+        self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
+
+    def initial_hidden(self, n_sequences: int, device: torch.device) -> Tensor:
+        """Empty memory ``[B, N, H]``; H = 0 for a feed-forward network."""
+        return torch.zeros(n_sequences, self.n_agents, self.memory_size, device=device)
+
+    def forward(
+        self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Utilities of every action along sequences.
+
+        Args:
+            observations: ``[T, B, N, O]`` float32.
+            previous_actions: ``[T, B, N]`` int64, -1 where there is none.
+            first: ``[T, B]`` bool, an episode begins here.
+            hidden: ``[B, N, H]`` memory before the first step.
+
+        Returns:
+            Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` behind the last step.
+        """
+        x = observations if self._scale is None else observations * self._scale
+        if self.last_action:
+            choices = torch.arange(self.n_actions, device=x.device)
+            x = torch.cat([x, (previous_actions[..., None] == choices).to(x.dtype)], dim=-1)
+        if self.agent_id:
+            x = torch.cat([x, self._identity.expand(*x.shape[:2], -1, -1)], dim=-1)
+        if len(self.networks) == 1:
+            return self.networks[0](x, first, hidden)
+        parts = x[:, :, self._order].split(self.type_sizes, dim=2)
+        states = hidden[:, self._order].split(self.type_sizes, dim=1)
+        results = [net(part, first, state) for net, part, state in zip(self.networks, parts, states, strict=True)]
+        values = torch.cat([value for value, _ in results], dim=2)[:, :, self._place]
+        return values, torch.cat([state for _, state in results], dim=1)[:, self._place]
+
+    @torch.no_grad()
+    def rescale_(self, factor: float) -> None:
+        """Multiply every utility by ``factor``, in the last layer."""
+        for network in self.networks:
+            network.head.weight.mul_(factor)
+            network.head.bias.mul_(factor)

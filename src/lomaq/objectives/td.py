@@ -1,0 +1,99 @@
+"""The partition TD loss (Eq. 1): every block's mixer is trained on that block's own reward by Q-learning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lomaq.errors import check_bool, check_choice, check_float
+from lomaq.mixers import Mixer
+from lomaq.nn import Utilities
+from lomaq.objectives.returns import lambda_returns
+from lomaq.rollout import Rollout
+
+
+class ValueNetworks(nn.Module):
+    """The utilities and the mixer: all that is learned.
+
+    Block values come out in units of the run's value scale σ, see :class:`lomaq.training.scale.ValueScale`.
+    """
+
+    def __init__(self, utilities: Utilities, mixer: Mixer) -> None:
+        super().__init__()
+        self.utilities = utilities
+        self.mixer = mixer
+
+    def unroll(self, rollout: Rollout) -> Tensor:
+        """Utilities of every action along ``rollout``: ``[T + 1, B, N, A]``."""
+        return self.utilities(rollout.observations, rollout.previous_actions(), rollout.first, rollout.hidden)[0]
+
+    def rescale_(self, factor: float) -> None:
+        """Multiply every block value by ``factor``."""
+        self.mixer.rescale_(factor)
+
+
+class PartitionTD:
+    """Σ_J (y_J - F_J)², averaged over transitions, with λ-returns y_J of the greedy block values.
+
+    Args:
+        gamma: Discount γ in [0, 1).
+        lam: λ of the returns in [0, 1]; 0 is the paper's one-step target.
+        double_q: Choose the greedy action of the target by the online utilities (matters with a target network).
+        time_limit: ``bootstrap`` goes on from the value behind a time limit, ``terminal`` treats it as an end.
+    """
+
+    def __init__(
+        self,
+        gamma: float,
+        lam: float,
+        double_q: bool = False,
+        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
+    ) -> None:
+        self.gamma = check_float("learner.gamma", gamma, 0, 1, below=True)
+        self.lam = check_float("learner.lam", lam, 0, 1)
+        self.double_q = check_bool("learner.double_q", double_q)
+        self.time_limit = check_choice("learner.time_limit", time_limit, ("bootstrap", "terminal"))
+
+    @torch.no_grad()
+    def targets(
+        self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, rewards: Tensor, scale: float
+    ) -> Tensor:
+        """λ-returns in the units of the rewards.
+
+        Args:
+            online: Networks that choose the greedy action where ``double_q``.
+            target: Networks that value it.
+            rollout: The sequences.
+            rewards: ``[T, B, P]`` block rewards.
+            scale: σ, what one unit of the networks' output is worth.
+
+        Returns:
+            ``[T, B, P]``; meaningless where the rollout is not valid.
+        """
+        utilities = target.unroll(rollout)
+        judge = online.unroll(rollout) if self.double_q and online is not target else utilities
+        if rollout.action_mask is not None:
+            judge = judge.masked_fill(~rollout.action_mask, -torch.inf)
+        if judge is utilities:
+            best = utilities.amax(dim=-1)  # [T + 1, B, N]
+        else:
+            best = utilities.gather(-1, judge.argmax(dim=-1, keepdim=True))[..., 0]
+        values = target.mixer(best[1:]) * scale
+        ended = rollout.terminated | rollout.truncated
+        terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
+        return lambda_returns(rewards, values, terminal, ended, self.gamma, self.lam)
+
+    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor) -> Tensor:
+        """Squared error, summed over blocks (Eq. 1) and averaged over transitions.
+
+        Args:
+            online: Networks to train.
+            rollout: The sequences.
+            targets: ``[T, B, P]`` in the networks' units (divided by σ).
+        """
+        utilities = online.unroll(rollout)[:-1]
+        chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]  # [T, B, N]
+        error = (online.mixer(chosen) - targets).square().sum(dim=-1)  # [T, B]
+        return (error * rollout.valid).sum() / rollout.valid.sum()

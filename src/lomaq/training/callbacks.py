@@ -1,0 +1,179 @@
+"""What happens between iterations: evaluation, checkpoints, files and the progress line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lomaq.analysis import Evaluation, RunFiles
+from lomaq.analysis.results import pack
+from lomaq.errors import check_int
+from lomaq.training.checkpoint import save_atomic
+from lomaq.training.evaluation import evaluate
+from lomaq.training.module import EnvMaker, LomaqModule
+
+#: Evaluation starts are the same for every method and every run with one seed, and no training run uses them.
+EVALUATION_SEED = 1_000_003
+
+
+class Recorder(Checkpoint):
+    """Evaluates, saves and writes between iterations, and stops at the budget.
+
+    It runs behind the module's own hook, as Lightning has it for checkpoint callbacks. What it must remember lives in
+    ``module.history``, and so in the checkpoint.
+
+    Args:
+        files: The run folder.
+        make_env: Makes evaluation environments.
+        episodes: Greedy episodes of an evaluation.
+        every_env_steps: Env steps between evaluations.
+    """
+
+    def __init__(self, files: RunFiles, make_env: EnvMaker, episodes: int, every_env_steps: int) -> None:
+        self.files, self.make_env = files, make_env
+        self.episodes = check_int("evaluation.episodes", episodes, 1)
+        self.every = check_int("evaluation.every_env_steps", every_env_steps, 1)
+        self.rows: list[dict[str, float]] = []
+        self.began = 0.0
+
+    # -------------------------------------------------------------------- hooks
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = _ours(pl_module)
+        self.env = self.make_env(self.episodes, 0, module.device) if trainer.is_global_zero else None
+        if module.history:
+            if trainer.is_global_zero:
+                self.files.cut_metrics(module.env_steps)
+        else:
+            module.history = {"evaluations": [], "train_seconds": 0.0, "best": None}
+            self._evaluate_and_save(trainer, module)
+        trainer.should_stop = module.env_steps >= module.total_env_steps
+        self.began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = _ours(pl_module)
+        now = time.perf_counter()
+        module.history["train_seconds"] += now - self.began
+        row = {"env_steps": module.env_steps, "train_seconds": module.history["train_seconds"], **module.figures}
+        self.rows.append(row)
+        if trainer.loggers:
+            for logger in trainer.loggers:
+                logger.log_metrics({k: v for k, v in row.items() if k != "env_steps"}, step=module.env_steps)
+        finished = module.env_steps >= module.total_env_steps
+        if finished or module.env_steps // self.every > module.history["evaluated_at"] // self.every:
+            self._evaluate_and_save(trainer, module)
+        trainer.should_stop = finished
+        self.began = time.perf_counter()
+
+    # -------------------------------------------------------------------- parts
+
+    def _evaluate_and_save(self, trainer: pl.Trainer, module: LomaqModule) -> None:
+        history = module.history
+        history["evaluated_at"] = module.env_steps
+        if self.env is not None:
+            returns = evaluate(module.networks.utilities, self.env, EVALUATION_SEED + module.seed).tolist()
+            result = Evaluation(module.env_steps, history["train_seconds"], returns)
+            history["evaluations"] += pack([result])
+            tested = {
+                "test_return_mean": result.mean,
+                "test_return_min": min(returns),
+                "test_return_max": max(returns),
+            }
+            if self.rows:
+                self.rows[-1] |= tested
+            else:
+                self.rows.append({"env_steps": module.env_steps, "train_seconds": 0.0, **tested})
+            for logger in trainer.loggers:
+                logger.log_metrics(tested, step=module.env_steps)
+            self.files.append_metrics(self.rows)
+            if history["best"] is None or result.mean > history["best"]:
+                history["best"] = result.mean
+                save_atomic(evaluation_checkpoint(module, result), self.files.checkpoints / "best.ckpt")
+        self.rows = []
+        trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
+
+
+def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, Any]:
+    """What evaluation needs, without replay, optimiser and environments."""
+    return {
+        "state_dict": {f"networks.{name}": value for name, value in module.networks.state_dict().items()},
+        "lomaq": {"config": module.run_config, "env_steps": module.env_steps, "test_return_mean": result.mean},
+    }
+
+
+class ProgressLine(pl.Callback):
+    """A bar in env steps with speed, remaining time, ε, loss and the last test return; plain lines off a terminal.
+
+    Args:
+        console: Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.shown = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = _ours(pl_module)
+        if not trainer.is_global_zero or not self.console.is_terminal:
+            return
+        self.bar = Progress(
+            TextColumn("{task.completed:>9,.0f} of {task.total:,.0f} env steps"),
+            BarColumn(),
+            TextColumn("{task.fields[speed]:,.0f}/s"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task(
+            "", total=module.total_env_steps, completed=module.env_steps, speed=0.0, figures=""
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = _ours(pl_module)
+        if not trainer.is_global_zero:
+            return
+        evaluations = module.history["evaluations"]
+        if self.bar is not None:
+            speed = module.env_steps / max(module.history["train_seconds"], 1e-9)
+            figures = figures_line(module.figures, evaluations)
+            self.bar.update(self.task, completed=module.env_steps, speed=speed, figures=figures)
+        elif len(evaluations) > self.shown:
+            self.console.print(
+                f"{module.env_steps:>10,} env steps  {figures_line(module.figures, evaluations)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        self.shown = len(evaluations)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def figures_line(figures: Mapping[str, float], evaluations: list[dict[str, Any]]) -> str:
+    """ε, loss and the last test return in a few words."""
+    parts = [f"ε {figures['epsilon']:.2f}"]
+    if "loss" in figures:
+        parts.append(f"loss {figures['loss']:.3g}")
+    returns = evaluations[-1]["returns"]
+    return "  ".join([*parts, f"test return {sum(returns) / len(returns):,.1f}"])
+
+
+def _ours(module: pl.LightningModule) -> LomaqModule:
+    assert isinstance(module, LomaqModule)
+    return module

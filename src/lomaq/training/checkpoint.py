@@ -1,0 +1,68 @@
+"""Checkpoints on disk: written whole or not at all, read without executing anything."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins import TorchCheckpointIO
+
+from lomaq.errors import InputError
+
+
+def save_atomic(content: dict[str, Any], path: Path) -> None:
+    """Write through a temporary file in the same folder, so that a crash or a full disk leaves the old file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def find_checkpoint(path: str | Path, names: tuple[str, ...]) -> Path:
+    """The checkpoint file that ``path`` means: itself, or the first of ``names`` in a run's ``checkpoints``.
+
+    Raises:
+        InputError: If there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    for name in names:
+        if (path / "checkpoints" / name).is_file():
+            return path / "checkpoints" / name
+    raise InputError("checkpoint", f"a checkpoint file or a run folder with {' or '.join(names)}", path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project, as tensors and plain containers only.
+
+    Raises:
+        InputError: If the file is damaged or something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(str(path), "a checkpoint file", f"a damaged or foreign file ({reason[:80]})") from error
+    if not isinstance(content, dict) or "lomaq" not in content:
+        raise InputError(str(path), "a checkpoint of lomaq", "a file of something else")
+    return content
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to :func:`save_atomic`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        save_atomic(checkpoint, Path(path))

@@ -1,0 +1,100 @@
+"""Steps the environments with the utilities and fills rollouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lomaq.envs import BatchedEnv
+from lomaq.nn import Utilities
+from lomaq.rollout import Rollout
+from lomaq.training.exploration import epsilon_greedy
+
+
+class Collector:
+    """Carries the environments, the agents' memories and the source of exploration from rollout to rollout.
+
+    Args:
+        env: The environments, B copies; reset at once.
+        utilities: The networks that act.
+        seed: Seed of exploration.
+        steps: Steps T of a rollout; None collects one whole episode of every copy.
+    """
+
+    def __init__(self, env: BatchedEnv, utilities: Utilities, seed: int, steps: int | None) -> None:
+        self.env, self.utilities, self.steps = env, utilities, steps
+        self.generator = torch.Generator(env.device).manual_seed(seed)
+        self.observation = env.reset()
+        shape = (env.n_envs, env.n_agents)
+        self.previous = torch.full(shape, -1, dtype=torch.int64, device=env.device)
+        self.first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
+        self.ended = torch.zeros(env.n_envs, dtype=torch.bool, device=env.device)
+        self.hidden = utilities.initial_hidden(env.n_envs, env.device)
+
+    @torch.no_grad()
+    def collect(self, epsilon: float) -> Rollout:
+        """Play one rollout with ε-greedy actions.
+
+        In a rollout of fixed length, a copy that ended is reset in its next step, which is not valid. A rollout of
+        whole episodes starts every copy afresh and is as long as the longest of them.
+        """
+        env = self.env
+        episodes = self.steps is None
+        if episodes:
+            self.observation = env.reset()
+            self.first.fill_(True)
+            self.ended.fill_(False)
+        length = env.max_steps if self.steps is None else self.steps
+        before = {"last_actions": self.previous.clone(), "hidden": self.hidden.clone()}
+        frames: list[tuple[Tensor, ...]] = []
+        observations, firsts, masks = [self.observation], [self.first.clone()], [env.action_mask()]
+        for _ in range(length):
+            values, self.hidden = self.utilities(
+                self.observation[None], self.previous[None], self.first[None], self.hidden
+            )
+            actions = epsilon_greedy(values[0], epsilon, self.generator, masks[-1])
+            valid = ~self.ended
+            self.observation, rewards, terminated, truncated = env.step(actions)
+            frames.append((actions, rewards, terminated & valid, truncated & valid, valid))
+            ended = terminated | truncated
+            if episodes:
+                self.first = torch.zeros_like(self.ended)
+                self.ended = self.ended | ended
+            else:
+                self.first = self.ended  # what was waiting is reset by this step
+                self.ended = ended & valid
+                if self.first.any():
+                    self.observation = env.reset(self.first)
+            self.previous = actions.masked_fill(self.first[:, None], -1)
+            observations.append(self.observation)
+            firsts.append(self.first)
+            masks.append(env.action_mask())
+            if episodes and bool(self.ended.all()):
+                break
+        actions, rewards, terminated, truncated, valid = (torch.stack(x) for x in zip(*frames, strict=True))
+        return Rollout(
+            observations=torch.stack(observations),
+            actions=actions,
+            rewards=rewards,
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+            first=torch.stack(firsts),
+            action_mask=None if masks[0] is None else torch.stack([m for m in masks if m is not None]),
+            **before,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the next rollouts."""
+        names = ("observation", "previous", "first", "ended", "hidden")
+        state = {name: getattr(self, name).clone() for name in names}
+        return {**state, "generator": self.generator.get_state(), "env": self.env.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        for name in ("observation", "previous", "first", "ended", "hidden"):
+            setattr(self, name, state[name].to(self.env.device))
+        self.generator.set_state(state["generator"].cpu())
+        self.env.load_state_dict(state["env"])

@@ -1,0 +1,243 @@
+"""The LightningModule: collects, samples, learns, and carries all of its state in its checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, distributed, nn
+
+from lomaq.envs import BatchedEnv
+from lomaq.errors import InputError
+from lomaq.objectives import ValueNetworks
+from lomaq.rewards import RewardSource
+from lomaq.rollout import Rollout
+from lomaq.training.collector import Collector
+from lomaq.training.replay import Replay
+from lomaq.training.scale import ValueScale
+from lomaq.training.settings import LearnerSettings
+
+#: Makes an environment of ``n_envs`` copies: (n_envs, seed, device).
+EnvMaker = Callable[[int, int, torch.device], BatchedEnv]
+Batch = tuple[Rollout, Tensor]
+
+
+class NonFiniteLossError(RuntimeError):
+    """Learning went out of bounds: the loss is no finite number."""
+
+
+class _Iteration:
+    """One iteration as a finite iterable, since Lightning prefetches one batch of an endless one."""
+
+    def __init__(self, module: LomaqModule) -> None:
+        self.module = module
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.module.run_iteration()
+
+
+class LomaqModule(pl.LightningModule):
+    """LOMAQ (Algorithm 3) and every method that differs from it in settings only.
+
+    One iteration, which is one Lightning epoch: collect a rollout, draw from the replay memory, compute targets once,
+    then ``epochs`` × ``minibatches`` optimiser steps.
+
+    Args:
+        networks: Utilities and mixer.
+        reward: Where block rewards come from.
+        make_env: Makes training environments.
+        settings: The learner.
+        total_env_steps: The budget that schedules follow.
+        seed: Seed of everything random.
+        config: The run's resolved configuration, plain containers; stored with the checkpoint.
+    """
+
+    def __init__(
+        self,
+        networks: ValueNetworks,
+        reward: RewardSource,
+        make_env: EnvMaker,
+        settings: LearnerSettings,
+        total_env_steps: int,
+        seed: int,
+        config: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.networks = networks
+        self.target_copy = copy.deepcopy(networks).requires_grad_(False) if settings.target != "none" else None
+        self.reward, self.make_env, self.settings = reward, make_env, settings
+        self.total_env_steps, self.seed, self.run_config = total_env_steps, seed, config
+        self.scale = ValueScale()
+        self.replay = Replay(settings.replay_capacity)
+        self.env_steps = 0
+        self.iterations = 0
+        self.figures: dict[str, float] = {}  # of the last iteration
+        self.history: dict[str, Any] = {}  # owned by the recorder, travels in the checkpoint
+        self._sums: dict[str, Tensor] = {}
+        self._waiting: dict[str, Any] | None = None
+
+    # ---------------------------------------------------------------- lifecycle
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.settings.make_optimizer(self.networks.parameters())
+
+    def train_dataloader(self) -> _Iteration:
+        return _Iteration(self)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch  # collected where it is used
+
+    def on_fit_start(self) -> None:
+        env_seed, action_seed, sample_seed = stream_seeds(self.seed, self.global_rank, 3)
+        env = self.make_env(self.settings.n_envs, env_seed, self.device)
+        self.collector = Collector(env, self.networks.utilities, action_seed, self.settings.rollout_steps)
+        self.sampler = torch.Generator().manual_seed(sample_seed)
+        if self._waiting is not None:
+            self._restore(self._waiting)
+            self._waiting = None
+
+    # ---------------------------------------------------------------- iteration
+
+    @property
+    def target(self) -> ValueNetworks:
+        """The networks that make the targets."""
+        return self.networks if self.target_copy is None else self.target_copy
+
+    @property
+    def epsilon(self) -> float:
+        """ε of the next rollout."""
+        return self.settings.epsilon.at(self.env_steps)
+
+    def run_iteration(self) -> Iterator[Batch]:
+        """Collect, then yield the minibatches of this iteration with their targets."""
+        self._sums = {}
+        self.figures = {"epsilon": self.epsilon, "lr": self._set_learning_rate()}
+        rollout = self.collector.collect(self.epsilon)
+        self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
+        collected = torch.stack([rollout.valid.sum(), rollout.rewards.mul(rollout.valid[..., None]).sum()]).double()
+        if self.trainer.world_size > 1:
+            distributed.all_reduce(collected)
+        self.env_steps += int(collected[0])
+        self.figures["reward_per_agent_step"] = float(collected[1] / collected[0]) / self.collector.env.n_agents
+        batch = self.replay.sample(self.settings.batch_size, self.sampler, self.device)
+        if batch is not None:
+            yield from self._minibatches(batch)
+
+    def _minibatches(self, batch: Rollout) -> Iterator[Batch]:
+        settings = self.settings
+        targets = settings.objective.targets(
+            self.networks, self.target, batch, self.reward(batch.rewards), self.scale.sigma
+        )
+        if settings.value_scale == "running":
+            ratio = self.scale.update(targets[batch.valid])
+            self.networks.rescale_(ratio)
+            if self.target_copy is not None:
+                self.target_copy.rescale_(ratio)
+        self.figures["value_scale"] = self.scale.sigma
+        targets = targets / self.scale.sigma
+        if settings.minibatches == 1:
+            for _ in range(settings.epochs):
+                yield batch, targets
+            return
+        for _ in range(settings.epochs):
+            order = torch.randperm(batch.n_sequences, generator=self.sampler).to(self.device)
+            for columns in order.chunk(settings.minibatches):
+                yield batch.select(columns), targets.index_select(1, columns)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        rollout, targets = batch
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
+        loss = self.settings.objective.loss(self.networks, rollout, targets)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.grad_clip)
+        optimizer.step()
+        self.networks.mixer.project_()
+        for name, value in {"loss": loss.detach(), "grad_norm": norm, "updates": torch.ones_like(norm)}.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+
+    def on_train_epoch_end(self) -> None:
+        self.iterations += 1
+        if self._sums:
+            updates = float(self._sums.pop("updates"))
+            self.figures |= {name: float(total) / updates for name, total in self._sums.items()}
+            if not np.isfinite(self.figures["loss"]):
+                raise NonFiniteLossError(
+                    f"the loss became {self.figures['loss']} at {self.env_steps} env steps; "
+                    "the last checkpoint is kept; lower learner.lr or learner.grad_clip"
+                )
+        self._update_target()
+
+    def _update_target(self) -> None:
+        settings = self.settings
+        if settings.target == "hard" and self.iterations % settings.target_every == 0:
+            self.target.load_state_dict(self.networks.state_dict())
+        elif settings.target == "soft":
+            with torch.no_grad():
+                for slow, fast in zip(self.target.parameters(), self.networks.parameters(), strict=True):
+                    slow.lerp_(fast, settings.target_rate)
+
+    def _set_learning_rate(self) -> float:
+        left = 1.0
+        if self.settings.lr_decay == "linear":
+            left = max(0.0, 1 - self.env_steps / self.total_env_steps)
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = self.settings.lr * left
+        return self.settings.lr * left
+
+    # --------------------------------------------------------------- checkpoint
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        own = {"collector": self.collector.state_dict(), "replay": self.replay.state_dict()}
+        own |= {"sampler": self.sampler.get_state(), "torch": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            own["cuda"] = torch.cuda.get_rng_state_all()
+        ranks: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            ranks = [None] * self.trainer.world_size
+            distributed.all_gather_object(ranks, own)
+        checkpoint["lomaq"] = {
+            "config": self.run_config,
+            "env_steps": self.env_steps,
+            "iterations": self.iterations,
+            "scale": self.scale.state_dict(),
+            "history": self.history,
+            "ranks": ranks,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["lomaq"]
+        self.env_steps, self.iterations = state["env_steps"], state["iterations"]
+        self.scale.load_state_dict(state["scale"])
+        self.history = state["history"]
+        self._waiting = state  # the rest needs the environments, which on_fit_start makes
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        ranks = state["ranks"]
+        if len(ranks) != self.trainer.world_size:
+            raise InputError(
+                "trainer.devices",
+                f"{len(ranks)} processes, as in the checkpoint",
+                self.trainer.world_size,
+                f"resume with trainer.devices={len(ranks)}",
+            )
+        own = ranks[self.global_rank]
+        self.collector.load_state_dict(own["collector"])
+        self.replay.load_state_dict(own["replay"])
+        self.sampler.set_state(own["sampler"].cpu())
+        torch.set_rng_state(own["torch"].cpu())
+        if "cuda" in own and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([x.cpu() for x in own["cuda"]])
+
+
+def stream_seeds(seed: int, rank: int, count: int) -> list[int]:
+    """``count`` unrelated seeds for the random streams of one process of a run."""
+    return [int(x) for x in np.random.SeedSequence([seed, rank]).generate_state(count)]

@@ -1,0 +1,131 @@
+"""Replay memory of whole sequences."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from lomaq.errors import InputError
+from lomaq.rollout import Rollout
+
+#: Fields of a rollout without a time axis, one entry a sequence.
+_AT_START = ("last_actions", "hidden")
+
+
+class Replay:
+    """Keeps the newest sequences, or with ``capacity`` None the last rollout only.
+
+    Sequences lie one behind the other, actions as 16-bit numbers; a shorter one is padded, and what is sampled is cut
+    to the longest of the batch.
+
+    Args:
+        capacity: Sequences to keep, at least 1; None for the last rollout as it is.
+    """
+
+    def __init__(self, capacity: int | None) -> None:
+        self.capacity = capacity
+        self.last: Rollout | None = None
+        self.store: dict[str, Tensor] = {}
+        self.size, self.next, self.length = 0, 0, 0
+
+    def add(self, rollout: Rollout, max_steps: int) -> None:
+        """Take in every sequence of ``rollout``.
+
+        Args:
+            rollout: The sequences, at most ``capacity``.
+            max_steps: The most steps that any sequence can have.
+
+        Raises:
+            InputError: If the memory of the machine cannot hold ``capacity`` sequences; at the first call.
+        """
+        if self.capacity is None:
+            self.last = rollout
+            return
+        parts = {f.name: getattr(rollout, f.name) for f in fields(rollout)}
+        parts = {
+            name: (x if name in _AT_START else x.transpose(0, 1)) for name, x in parts.items() if x is not None
+        }  # [B, T, …]
+        if not self.store:
+            self._allocate(parts, max_steps)
+        rows = (self.next + torch.arange(rollout.n_sequences)) % self.capacity
+        for name, value in parts.items():
+            memory = self.store[name]
+            if name in _AT_START:
+                memory[rows] = value.to(memory)
+            else:
+                memory[rows, value.size(1) :] = False if memory.dtype == torch.bool else 0
+                memory[rows, : value.size(1)] = value.to(memory)
+        self.next = (self.next + rollout.n_sequences) % self.capacity
+        self.size = min(self.capacity, self.size + rollout.n_sequences)
+
+    def _allocate(self, parts: dict[str, Tensor], max_steps: int) -> None:
+        assert self.capacity is not None
+        self.length = max_steps
+        steps = parts["actions"].size(1)
+        shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+        for name, value in parts.items():
+            dtype = torch.int16 if value.dtype == torch.int64 else value.dtype
+            inner = value.shape[1:] if name in _AT_START else (max_steps + value.size(1) - steps, *value.shape[2:])
+            shapes[name] = ((self.capacity, *inner), dtype)
+        each = sum(torch.Size(shape[1:]).numel() * dtype.itemsize for shape, dtype in shapes.values())
+        self.check_memory(each)
+        self.store = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+
+    def check_memory(self, bytes_each: int) -> None:
+        """Refuse a capacity that does not fit into what memory is free.
+
+        Raises:
+            InputError: If it does not.
+        """
+        assert self.capacity is not None
+        free = psutil.virtual_memory().available
+        if self.capacity * bytes_each > 0.8 * free:
+            most = int(0.8 * free // bytes_each)
+            raise InputError(
+                "learner.replay_capacity",
+                f"at most {most} sequences of {bytes_each / 1e3:.1f} kB in {free / 1e9:.1f} GB of free memory",
+                self.capacity,
+            )
+
+    def sample(self, batch_size: int | None, generator: torch.Generator, device: torch.device) -> Rollout | None:
+        """Draw ``batch_size`` different sequences, uniformly; None while there are fewer.
+
+        Without a capacity, the last rollout itself.
+        """
+        if self.capacity is None:
+            return self.last
+        assert batch_size is not None
+        if self.size < batch_size:
+            return None
+        rows = torch.randperm(self.size, generator=generator)[:batch_size]
+        valid = self.store["valid"][rows]
+        steps = int(valid.any(dim=0).nonzero().max()) + 1
+        parts: dict[str, Any] = {}
+        for name, memory in self.store.items():
+            value = memory[rows] if name in _AT_START else memory[rows, : steps + memory.size(1) - self.length]
+            value = value.long() if value.dtype == torch.int16 else value
+            value = value if name in _AT_START else value.transpose(0, 1)
+            parts[name] = value.contiguous().to(device)
+        return Rollout(**parts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides future samples; the last rollout is not needed, since it is used once."""
+        return {
+            "store": {name: value[: self.size].clone() for name, value in self.store.items()},
+            "next": self.next,
+            "size": self.size,
+            "length": self.length,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.next, self.size, self.length = state["next"], state["size"], state["length"]
+        self.store = {}
+        for name, value in state["store"].items():
+            assert self.capacity is not None
+            self.store[name] = value.new_zeros(self.capacity, *value.shape[1:])
+            self.store[name][: self.size] = value

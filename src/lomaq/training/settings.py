@@ -1,0 +1,98 @@
+"""The learner's settings: one code path, two presets (conf/learner)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lomaq.errors import InputError, check_choice, check_float, check_int
+from lomaq.objectives import PartitionTD
+from lomaq.training.exploration import Epsilon
+
+OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """How much is collected, kept and learned in one iteration, and how.
+
+    Args:
+        objective: The loss.
+        n_envs: Copies of the environment that step together, for each process.
+        rollout_steps: Steps of a rollout in each copy; None for one whole episode each.
+        replay_capacity: Sequences kept; None for the last rollout only.
+        batch_size: Sequences drawn from the replay memory for an iteration; None (with no capacity) for all.
+        epochs: Passes over what was drawn.
+        minibatches: Parts, along sequences, that a pass is split into.
+        optimizer: ``radam``, ``adam`` or ``rmsprop``.
+        optimizer_options: Further arguments of the optimiser, such as ``{alpha: 0.99, eps: 1.0e-5}``.
+        lr: Learning rate, above 0.
+        lr_decay: ``linear`` to 0 at the end of the budget, or ``none``.
+        grad_clip: Largest norm of the gradient, above 0.
+        target: Networks that make the targets: ``none`` the online ones, ``hard`` a copy renewed every
+            ``target_every`` iterations, ``soft`` a moving average with rate ``target_rate``.
+        target_every: Iterations between copies.
+        target_rate: Rate of the average, in (0, 1].
+        value_scale: ``running`` learns values in units of one running scale, ``none`` raw.
+        epsilon: Schedule of exploration.
+    """
+
+    objective: PartitionTD
+    n_envs: int = 32
+    rollout_steps: int | None = 25
+    replay_capacity: int | None = None
+    batch_size: int | None = None
+    epochs: int = 2
+    minibatches: int = 4
+    optimizer: Literal["radam", "adam", "rmsprop"] = "radam"
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    lr: float = 3e-3
+    lr_decay: Literal["linear", "none"] = "linear"
+    grad_clip: float = 10.0
+    target: Literal["none", "hard", "soft"] = "none"
+    target_every: int = 50
+    target_rate: float = 0.01
+    value_scale: Literal["running", "none"] = "running"
+    epsilon: Epsilon = field(default_factory=Epsilon)
+
+    def __post_init__(self) -> None:
+        check_int("learner.n_envs", self.n_envs, 1)
+        if self.rollout_steps is not None:
+            check_int("learner.rollout_steps", self.rollout_steps, 1)
+        if (self.replay_capacity is None) != (self.batch_size is None):
+            raise InputError(
+                "learner.batch_size",
+                "a number exactly when learner.replay_capacity is one",
+                self.batch_size,
+                "set both for a replay memory, neither for the last rollout",
+            )
+        if self.replay_capacity is not None:
+            check_int("learner.replay_capacity", self.replay_capacity, self.n_envs)
+            check_int("learner.batch_size", self.batch_size, 1, self.replay_capacity)
+        check_int("learner.epochs", self.epochs, 1)
+        check_int("learner.minibatches", self.minibatches, 1, self.batch_size or self.n_envs)
+        check_choice("learner.optimizer", self.optimizer, OPTIMIZERS)
+        check_float("learner.lr", self.lr, 0, above=True)
+        check_choice("learner.lr_decay", self.lr_decay, ("linear", "none"))
+        check_float("learner.grad_clip", self.grad_clip, 0, above=True)
+        check_choice("learner.target", self.target, ("none", "hard", "soft"))
+        check_int("learner.target_every", self.target_every, 1)
+        check_float("learner.target_rate", self.target_rate, 0, 1, above=True)
+        check_choice("learner.value_scale", self.value_scale, ("running", "none"))
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser with its options.
+
+        Raises:
+            InputError: If an option is unknown to it or impossible.
+        """
+        try:
+            return OPTIMIZERS[self.optimizer](parameters, lr=self.lr, **self.optimizer_options)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                "learner.optimizer_options", f"options of {self.optimizer}", self.optimizer_options, str(error)
+            ) from error
