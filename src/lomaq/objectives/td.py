@@ -51,10 +51,10 @@ class PartitionTD:
         double_q: bool = False,
         time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
     ) -> None:
-        self.gamma = check_float("learner.gamma", gamma, 0, 1, below=True)
-        self.lam = check_float("learner.lam", lam, 0, 1)
-        self.double_q = check_bool("learner.double_q", double_q)
-        self.time_limit = check_choice("learner.time_limit", time_limit, ("bootstrap", "terminal"))
+        self.gamma = check_float("learner.objective.gamma", gamma, 0, 1, below=True)
+        self.lam = check_float("learner.objective.lam", lam, 0, 1)
+        self.double_q = check_bool("learner.objective.double_q", double_q)
+        self.time_limit = check_choice("learner.objective.time_limit", time_limit, ("bootstrap", "terminal"))
 
     @torch.no_grad()
     def targets(

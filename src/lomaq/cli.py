@@ -1,0 +1,236 @@
+"""The command line; the only room that knows hydra."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # mistakes reach us as exceptions, which answer in one line
+
+import hydra  # noqa: E402
+from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
+from hydra.errors import HydraException  # noqa: E402
+from omegaconf import DictConfig, OmegaConf  # noqa: E402
+from omegaconf.errors import OmegaConfBaseException  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from lomaq.errors import InputError  # noqa: E402
+from lomaq.training import NonFiniteLossError  # noqa: E402
+from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, evaluate_checkpoint, open_checkpoint, train  # noqa: E402
+
+CONF = Path(__file__).resolve().parent / "conf"
+USAGE = """usage: lomaq train [setting=value ...]       train, or go on with resume=FOLDER; lomaq train --help
+       lomaq evaluate checkpoint=PATH [...]  play greedy episodes; lomaq evaluate --help"""
+EVALUATE_USAGE = """usage: evaluate.py checkpoint=PATH [episodes=20] [seed=0] [env.KEY=VALUE ...]
+
+Plays greedy episodes with the utilities of a checkpoint and prints one JSON object.
+
+  checkpoint  a run folder (its best checkpoint) or a checkpoint file
+  episodes    episodes to play
+  seed        seed of their starts
+  env.KEY     any setting of the environment, for example env.n_agents=200"""
+#: What a resumed run may change; everything else decides what the run is.
+RESUMABLE = ("total_env_steps", "trainer.", "logger.")
+
+
+def main() -> None:
+    """``lomaq``."""
+    commands: dict[str, Callable[[], None]] = {"train": train_main, "evaluate": evaluate_main}
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+        print(USAGE)
+        sys.exit(0 if len(sys.argv) > 1 else 2)
+    if sys.argv[1] not in commands:
+        sys.exit(_refuse(f"lomaq: expected one of {', '.join(commands)}, got {sys.argv[1]!r}"))
+    commands[sys.argv[1]]()
+
+
+def train_main() -> None:
+    """``python train.py`` and ``lomaq train``."""
+    sys.exit(guarded(_train))
+
+
+def evaluate_main() -> None:
+    """``python evaluate.py`` and ``lomaq evaluate``."""
+    sys.exit(guarded(_evaluate))
+
+
+def arguments() -> list[str]:
+    """What stands behind the command."""
+    rest = sys.argv[1:]
+    return rest[1:] if rest[:1] in (["train"], ["evaluate"]) else rest
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run ``command``; a person's mistake ends in one line and exit status 2."""
+    try:
+        return command()
+    except InputError as error:
+        return _refuse(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _refuse(_one_line(error))
+    except NonFiniteLossError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR):
+            return _refuse(f"cannot write {error.filename or 'to the run folder'}: {error.strerror}; what was saved before is whole")
+        raise
+    except RuntimeError as error:
+        if "No space left" in str(error) or "unexpected pos" in str(error):  # how torch's writer reports a full disk
+            return _refuse("cannot write the checkpoint: the disk is full; what was saved before is whole")
+        raise
+    except KeyboardInterrupt:
+        return _refuse("interrupted; go on with resume=FOLDER", 130)
+
+
+def _refuse(line: str, status: int = 2) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    return status
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
+    return "; ".join(lines) or type(error).__name__
+
+
+# ---------------------------------------------------------------------- train
+
+
+def _train() -> int:
+    console = Console(stderr=True)
+    words = arguments()
+    if any(word.startswith("resume=") and word != "resume=null" for word in words):
+        _resume(words, console)
+        return 0
+    configs = compose(words)
+    for number, config in enumerate(configs):
+        name = f"{config['env']['name']}-{algorithm_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+        run_dir = Path(config["run_dir"] or Path("runs") / (name + (f"-{number}" if len(configs) > 1 else "")))
+        report(train(config, run_dir, console), run_dir)
+    return 0
+
+
+def compose(words: Sequence[str]) -> list[dict[str, Any]]:
+    """The resolved configurations of a command line: one, or one a job with ``-m``.
+
+    Raises:
+        InputError: For a word that adds a key.
+    """
+    for word in words:
+        if word.startswith(("+", "~")):
+            raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
+    found: list[dict[str, Any]] = []
+
+    def keep(config: DictConfig) -> None:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(plain, dict)
+        found.append({str(key): value for key, value in plain.items()})
+
+    own = sys.argv
+    sys.argv = [own[0], *words]
+    try:
+        hydra.main(version_base=None, config_path=str(CONF), config_name="train")(keep)()
+    finally:
+        sys.argv = own
+    return found
+
+
+def _resume(words: Sequence[str], console: Console) -> None:
+    given = _parse(words)
+    path = given.pop("resume")
+    refused = [key for key in given if not key.startswith(RESUMABLE)]
+    if refused:
+        raise InputError(
+            refused[0],
+            "only total_env_steps, trainer.* and logger.* with resume",
+            given[refused[0]],
+            "start a new run to change it",
+        )
+    stored = open_checkpoint(str(path), resume=True)
+    config = _changed(stored.config, given)
+    total, done = config["total_env_steps"], stored.state["lomaq"]["env_steps"]
+    if isinstance(total, int) and total <= done:
+        raise InputError("resume", "a run with steps left", f"{done} of {total} env steps done", "give a larger total_env_steps=")
+    followed = f"a new total of {total:,}" if "total_env_steps" in given else f"the stored total of {total:,}"
+    run_dir = stored.path.parent.parent if stored.path.parent.name == "checkpoints" else stored.path.parent
+    if RUN_DIR_VARIABLE not in os.environ:
+        console.print(f"resuming {run_dir} at {done:,} env steps; schedules follow {followed} env steps", highlight=False)
+    report(train(config, run_dir, console, stored.path), run_dir)
+
+
+def report(summary: dict[str, Any], run_dir: Path) -> None:
+    """Print the result as one table and the paths."""
+    if not summary:
+        return  # a process that does not lead
+    console = Console()
+    table = Table(title=f"{summary['algorithm']} on {summary['env']}, {summary['n_agents']} agents", show_header=False)
+    best = summary["best_possible_return"]
+    rows = {
+        "test return, last": f"{summary['test_return_mean']:,.1f}" + (f" of {best:,.0f} possible" if best else ""),
+        "test return, best": f"{summary['best_test_return_mean']:,.1f}",
+        "per agent, last": f"{summary['test_return_per_agent']:.2f}",
+        "first reached": ", ".join(
+            f"{float(name):,.0f} at {steps / 1000:,.0f} K" for name, steps in summary["first_env_steps_at"].items() if steps is not None
+        )
+        or "no threshold",
+        "env steps": f"{summary['env_steps']:,} in {summary['wall_seconds']:,.1f} s ({summary['env_steps_per_second']:,.0f}/s)",
+        "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
+        "parameters": f"{summary['parameters']:,}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+    for what, name in {"curve": "curve.png", "summary": "summary.json", "checkpoint": "checkpoints/best.ckpt"}.items():
+        console.print(f"{what:<11}{run_dir / name}", highlight=False, soft_wrap=True)
+    console.print(f"{'watch it':<11}python evaluate.py checkpoint={run_dir}", highlight=False, soft_wrap=True)
+
+
+# ------------------------------------------------------------------- evaluate
+
+
+def _evaluate() -> int:
+    words = arguments()
+    if not words or words[0] in ("-h", "--help"):
+        print(EVALUATE_USAGE)
+        return 0 if words else 2
+    given = _parse(words)
+    if "checkpoint" not in given:
+        raise InputError("checkpoint", "checkpoint=PATH", "none", "name a run folder or a checkpoint file")
+    path, episodes, seed = given.pop("checkpoint"), given.pop("episodes", 20), given.pop("seed", 0)
+    refused = [key for key in given if not key.startswith("env.")]
+    if refused:
+        raise InputError(refused[0], "checkpoint, episodes, seed or env.*", given[refused[0]])
+    stored = open_checkpoint(str(path), resume=False)
+    result = evaluate_checkpoint(stored, _changed(stored.config, given), episodes, seed)
+    print(json.dumps(result))
+    return 0
+
+
+def _parse(words: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` words as hydra reads them, without a configuration to compose."""
+    given: dict[str, Any] = {}
+    for override in OverridesParser.create().parse_overrides(overrides=list(words)):
+        if override.is_add() or override.is_delete() or override.is_sweep_override():
+            raise InputError(str(override.input_line), "one known setting as key=value", "another form")
+        given[override.key_or_group] = override.value()
+    return given
+
+
+def _changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with known keys set anew."""
+    copy = OmegaConf.create(config)
+    OmegaConf.set_struct(copy, True)
+    for key, value in given.items():
+        if OmegaConf.select(copy, key, default="_missing_") == "_missing_":
+            raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
+        OmegaConf.update(copy, key, value, force_add=False)
+    plain = OmegaConf.to_container(copy, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

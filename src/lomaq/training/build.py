@@ -1,0 +1,102 @@
+"""From a resolved configuration (plain containers) to the objects of a run."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from lomaq.envs import BatchedEnv
+from lomaq.errors import InputError, check_int
+from lomaq.mixers import Mixer
+from lomaq.nn import Utilities
+from lomaq.objectives import ValueNetworks
+from lomaq.partition import Partition
+from lomaq.rewards import RewardSource
+from lomaq.training.module import EnvMaker, LomaqModule
+from lomaq.training.settings import LearnerSettings
+
+T = TypeVar("T")
+
+#: Keys of a group that describe it and are no arguments.
+_NOTES = ("_target_", "name", "recommended")
+
+
+def build(node: dict[str, Any], kind: type[T], **extra: Any) -> T:
+    """Make what ``node["_target_"]`` names, with the node's other keys and ``extra`` as arguments.
+
+    Nodes inside that have a ``_target_`` are made first.
+
+    Raises:
+        InputError: If the target is unknown, is no ``kind``, or does not take these arguments.
+    """
+    path = str(node["_target_"])
+    where, _, name = path.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(where), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError("_target_", f"an importable {kind.__name__}", path, str(error)) from error
+    if not (isinstance(target, type) and issubclass(target, kind)):
+        raise InputError("_target_", f"a {kind.__name__}", path)
+    arguments = {
+        key: build(value, object) if isinstance(value, dict) and "_target_" in value else value
+        for key, value in node.items()
+        if key not in _NOTES
+    }
+    try:
+        return target(**arguments, **extra)
+    except TypeError as error:
+        raise InputError(path, "arguments it takes", sorted(arguments), str(error)) from error
+
+
+def env_maker(config: dict[str, Any]) -> EnvMaker:
+    """Makes environments of ``config["env"]``."""
+
+    def make(n_envs: int, seed: int, device: torch.device) -> BatchedEnv:
+        return build(config["env"], BatchedEnv, n_envs=n_envs, seed=seed, device=device)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Run:
+    """The objects of a run.
+
+    Attributes:
+        module: What Lightning trains.
+        make_env: Makes its environments.
+        partition: The blocks.
+        best_return: Best possible episode return, None where it is not known.
+    """
+
+    module: LomaqModule
+    make_env: EnvMaker
+    partition: Partition
+    best_return: float | None
+
+
+def build_utilities(config: dict[str, Any], env: BatchedEnv) -> Utilities:
+    """The utilities for the agents of ``env``."""
+    return build(config["agent"], Utilities, graph=env.graph, obs_size=env.obs_size, n_actions=env.n_actions)
+
+
+def build_run(config: dict[str, Any]) -> Run:
+    """Everything that a training run needs, checked.
+
+    Raises:
+        InputError: If a setting is impossible.
+    """
+    seed = check_int("seed", config["seed"], 0, 2**32 - 1)
+    total = check_int("total_env_steps", config["total_env_steps"], 1)
+    torch.manual_seed(seed)
+    make_env = env_maker(config)
+    env = make_env(1, 0, torch.device("cpu"))
+    partition = Partition.from_spec(config["partition"], env.graph)
+    mixer = build(config["mixer"], Mixer, graph=env.graph, partition=partition, kappa=config["kappa"])
+    networks = ValueNetworks(build_utilities(config, env), mixer)
+    reward = build(config["reward"], RewardSource, partition=partition)
+    settings = build(config["learner"], LearnerSettings)
+    module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
+    return Run(module, make_env, partition, env.best_return)
