@@ -13,17 +13,17 @@ from typing import Any
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # mistakes reach us as exceptions, which answer in one line
 
-import hydra  # noqa: E402
-from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
-from hydra.errors import HydraException  # noqa: E402
-from omegaconf import DictConfig, OmegaConf  # noqa: E402
-from omegaconf.errors import OmegaConfBaseException  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
 
-from lomaq.errors import InputError  # noqa: E402
-from lomaq.training import NonFiniteLossError  # noqa: E402
-from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, evaluate_checkpoint, open_checkpoint, train  # noqa: E402
+from lomaq.errors import InputError
+from lomaq.training import NonFiniteLossError
+from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, evaluate_checkpoint, open_checkpoint, train
 
 CONF = Path(__file__).resolve().parent / "conf"
 USAGE = """usage: lomaq train [setting=value ...]       train, or go on with resume=FOLDER; lomaq train --help
@@ -79,7 +79,8 @@ def guarded(command: Callable[[], int]) -> int:
         return _refuse(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR):
-            return _refuse(f"cannot write {error.filename or 'to the run folder'}: {error.strerror}; what was saved before is whole")
+            place = error.filename or "to the run folder"
+            return _refuse(f"cannot write {place}: {error.strerror}; what was saved before is whole")
         raise
     except RuntimeError as error:
         if "No space left" in str(error) or "unexpected pos" in str(error):  # how torch's writer reports a full disk
@@ -157,11 +158,15 @@ def _resume(words: Sequence[str], console: Console) -> None:
     config = _changed(stored.config, given)
     total, done = config["total_env_steps"], stored.state["lomaq"]["env_steps"]
     if isinstance(total, int) and total <= done:
-        raise InputError("resume", "a run with steps left", f"{done} of {total} env steps done", "give a larger total_env_steps=")
+        raise InputError(
+            "resume", "a run with steps left", f"{done} of {total} env steps done", "give a larger total_env_steps="
+        )
     followed = f"a new total of {total:,}" if "total_env_steps" in given else f"the stored total of {total:,}"
     run_dir = stored.path.parent.parent if stored.path.parent.name == "checkpoints" else stored.path.parent
     if RUN_DIR_VARIABLE not in os.environ:
-        console.print(f"resuming {run_dir} at {done:,} env steps; schedules follow {followed} env steps", highlight=False)
+        console.print(
+            f"resuming {run_dir} at {done:,} env steps; schedules follow {followed} env steps", highlight=False
+        )
     report(train(config, run_dir, console, stored.path), run_dir)
 
 
@@ -177,10 +182,13 @@ def report(summary: dict[str, Any], run_dir: Path) -> None:
         "test return, best": f"{summary['best_test_return_mean']:,.1f}",
         "per agent, last": f"{summary['test_return_per_agent']:.2f}",
         "first reached": ", ".join(
-            f"{float(name):,.0f} at {steps / 1000:,.0f} K" for name, steps in summary["first_env_steps_at"].items() if steps is not None
+            f"{float(name):,.0f} at {steps / 1000:,.0f} K"
+            for name, steps in summary["first_env_steps_at"].items()
+            if steps is not None
         )
         or "no threshold",
-        "env steps": f"{summary['env_steps']:,} in {summary['wall_seconds']:,.1f} s ({summary['env_steps_per_second']:,.0f}/s)",
+        "env steps": f"{summary['env_steps']:,}",
+        "training": f"{summary['wall_seconds']:,.1f} s, {summary['env_steps_per_second']:,.0f} env steps/s",
         "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
         "parameters": f"{summary['parameters']:,}",
     }

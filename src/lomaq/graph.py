@@ -164,7 +164,7 @@ class AgentGraph(Data):
         return cls._from_array(n_agents, np.zeros((0, 2), dtype=np.int64))
 
     @classmethod
-    def radius(cls, pos: Tensor | Sequence[Sequence[float]], radius: float) -> AgentGraph:
+    def radius(cls, pos: Tensor | np.ndarray | Sequence[Sequence[float]], radius: float) -> AgentGraph:
         """Edge between agents at most ``radius`` apart.
 
         Args:
@@ -177,7 +177,7 @@ class AgentGraph(Data):
 
     @classmethod
     def regions(
-        cls, centres: Tensor | Sequence[Sequence[float]], half_width: float, shape: RegionShape = "square"
+        cls, centres: Tensor | np.ndarray | Sequence[Sequence[float]], half_width: float, shape: RegionShape = "square"
     ) -> AgentGraph:
         """Edge where the regions of two agents overlap (bounded cooperative navigation, Section 5.1).
 
@@ -368,7 +368,7 @@ class AgentGraph(Data):
                 raise InputError("agent_type", f"{n} types numbered 0, 1, … without gaps", types.tolist())
 
 
-def _positions(pos: Tensor | Sequence[Sequence[float]]) -> np.ndarray:
+def _positions(pos: Tensor | np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
     points = np.asarray(pos, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise InputError("pos", "finite positions of shape [N, 2]", f"shape {list(points.shape)}")

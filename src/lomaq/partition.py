@@ -120,7 +120,7 @@ class Partition:
             InputError: If the name is unknown, the file unreadable or the list no partition of the agents.
         """
         if not isinstance(spec, str):
-            if not isinstance(spec, Sequence):
+            if not isinstance(spec, (list, tuple)):
                 raise InputError("partition", f"one of {', '.join(NAMES)}, a list of blocks or a file", repr(spec))
             return cls(spec, graph.n_agents)
         if spec == "singletons":

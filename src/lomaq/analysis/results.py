@@ -68,7 +68,9 @@ class RunFiles:
             InputError: If the folder is in use already.
         """
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise InputError("run_dir", "a new or empty folder", self.folder, "choose another, or resume=" + str(self.folder))
+            raise InputError(
+                "run_dir", "a new or empty folder", self.folder, "choose another, or resume=" + str(self.folder)
+            )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.metrics.write_text(",".join(COLUMNS) + "\n")
@@ -89,7 +91,10 @@ class RunFiles:
         """Add rows; a column that a row lacks stays empty."""
         with self.metrics.open("a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-            writer.writerows({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+            writer.writerows(
+                {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+                for row in rows
+            )
 
     def write_results(self, env: str, task: str, algorithm: str, seed: int, evaluations: list[Evaluation]) -> None:
         """``results.json`` in marl-eval's layout: env → task → algorithm → seed → step → per-episode returns."""

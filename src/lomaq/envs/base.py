@@ -93,10 +93,7 @@ class BatchedEnv(ABC):
         Returns:
             Observations ``[B, N, O]`` of all copies.
         """
-        if mask is None:
-            rows = torch.arange(self.n_envs, device=self.device)
-        else:
-            rows = mask.nonzero().squeeze(1)
+        rows = torch.arange(self.n_envs, device=self.device) if mask is None else mask.nonzero().squeeze(1)
         self.time[rows] = 0
         self._reset_state(rows)
         return self.observe()

@@ -79,7 +79,8 @@ class Navigation(BatchedEnv):
     ) -> None:
         n = check_int("env.n_agents", n_agents, 1)
         check_choice("env.layout", layout, ("line", "grid"))
-        self.regions = check_choice("env.regions", regions, ("square", "circle"))
+        check_choice("env.regions", regions, ("square", "circle"))
+        self.regions = regions
         self.observation = check_choice("env.observation", observation, ("paper", "indexed"))
         gap = SPACING[layout] if spacing is None else check_float("env.spacing", spacing, 0, above=True)
         number = np.arange(n)

@@ -29,6 +29,8 @@ class Mixer(nn.Module, ABC):
         start: Where weights begin, ``mean`` or ``normal``, see :func:`lomaq.nn.start_weight_`.
     """
 
+    _loudness: Tensor
+
     def __init__(
         self,
         graph: AgentGraph,

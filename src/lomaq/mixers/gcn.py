@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import SimpleConv
@@ -41,6 +43,9 @@ class GCNMixer(Mixer):
     Arguments are those of :class:`lomaq.mixers.Mixer`.
     """
 
+    _adjacency: Tensor
+    _mean: Tensor | None
+
     def __init__(
         self,
         graph: AgentGraph,
@@ -56,7 +61,7 @@ class GCNMixer(Mixer):
             raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         widths = [1] + [hidden] * kappa
         self.convolutions = nn.ModuleList(
-            _Convolution(inputs, outputs, self.start) for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+            _Convolution(inputs, outputs, self.start) for inputs, outputs in itertools.pairwise(widths)
         )
         self.w1 = nn.Parameter(torch.empty(widths[-1], hidden))
         self.w2 = nn.Parameter(torch.empty(hidden, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -56,7 +57,7 @@ class _GRU(nn.Module):
         # the sequence is cut where some episode begins, since there its memory is emptied
         cuts = [0, *(first[1:].any(dim=1).nonzero().flatten() + 1).tolist(), steps]
         outputs = []
-        for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+        for begin, end in itertools.pairwise(cuts):
             keep = (~first[begin]).repeat_interleave(agents)[None, :, None]
             output, state = self.memory(x[begin:end], state * keep)
             outputs.append(output)
@@ -78,6 +79,11 @@ class Utilities(nn.Module):
         last_action: Show each agent its previous action, one-hot.
         agent_id: Show each agent its own number, one-hot; such utilities work for this number of agents only.
     """
+
+    _order: Tensor
+    _place: Tensor
+    _scale: Tensor | None
+    _identity: Tensor
 
     def __init__(
         self,
@@ -103,9 +109,7 @@ class Utilities(nn.Module):
         inputs = obs_size + n_actions * last_action + graph.n_agents * agent_id
         kind = _GRU if network == "gru" else _MLP
         types = graph.agent_type if "agent_type" in graph else torch.zeros(graph.n_agents, dtype=torch.int64)
-        self.networks = nn.ModuleList(
-            kind(inputs, hidden, n_actions, layer_norm) for _ in range(int(types.max()) + 1)
-        )
+        self.networks = nn.ModuleList(kind(inputs, hidden, n_actions, layer_norm) for _ in range(int(types.max()) + 1))
         self.memory_size = hidden[-1] if network == "gru" else 0
         order = torch.argsort(types, stable=True)
         self.type_sizes = torch.bincount(types).tolist()
@@ -144,7 +148,8 @@ class Utilities(nn.Module):
         if self.agent_id:
             x = torch.cat([x, self._identity.expand(*x.shape[:2], -1, -1)], dim=-1)
         if len(self.networks) == 1:
-            return self.networks[0](x, first, hidden)
+            values, state = self.networks[0](x, first, hidden)
+            return values, state
         parts = x[:, :, self._order].split(self.type_sizes, dim=2)
         states = hidden[:, self._order].split(self.type_sizes, dim=1)
         results = [net(part, first, state) for net, part, state in zip(self.networks, parts, states, strict=True)]
@@ -155,5 +160,5 @@ class Utilities(nn.Module):
     def rescale_(self, factor: float) -> None:
         """Multiply every utility by ``factor``, in the last layer."""
         for network in self.networks:
-            network.head.weight.mul_(factor)
-            network.head.bias.mul_(factor)
+            for parameter in network.get_submodule("head").parameters():
+                parameter.mul_(factor)

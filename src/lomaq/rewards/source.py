@@ -15,7 +15,7 @@ class RewardSource:
 
     Args:
         partition: The blocks J.
-        source: ``local``: r_J, the sum of its agents' local rewards; ``team``: every block gets the sum over all agents.
+        source: ``local``: r_J, the sum of its agents' local rewards; ``team``: the sum over all agents.
     """
 
     def __init__(self, partition: Partition, source: Literal["local", "team"] = "local") -> None:

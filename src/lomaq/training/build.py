@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 _NOTES = ("_target_", "name", "recommended")
 
 
-def build(node: dict[str, Any], kind: type[T], **extra: Any) -> T:
+def build(node: dict[str, Any], kind: Callable[..., T], **extra: Any) -> T:
     """Make what ``node["_target_"]`` names, with the node's other keys and ``extra`` as arguments.
 
     Nodes inside that have a ``_target_`` are made first.
@@ -37,7 +38,8 @@ def build(node: dict[str, Any], kind: type[T], **extra: Any) -> T:
     try:
         target = getattr(importlib.import_module(where), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError("_target_", f"an importable {kind.__name__}", path, str(error)) from error
+        raise InputError("_target_", "something importable", path, str(error)) from error
+    assert isinstance(kind, type)  # abstract classes are no type[T] to a type checker
     if not (isinstance(target, type) and issubclass(target, kind)):
         raise InputError("_target_", f"a {kind.__name__}", path)
     arguments = {
@@ -46,7 +48,7 @@ def build(node: dict[str, Any], kind: type[T], **extra: Any) -> T:
         if key not in _NOTES
     }
     try:
-        return target(**arguments, **extra)
+        return cast(T, target(**arguments, **extra))
     except TypeError as error:
         raise InputError(path, "arguments it takes", sorted(arguments), str(error)) from error
 

@@ -27,6 +27,8 @@ class Collector:
         self.env, self.utilities, self.steps = env, utilities, steps
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observation = env.reset()
+        if steps is not None:  # spread the copies over the episode, else all rollouts see the same part of it
+            env.time.random_(env.max_steps, generator=self.generator)
         shape = (env.n_envs, env.n_agents)
         self.previous = torch.full(shape, -1, dtype=torch.int64, device=env.device)
         self.first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)

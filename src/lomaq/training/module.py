@@ -196,7 +196,7 @@ class LomaqModule(pl.LightningModule):
     # --------------------------------------------------------------- checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        own = {"collector": self.collector.state_dict(), "replay": self.replay.state_dict()}
+        own: dict[str, Any] = {"collector": self.collector.state_dict(), "replay": self.replay.state_dict()}
         own |= {"sampler": self.sampler.get_state(), "torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             own["cuda"] = torch.cuda.get_rng_state_all()

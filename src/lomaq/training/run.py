@@ -21,6 +21,7 @@ from lomaq.analysis import Evaluation, RunFiles, draw_curve
 from lomaq.analysis.results import first_at
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
+from lomaq.nn import Utilities
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.callbacks import ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO, find_checkpoint, load_checkpoint
@@ -58,9 +59,7 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     thresholds = _thresholds(config)
     run = build_run(config)
     files = RunFiles(run_dir)
-    recorder = Recorder(
-        files, run.make_env, config["evaluation"]["episodes"], config["evaluation"]["every_env_steps"]
-    )
+    recorder = Recorder(files, run.make_env, config["evaluation"]["episodes"], config["evaluation"]["every_env_steps"])
     trainer = _make_trainer(config, run_dir, [recorder, ProgressLine(console)])
     if checkpoint is None and leads:
         files.begin(config)
@@ -113,7 +112,9 @@ def algorithm_name(config: dict[str, Any]) -> str:
 
 
 def _thresholds(config: dict[str, Any]) -> dict[str, float]:
-    per_agent = [check_float("evaluation.thresholds_per_agent", x, 0) for x in config["evaluation"]["thresholds_per_agent"]]
+    per_agent = [
+        check_float("evaluation.thresholds_per_agent", x, 0) for x in config["evaluation"]["thresholds_per_agent"]
+    ]
     n_agents = config["env"]["n_agents"]
     return {f"{x * n_agents:.6g}": round(x * n_agents, 2) for x in per_agent}
 
@@ -250,7 +251,7 @@ def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, s
     }
 
 
-def _check_fit(trained: "torch.nn.Module", env: BatchedEnv) -> None:
+def _check_fit(trained: Utilities, env: BatchedEnv) -> None:
     for name in ("obs_size", "n_actions"):
         mine, theirs = getattr(trained, name), getattr(env, name)
         if mine != theirs:

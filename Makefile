@@ -1,0 +1,44 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?= env=nav mixer=gcn kappa=2
+
+.PHONY: help install train test test-slow lint format bench clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv with the exact versions of constraints.txt
+
+# torch comes first and pinned: a plain "torch" asked for by another package would bring gigabytes of CUDA
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+train: install ## Train and show the result: make train ARGS="env=cartpole"
+	$(BIN)/python train.py $(ARGS)
+
+test: install ## Tests, under six minutes on two cores
+	$(BIN)/python -m pytest -n 2
+
+test-slow: install ## The long tests
+	$(BIN)/python -m pytest -m slow
+
+lint: install ## ruff, mypy and the import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## Put the code in its usual form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Speeds of this machine
+	$(BIN)/python benchmarks/speed.py
+
+clean: ## Remove what was made, runs excepted
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
