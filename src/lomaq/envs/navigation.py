@@ -13,6 +13,7 @@ from torch import Tensor
 from lomaq.envs.base import BatchedEnv
 from lomaq.errors import check_choice, check_float, check_int
 from lomaq.graph import AgentGraph, RegionShape
+from lomaq.sparse import csr_matrix
 
 DT, DAMPING, FORCE = 0.1, 0.25, 5.0
 AGENT_RADIUS, LANDMARK_RADIUS, HALF_WIDTH = 0.15, 0.1, 1.0
@@ -108,25 +109,19 @@ class Navigation(BatchedEnv):
 
     def _build_pairs(self, bases: np.ndarray) -> None:
         n, where = len(bases), self.device
-        first, second = _pairs_within(bases, CONTACT_DISTANCE, self.regions)
-        self._first, self._second = (torch.from_numpy(x).to(where) for x in (first, second))
-        contact = np.arange(len(first))
-        self._contact = _sparse(  # [N, pairs]: adds a pair's force to the one, subtracts it from the other
-            np.concatenate([first, second]),
-            np.concatenate([contact, contact]),
-            np.concatenate([np.ones(len(first)), -np.ones(len(first))]),
-            (n, len(first)),
-        ).to(where)
+        first, second = (x.to(where) for x in _pairs_within(bases, CONTACT_DISTANCE, self.regions))
+        self._first, self._second, pair = first, second, torch.arange(len(first), device=where)
+        sign = torch.ones(len(first), device=where)
+        self._contact = csr_matrix(  # [N, pairs]: adds a pair's force to the one, subtracts it from the other
+            torch.cat([first, second]), pair.repeat(2), torch.cat([sign, -sign]), (n, len(first))
+        )
 
-        first, second = _pairs_within(bases, COVER_DISTANCE, self.regions)
-        agent = np.concatenate([np.arange(n), first, second])
-        landmark = np.concatenate([np.arange(n), second, first])
-        order = np.lexsort((landmark, agent))
-        agent, landmark = agent[order], landmark[order]
-        self._agent, self._landmark = (torch.from_numpy(x).to(where) for x in (agent, landmark))
-        pair, one = np.arange(len(agent)), np.ones(len(agent))
-        self._by_agent = _sparse(agent, pair, one, (n, len(agent))).to(where)
-        self._by_landmark = _sparse(landmark, pair, one, (n, len(agent))).to(where)
+        first, second = (x.to(where) for x in _pairs_within(bases, COVER_DISTANCE, self.regions))
+        own = torch.arange(n, device=where)
+        self._agent, self._landmark = torch.cat([own, first, second]), torch.cat([own, second, first])
+        pair, one = torch.arange(len(self._agent), device=where), torch.ones(len(self._agent), device=where)
+        self._by_agent = csr_matrix(self._agent, pair, one, (n, len(pair)))
+        self._by_landmark = csr_matrix(self._landmark, pair, one, (n, len(pair)))
 
         self.base = torch.tensor(bases, dtype=torch.float32, device=where)[..., None]  # [N, 2, 1]
         nearest, candidates = _candidates(bases, self.n_slots)
@@ -214,39 +209,27 @@ class Navigation(BatchedEnv):
         self._refresh()
 
 
-def _pairs_within(bases: np.ndarray, reach: float, regions: RegionShape) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of bases whose regions come as near as ``reach`` to each other, each pair once."""
+def _pairs_within(bases: np.ndarray, reach: float, regions: RegionShape) -> Tensor:
+    """Pairs ``[2, E]`` of bases whose regions come as near as ``reach`` to each other, each pair once."""
     pairs = cKDTree(bases).query_pairs(2 * HALF_WIDTH * math.sqrt(2) + reach, output_type="ndarray")
     apart = np.abs(bases[pairs[:, 0]] - bases[pairs[:, 1]])
     if regions == "square":
         gap = np.linalg.norm(np.maximum(apart - 2 * HALF_WIDTH, 0), axis=1)
     else:
         gap = np.linalg.norm(apart, axis=1) - 2 * HALF_WIDTH
-    pairs = pairs[gap <= reach + 1e-9].astype(np.int64)
-    return pairs[:, 0].copy(), pairs[:, 1].copy()
+    return torch.from_numpy(pairs[gap <= reach + 1e-9].astype(np.int64).T.copy())
 
 
 def _candidates(bases: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each base, the k nearest in index order behind itself, and all whose landmark may be among the k nearest."""
-    n, tree = len(bases), cKDTree(bases)
-    nearest = np.empty((n, k), dtype=np.int64)
-    rows = []
-    for i, base in enumerate(bases):  # built once
-        distance = np.linalg.norm(bases - base, axis=1) if n <= 64 else None
-        if distance is None:
-            found = tree.query(base, k=min(n, 4 * k))[1]
-            distance = np.full(n, np.inf)
-            distance[found] = np.linalg.norm(bases[found] - base, axis=1)
-        closest = np.lexsort((np.arange(n), np.round(distance, 9)))[:k]
-        nearest[i] = [i, *sorted(set(closest.tolist()) - {i})]
-        reach = distance[closest[-1]] + 2 * math.sqrt(2) * HALF_WIDTH  # a landmark strays sqrt(2) from its base
-        rows.append(sorted(tree.query_ball_point(base, reach + 1e-9)))
-    candidates = np.full((n, max(map(len, rows))), -1, dtype=np.int64)
-    for i, row in enumerate(rows):
+    """For each base: itself and its k - 1 nearest in index order; and all whose landmark may be among the k nearest."""
+    tree = cKDTree(bases)
+    distance, found = tree.query(bases, k=[*range(1, min(len(bases), 4 * k) + 1)])  # more than k, to settle ties
+    order = np.lexsort((found, np.round(distance, 9)), axis=1)
+    found, distance = (np.take_along_axis(x, order, axis=1)[:, :k] for x in (found, distance))
+    nearest = np.concatenate([found[:, :1], np.sort(found[:, 1:], axis=1)], axis=1)
+    reach = distance[:, -1] + 2 * math.sqrt(2) * HALF_WIDTH  # a landmark strays sqrt(2) from its base
+    rows = [sorted(row) for row in tree.query_ball_point(bases, reach + 1e-9)]
+    candidates = np.full((len(bases), max(map(len, rows))), -1, dtype=np.int64)
+    for i, row in enumerate(rows):  # built once
         candidates[i, : len(row)] = row
     return nearest, candidates
-
-
-def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> Tensor:
-    index = torch.from_numpy(np.stack([rows, columns]))
-    return torch.sparse_coo_tensor(index, torch.from_numpy(values).float(), shape).coalesce().to_sparse_csr()

@@ -14,6 +14,7 @@ from lomaq.graph import AgentGraph
 from lomaq.mixers.base import Mixer
 from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_weight_
 from lomaq.partition import Partition
+from lomaq.sparse import csr_matrix
 
 
 class _Convolution(nn.Module):
@@ -69,12 +70,13 @@ class GCNMixer(Mixer):
         start_weight_(self.w1, widths[-1], self.start)
         start_weight_(self.w2, hidden, self.start)
         index, weight = gcn_norm(graph.edge_index, None, graph.n_agents, add_self_loops=True)
-        self.register_buffer("_adjacency", _csr(index, weight, (graph.n_agents,) * 2), persistent=False)
+        self.register_buffer(
+            "_adjacency", csr_matrix(index[0], index[1], weight, (self.n_agents, self.n_agents)), persistent=False
+        )
         mean = None
         if self.n_blocks < self.n_agents:
-            member = torch.stack([partition.block_of, torch.arange(graph.n_agents)])
             share = 1 / partition.sizes[partition.block_of].float()
-            mean = _csr(member, share, (self.n_blocks, self.n_agents))
+            mean = csr_matrix(partition.block_of, torch.arange(self.n_agents), share, (self.n_blocks, self.n_agents))
         self.register_buffer("_mean", mean, persistent=False)
 
     def _mix(self, utilities: Tensor) -> Tensor:
@@ -93,7 +95,3 @@ class GCNMixer(Mixer):
 
     def head(self) -> list[nn.Parameter]:
         return [self.w2, self.b2]
-
-
-def _csr(index: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
-    return torch.sparse_coo_tensor(index, value, shape).coalesce().to_sparse_csr()

@@ -147,7 +147,7 @@ class ProgressLine(pl.Callback):
             self.bar.update(self.task, completed=module.env_steps, speed=speed, figures=figures)
         elif len(evaluations) > self.shown:
             self.console.print(
-                f"{module.env_steps:>10,} env steps  {figures_line(module.figures, evaluations)}",
+                f"{evaluations[-1]['env_steps']:>10,} env steps  {figures_line(module.figures, evaluations)}",
                 highlight=False,
                 soft_wrap=True,
             )

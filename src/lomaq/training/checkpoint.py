@@ -53,7 +53,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(str(path), "a checkpoint file", f"a damaged or foreign file ({reason[:80]})") from error
     if not isinstance(content, dict) or "lomaq" not in content:

@@ -74,7 +74,8 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
 def _make_trainer(config: dict[str, Any], run_dir: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     try:
         return pl.Trainer(
             **options,

@@ -1,0 +1,42 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lomaq.cli import compose
+from lomaq.training.run import train
+
+#: A run of a second: two small iterations between evaluations.
+SMALL = (
+    "env.n_agents=3",
+    "learner.n_envs=4",
+    "learner.rollout_steps=10",
+    "learner.minibatches=2",
+    "evaluation.episodes=2",
+    "evaluation.every_env_steps=80",
+    "total_env_steps=400",
+)
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    """Overrides that make any configuration small."""
+    return SMALL
+
+
+@pytest.fixture
+def run_small(tmp_path: Path):
+    """Train a small run: ``run_small("name", *overrides)`` → (folder, summary)."""
+
+    def run(name: str, *overrides: str, checkpoint: Path | None = None) -> tuple[Path, dict[str, Any]]:
+        folder = tmp_path / name
+        config = compose([*SMALL, *overrides])[0]
+        return folder, train(config, folder, Console(file=io.StringIO()), checkpoint)
+
+    return run
