@@ -98,7 +98,13 @@ def _refuse(line: str, status: int = 2) -> int:
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
-    return "; ".join(lines) or type(error).__name__
+    line = "; ".join(lines).split("; Config search path")[0] or type(error).__name__
+    if line.startswith("Could not override"):
+        word = line.split("'")[1]
+        return f"{word}: expected a known setting, got an unknown one; python train.py --cfg job lists all"
+    if "overrides" in type(error).__name__.lower() or "viable alternative" in line or "LexerNoViableAlt" in line:
+        return f"command line: expected settings as key=value with balanced brackets, got {line}"
+    return line
 
 
 # ---------------------------------------------------------------------- train

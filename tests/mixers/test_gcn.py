@@ -99,7 +99,7 @@ def test_one_convolution_is_what_its_equation_says(monotonicity, activation):
 
 @pytest.mark.parametrize("activation", ["elu", "split"])
 @pytest.mark.parametrize("monotonicity", ["projection", "reparametrisation"])
-@pytest.mark.parametrize("kappa", [0, 1, 3])
+@pytest.mark.parametrize("kappa", [0, 2])
 @pytest.mark.parametrize("spec", ["singletons", "pairs", "full", [[0, 3], [1], [2, 4]]])
 def test_values_equal_dense_matrices(monotonicity, activation, kappa, spec):
     graph = AgentGraph.from_edges(5, [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4)])

@@ -18,8 +18,8 @@ KINDS = {
     "mlp-all": (MaskedMLPMixer, {"share": "all"}),
     "mlp-none": (MaskedMLPMixer, {"share": "none"}),
 }
-SETTINGS = settings(max_examples=12, deadline=None)
-FEW = settings(max_examples=6, deadline=None)
+SETTINGS = settings(max_examples=8, deadline=None)
+FEW = settings(max_examples=5, deadline=None)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_constraint = pytest.mark.parametrize("monotonicity", CONSTRAINTS)
@@ -73,8 +73,9 @@ def random_utilities(*shape, seed=0):
 
 
 def jacobian(mixer, utilities):
-    """∂F_J/∂U_i, ``[P, N]``."""
-    return torch.autograd.functional.jacobian(mixer, utilities)
+    """∂F_J/∂U_i, ``[P, N]``: the utilities once for each block, of which only that block's value is taken."""
+    copies = utilities.repeat(mixer.n_blocks, 1).requires_grad_()
+    return torch.autograd.grad(mixer(copies).diagonal().sum(), copies)[0]
 
 
 def inside(graph, partition, kappa):
@@ -151,15 +152,15 @@ def test_a_mixer_that_starts_as_a_mean_begins_near_the_size_of_its_utilities(kin
 @given(problem=problems())
 def test_values_keep_the_leading_dimensions_and_a_batch_equals_one_by_one(kind, activation, problem):
     graph, partition, kappa, seed = problem
-    mixer = make(kind, graph, partition, kappa, activation=activation)
+    mixer = make(kind, graph, partition, kappa, activation=activation).double()
     randomise_(mixer, seed)
-    utilities = random_utilities(3, 2, graph.n_agents, seed=seed)
+    utilities = random_utilities(3, 2, graph.n_agents, seed=seed).double()
     values = mixer(utilities)
     assert values.shape == (3, 2, partition.n_blocks)
     assert mixer(utilities[0, 0]).shape == (partition.n_blocks,)
     for t in range(3):
         for b in range(2):
-            torch.testing.assert_close(values[t, b], mixer(utilities[t, b]), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(values[t, b], mixer(utilities[t, b]))
 
 
 @every_kind
@@ -260,16 +261,16 @@ def test_gcn_does_not_care_how_agents_are_numbered(activation, problem):
     new = np.random.default_rng(seed).permutation(n)  # new number of each agent
     renumbered = AgentGraph.from_edges(n, [(int(new[a]), int(new[b])) for a, b in graph.edge_index.T.tolist()])
     blocks = Partition([[int(new[i]) for i in block] for block in partition.blocks], n)
-    one = GCNMixer(graph, partition, kappa, 4, activation=activation)
-    two = GCNMixer(renumbered, blocks, kappa, 4, activation=activation)
+    one = GCNMixer(graph, partition, kappa, 4, activation=activation).double()
+    two = GCNMixer(renumbered, blocks, kappa, 4, activation=activation).double()
     randomise_(one, seed)
     two.load_state_dict(one.state_dict())
 
-    utilities = random_utilities(n, seed=seed)
-    moved = torch.empty(n)
+    utilities = random_utilities(n, seed=seed).double()
+    moved = torch.empty(n, dtype=torch.float64)
     moved[torch.from_numpy(new)] = utilities
     same_block = [int(blocks.block_of[new[block[0]]]) for block in partition.blocks]
-    torch.testing.assert_close(two(moved)[same_block], one(utilities), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(two(moved)[same_block], one(utilities))
 
 
 def test_gcn_weights_move_to_a_longer_line_and_value_interior_agents_alike():

@@ -72,7 +72,7 @@ class LomaqModule(pl.LightningModule):
         self.target_copy = copy.deepcopy(networks).requires_grad_(False) if settings.target != "none" else None
         self.reward, self.make_env, self.settings = reward, make_env, settings
         self.total_env_steps, self.seed, self.run_config = total_env_steps, seed, config
-        self.scale = ValueScale()
+        self.scale = ValueScale(settings.scale_decay)
         self.replay = Replay(settings.replay_capacity)
         self.env_steps = 0
         self.iterations = 0

@@ -13,14 +13,15 @@ class ValueScale:
 
     Networks give values in units of σ. When σ moves, the caller multiplies the networks' last layer by the returned
     ratio, so that what they say in the rewards' unit stays the same. There is no shift: a mean would be added |P| times
-    in the sum of the blocks.
+    in the sum of the blocks. The average is slow, since once
+    a task is solved its returns hardly vary and a quick one would blow up what is left of the error.
 
     Args:
         decay: Weight of the past at each update, in [0, 1).
         floor: Smallest σ, for returns that do not vary, above 0.
     """
 
-    def __init__(self, decay: float = 0.95, floor: float = 1e-3) -> None:
+    def __init__(self, decay: float = 0.99, floor: float = 1e-3) -> None:
         self.decay = check_float("learner.scale_decay", decay, 0, 1, below=True)
         self.floor = check_float("learner.scale_floor", floor, 0, above=True)
         self.average, self.weight = 0.0, 0.0

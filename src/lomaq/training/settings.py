@@ -38,6 +38,7 @@ class LearnerSettings:
         target_every: Iterations between copies.
         target_rate: Rate of the average, in (0, 1].
         value_scale: ``running`` learns values in units of one running scale, ``none`` raw.
+        scale_decay: Weight of the past in that scale at each iteration, in [0, 1).
         epsilon: Schedule of exploration.
     """
 
@@ -57,6 +58,7 @@ class LearnerSettings:
     target_every: int = 50
     target_rate: float = 0.01
     value_scale: Literal["running", "none"] = "running"
+    scale_decay: float = 0.99
     epsilon: Epsilon = field(default_factory=Epsilon)
 
     def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ class LearnerSettings:
         check_choice("learner.target", self.target, ("none", "hard", "soft"))
         check_int("learner.target_every", self.target_every, 1)
         check_float("learner.target_rate", self.target_rate, 0, 1, above=True)
+        check_float("learner.scale_decay", self.scale_decay, 0, 1, below=True)
         check_choice("learner.value_scale", self.value_scale, ("running", "none"))
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
