@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -218,7 +219,7 @@ def test_unrolling_gives_the_utilities_along_the_rollout_with_its_memory_and_pre
     rollout.first[0] = False
     rollout.first[2, 1] = True
     rollout.last_actions[:] = 1
-    object.__setattr__(rollout, "hidden", torch.randn(B, N, networks.utilities.memory_size))
+    rollout = replace(rollout, hidden=torch.randn(B, N, networks.utilities.memory_size))
     unrolled = networks.unroll(rollout)
     assert unrolled.shape == (T + 1, B, N, A)
     hidden = rollout.hidden
@@ -236,8 +237,7 @@ def test_real_networks_are_valued_like_stubs():
     with torch.no_grad():
         for parameter in copy.parameters():
             parameter.add_(0.3)
-    rollout = make_rollout(terminated=("010", "000"))
-    object.__setattr__(rollout, "hidden", torch.zeros(B, N, 4))
+    rollout = replace(make_rollout(terminated=("010", "000")), hidden=torch.zeros(B, N, 4))
     result = PartitionTD(0.9, 0.0, double_q=True).targets(networks, copy, rollout, rollout.rewards, 2.0)
     with torch.no_grad():
         online, target = networks.unroll(rollout), copy.unroll(rollout)

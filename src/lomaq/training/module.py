@@ -31,10 +31,13 @@ class NonFiniteLossError(RuntimeError):
 
 
 class _Iteration:
-    """One iteration as a finite iterable, since Lightning prefetches one batch of an endless one."""
+    """One iteration as an iterable of known length: of any other, Lightning fetches a batch ahead of its time."""
 
     def __init__(self, module: LomaqModule) -> None:
         self.module = module
+
+    def __len__(self) -> int:
+        return self.module.settings.epochs * self.module.settings.minibatches
 
     def __iter__(self) -> Iterator[Batch]:
         return self.module.run_iteration()
@@ -75,7 +78,7 @@ class LomaqModule(pl.LightningModule):
         self.scale = ValueScale(settings.scale_decay)
         self.replay = Replay(settings.replay_capacity)
         self.env_steps = 0
-        self.iterations = 0
+        self.rollouts = self.copied_at = 0
         self.figures: dict[str, float] = {}  # of the last iteration
         self.history: dict[str, Any] = {}  # owned by the recorder, travels in the checkpoint
         self._sums: dict[str, Tensor] = {}
@@ -114,19 +117,25 @@ class LomaqModule(pl.LightningModule):
         return self.settings.epsilon.at(self.env_steps)
 
     def run_iteration(self) -> Iterator[Batch]:
-        """Collect, then yield the minibatches of this iteration with their targets."""
+        """Collect (at first until a batch can be drawn), then yield the minibatches with their targets."""
         self._sums = {}
-        self.figures = {"epsilon": self.epsilon, "lr": self._set_learning_rate()}
+        batch = None
+        while batch is None:
+            self._collect()
+            batch = self.replay.sample(self.settings.batch_size, self.sampler, self.device)
+        self.figures["lr"] = self._set_learning_rate()
+        yield from self._minibatches(batch)
+
+    def _collect(self) -> None:
+        self.figures = {"epsilon": self.epsilon}
         rollout = self.collector.collect(self.epsilon)
         self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
         collected = torch.stack([rollout.valid.sum(), rollout.rewards.mul(rollout.valid[..., None]).sum()]).double()
         if self.trainer.world_size > 1:
             distributed.all_reduce(collected)
         self.env_steps += int(collected[0])
+        self.rollouts += 1
         self.figures["reward_per_agent_step"] = float(collected[1] / collected[0]) / self.collector.env.n_agents
-        batch = self.replay.sample(self.settings.batch_size, self.sampler, self.device)
-        if batch is not None:
-            yield from self._minibatches(batch)
 
     def _minibatches(self, batch: Rollout) -> Iterator[Batch]:
         settings = self.settings
@@ -146,7 +155,7 @@ class LomaqModule(pl.LightningModule):
             return
         for _ in range(settings.epochs):
             order = torch.randperm(batch.n_sequences, generator=self.sampler).to(self.device)
-            for columns in order.chunk(settings.minibatches):
+            for columns in order.tensor_split(settings.minibatches):
                 yield batch.select(columns), targets.index_select(1, columns)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -163,21 +172,20 @@ class LomaqModule(pl.LightningModule):
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
 
     def on_train_epoch_end(self) -> None:
-        self.iterations += 1
-        if self._sums:
-            updates = float(self._sums.pop("updates"))
-            self.figures |= {name: float(total) / updates for name, total in self._sums.items()}
-            if not np.isfinite(self.figures["loss"]):
-                raise NonFiniteLossError(
-                    f"the loss became {self.figures['loss']} at {self.env_steps} env steps; "
-                    "the last checkpoint is kept; lower learner.lr or learner.grad_clip"
-                )
+        updates = float(self._sums.pop("updates"))
+        self.figures |= {name: float(total) / updates for name, total in self._sums.items()}
+        if not np.isfinite(self.figures["loss"]):
+            raise NonFiniteLossError(
+                f"the loss became {self.figures['loss']} at {self.env_steps} env steps; "
+                "the last checkpoint is kept; lower learner.lr or learner.grad_clip"
+            )
         self._update_target()
 
     def _update_target(self) -> None:
         settings = self.settings
-        if settings.target == "hard" and self.iterations % settings.target_every == 0:
+        if settings.target == "hard" and self.rollouts - self.copied_at >= settings.target_every:
             self.target.load_state_dict(self.networks.state_dict())
+            self.copied_at = self.rollouts
         elif settings.target == "soft":
             with torch.no_grad():
                 for slow, fast in zip(self.target.parameters(), self.networks.parameters(), strict=True):
@@ -207,7 +215,8 @@ class LomaqModule(pl.LightningModule):
         checkpoint["lomaq"] = {
             "config": self.run_config,
             "env_steps": self.env_steps,
-            "iterations": self.iterations,
+            "rollouts": self.rollouts,
+            "copied_at": self.copied_at,
             "scale": self.scale.state_dict(),
             "history": self.history,
             "ranks": ranks,
@@ -215,7 +224,7 @@ class LomaqModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["lomaq"]
-        self.env_steps, self.iterations = state["env_steps"], state["iterations"]
+        self.env_steps, self.rollouts, self.copied_at = state["env_steps"], state["rollouts"], state["copied_at"]
         self.scale.load_state_dict(state["scale"])
         self.history = state["history"]
         self._waiting = state  # the rest needs the environments, which on_fit_start makes

@@ -34,8 +34,8 @@ class LearnerSettings:
         lr_decay: ``linear`` to 0 at the end of the budget, or ``none``.
         grad_clip: Largest norm of the gradient, above 0.
         target: Networks that make the targets: ``none`` the online ones, ``hard`` a copy renewed every
-            ``target_every`` iterations, ``soft`` a moving average with rate ``target_rate``.
-        target_every: Iterations between copies.
+            ``target_every`` rollouts, ``soft`` a moving average with rate ``target_rate``.
+        target_every: Rollouts between copies.
         target_rate: Rate of the average, in (0, 1].
         value_scale: ``running`` learns values in units of one running scale, ``none`` raw.
         scale_decay: Weight of the past in that scale at each iteration, in [0, 1).
