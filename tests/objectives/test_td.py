@@ -21,7 +21,8 @@ def stub(factor=1.0, offset=(0.0, 0.0)):
     """Networks without parameters: what is observed are the utilities, but for a factor and an offset an action."""
     matrix = torch.tensor(MIXING, dtype=torch.float32)
     return SimpleNamespace(
-        unroll=lambda rollout: rollout.observations * factor + torch.tensor(offset), mixer=lambda u: u @ matrix.T
+        unroll=lambda rollout, steps=None: rollout.observations[:steps] * factor + torch.tensor(offset),
+        mixer=lambda u: u @ matrix.T,
     )
 
 
@@ -230,6 +231,14 @@ def test_unrolling_gives_the_utilities_along_the_rollout_with_its_memory_and_pre
             rollout.observations[t : t + 1], previous[None], rollout.first[t : t + 1], hidden
         )
         torch.testing.assert_close(unrolled[t], values[0])
+
+
+@pytest.mark.parametrize("network", ["mlp", "gru"])
+def test_unrolling_the_first_steps_gives_the_beginning_of_all(network):
+    networks, rollout = real_networks(network), make_rollout()
+    rollout = replace(rollout, hidden=torch.zeros(B, N, networks.utilities.memory_size))
+    for steps in (1, T, T + 1):
+        torch.testing.assert_close(networks.unroll(rollout, steps), networks.unroll(rollout)[:steps])
 
 
 def test_real_networks_are_valued_like_stubs():

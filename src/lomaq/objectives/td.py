@@ -25,9 +25,10 @@ class ValueNetworks(nn.Module):
         self.utilities = utilities
         self.mixer = mixer
 
-    def unroll(self, rollout: Rollout) -> Tensor:
-        """Utilities of every action along ``rollout``: ``[T + 1, B, N, A]``."""
-        return self.utilities(rollout.observations, rollout.previous_actions(), rollout.first, rollout.hidden)[0]
+    def unroll(self, rollout: Rollout, steps: int | None = None) -> Tensor:
+        """Utilities of every action along the first ``steps`` (all T + 1) observations: ``[steps, B, N, A]``."""
+        observations, previous = rollout.observations[:steps], rollout.previous_actions()[:steps]
+        return self.utilities(observations, previous, rollout.first[:steps], rollout.hidden)[0]
 
     def rescale_(self, factor: float) -> None:
         """Multiply every block value by ``factor``."""
@@ -93,7 +94,7 @@ class PartitionTD:
             rollout: The sequences.
             targets: ``[T, B, P]`` in the networks' units (divided by σ).
         """
-        utilities = online.unroll(rollout)[:-1]
+        utilities = online.unroll(rollout, rollout.n_steps)
         chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]  # [T, B, N]
         error = (online.mixer(chosen) - targets).square().sum(dim=-1)  # [T, B]
         return (error * rollout.valid).sum() / rollout.valid.sum()

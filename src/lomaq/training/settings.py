@@ -94,7 +94,7 @@ class LearnerSettings:
             InputError: If an option is unknown to it or impossible.
         """
         try:
-            return OPTIMIZERS[self.optimizer](parameters, lr=self.lr, **self.optimizer_options)
+            return OPTIMIZERS[self.optimizer](parameters, lr=self.lr, foreach=True, **self.optimizer_options)
         except (TypeError, ValueError) as error:
             raise InputError(
                 "learner.optimizer_options", f"options of {self.optimizer}", self.optimizer_options, str(error)

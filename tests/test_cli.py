@@ -1,0 +1,312 @@
+"""The command line: what a person types, what they get, and what a mistake answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lomaq import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command line in this process: ``command(cli.train_main, *words)`` → (status, out, err)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(main, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def trained(command, small, tmp_path) -> Path:
+    """A finished small run."""
+    status, _, err = command(cli.train_main, *small, "run_dir=trained")
+    assert status == 0, err
+    return tmp_path / "trained"
+
+
+# ------------------------------------------------------------------ a good run
+
+
+def test_a_run_leaves_all_that_the_contract_names(trained: Path) -> None:
+    names = {"config.yaml", "metrics.csv", "results.json", "summary.json", "curve.png", "checkpoints"}
+    assert {p.name for p in trained.iterdir()} == names
+    assert {p.name for p in (trained / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    summary = json.loads((trained / "summary.json").read_text())
+    required = """env n_agents algorithm mixer kappa partition seed env_steps wall_seconds env_steps_per_second
+        test_return_mean test_return_per_agent best_test_return_mean first_env_steps_at parameters peak_memory_mb
+        versions""".split()
+    assert set(required) <= summary.keys()
+    assert summary["algorithm"] == "lomaq"
+    assert summary["env_steps"] >= 400
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["env"]["n_agents"] == 3
+
+
+def test_metrics_rise_in_env_steps_and_hold_the_evaluations(trained: Path) -> None:
+    rows = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))
+    steps = [int(row["env_steps"]) for row in rows]
+    assert steps == sorted(steps)
+    tested = [int(row["env_steps"]) for row in rows if row["test_return_mean"]]
+    assert tested[0] == 0
+    assert tested[-1] == steps[-1] >= 400
+    results = json.loads((trained / "results.json").read_text())["cartpole"]["cartpole-3"]["lomaq"]["seed_0"]
+    counts = [entry["step_count"] for name, entry in results.items() if name.startswith("step_")]
+    assert counts == tested
+    assert all(len(entry["return"]) == 2 for entry in results.values())
+
+
+def test_the_result_is_one_table_and_the_paths(command, small) -> None:
+    status, out, err = command(cli.train_main, *small, "run_dir=shown")
+    assert status == 0
+    assert "test return, last" in out
+    assert "shown/curve.png" in out
+    assert "env steps" in err
+
+
+def test_the_default_folder_names_environment_and_algorithm(command, small, tmp_path) -> None:
+    status, _, _ = command(cli.train_main, *small)
+    assert status == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("cartpole-lomaq-2")
+
+
+def test_an_algorithm_with_a_contradicting_axis_is_recorded_as_custom(command, small, tmp_path) -> None:
+    assert command(cli.train_main, *small, "reward=team", "run_dir=x")[0] == 0
+    assert json.loads((tmp_path / "x" / "summary.json").read_text())["algorithm"] == "custom"
+
+
+def test_evaluation_prints_one_json_object_also_for_another_number_of_agents(command, trained: Path) -> None:
+    status, out, _ = command(cli.evaluate_main, f"checkpoint={trained}", "episodes=3", "env.n_agents=5")
+    assert status == 0
+    result = json.loads(out)
+    assert result["n_agents"] == 5
+    assert result["trained_n_agents"] == 3
+    assert result["episodes"] == 3
+    assert 0 <= result["test_return_mean"] <= result["best_possible_return"] == 1000
+
+
+def test_evaluation_repeats_with_its_seed(command, trained: Path) -> None:
+    words = (f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "episodes=4")
+    first, again = (command(cli.evaluate_main, *words)[1] for _ in range(2))
+    other = command(cli.evaluate_main, *words, "seed=1")[1]
+    assert first == again != other
+
+
+def test_a_run_goes_on_with_a_larger_total(command, trained: Path) -> None:
+    status, _, err = command(cli.train_main, f"resume={trained}", "total_env_steps=600")
+    assert status == 0
+    assert "a new total of 600" in err
+    summary = json.loads((trained / "summary.json").read_text())
+    assert summary["env_steps"] >= 600
+    steps = [int(r["env_steps"]) for r in csv.DictReader((trained / "metrics.csv").read_text().splitlines())]
+    assert steps == sorted(steps)
+    assert steps[0] == 0
+
+
+# -------------------------------------------------------------------- mistakes
+
+MISTAKES = {
+    "an unknown key": (["foo=1"], "foo"),
+    "an unknown key in a group": (["env.n_agent=3"], "env.n_agent"),
+    "an unknown choice": (["env=foo"], "env/foo"),
+    "an added key": (["+foo=1"], "+foo=1"),
+    "a sign of nothing": (["env=["], "key=value"),
+    "a negative kappa": (["kappa=-1"], "kappa"),
+    "a word for a number": (["seed=abc"], "seed"),
+    "a negative seed": (["seed=-1"], "seed"),
+    "no agents": (["env.n_agents=0"], "env.n_agents"),
+    "half an agent": (["env.n_agents=1.5"], "env.n_agents"),
+    "no steps": (["total_env_steps=0"], "total_env_steps"),
+    "a negative learning rate": (["learner.lr=-1"], "learner.lr"),
+    "an endless discount": (["learner.objective.gamma=1"], "learner.objective.gamma"),
+    "a large lambda": (["learner.objective.lam=1.5"], "learner.objective.lam"),
+    "an unknown optimiser": (["learner.optimizer=sgdd"], "learner.optimizer"),
+    "more minibatches than sequences": (["learner.minibatches=33"], "learner.minibatches"),
+    "a replay without a batch": (["learner.replay_capacity=64"], "learner.batch_size"),
+    "an odd width for split": (["mixer.hidden=7", "mixer.activation=split"], "mixer.hidden"),
+    "an unknown activation": (["mixer.activation=relu"], "mixer.activation"),
+    "an agent twice": (["env.n_agents=3", "partition=[[0,1],[1,2]]"], "partition"),
+    "an agent missing": (["env.n_agents=3", "partition=[[0,1]]"], "partition"),
+    "an agent unknown": (["env.n_agents=3", "partition=[[0,1],[2,3]]"], "partition"),
+    "an unknown partition": (["partition=halves"], "partition"),
+    "a missing partition file": (["partition=none.json"], "partition"),
+    "an unknown layout": (["env=nav", "env.layout=torus"], "env.layout"),
+    "an unknown accelerator": (["trainer.accelerator=abacus"], "trainer"),
+    "no devices": (["trainer.devices=0"], "trainer"),
+    "no episodes": (["evaluation.episodes=0"], "evaluation.episodes"),
+    "a missing run": (["resume=nowhere"], "nowhere"),
+    "a word for a switch": (["deterministic=maybe"], "deterministic"),
+    "wrong scales": (["agent.observation_scale=[1,2]"], "agent.observation_scale"),
+    "no hidden layers": (["agent.hidden=[]"], "agent.hidden"),
+}
+
+
+@pytest.mark.parametrize(("words", "name"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_line_with_status_2_and_writes_nothing(command, tmp_path, words, name) -> None:
+    status, out, err = command(cli.train_main, *words)
+    assert status == 2
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert name in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_is_never_overwritten(command, trained: Path) -> None:
+    before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
+    status, _, err = command(cli.train_main, f"run_dir={trained}")
+    assert status == 2
+    assert "a new or empty folder" in err
+    assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
+
+
+def test_resume_takes_no_setting_that_decides_what_the_run_is(command, trained: Path) -> None:
+    status, _, err = command(cli.train_main, f"resume={trained}", "kappa=2")
+    assert status == 2
+    assert "kappa" in err
+
+
+def test_resume_of_a_finished_run_says_what_to_give(command, trained: Path) -> None:
+    status, _, err = command(cli.train_main, f"resume={trained}")
+    assert status == 2
+    assert "total_env_steps=" in err
+
+
+def test_resume_with_another_number_of_processes_is_refused(command, trained: Path) -> None:
+    words = ("total_env_steps=600", "trainer.devices=2", "trainer.strategy=ddp")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, ROOT / "train.py", f"resume={trained}", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert result.returncode != 0
+    assert "1 processes, as in the checkpoint" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+EVALUATION_MISTAKES = {
+    "no checkpoint named": (["episodes=3"], "checkpoint"),
+    "no such checkpoint": (["checkpoint=nowhere"], "nowhere"),
+    "no episodes": (["checkpoint={run}", "episodes=0"], "episodes"),
+    "a setting of training": (["checkpoint={run}", "kappa=2"], "kappa"),
+    "an unknown setting": (["checkpoint={run}", "env.foo=2"], "env.foo"),
+    "a foreign file": (["checkpoint={run}/summary.json"], "summary.json"),
+}
+
+
+@pytest.mark.parametrize(("words", "name"), EVALUATION_MISTAKES.values(), ids=EVALUATION_MISTAKES.keys())
+def test_a_mistake_in_evaluation_is_one_line_with_status_2(command, trained: Path, words, name) -> None:
+    status, out, err = command(cli.evaluate_main, *(word.format(run=trained) for word in words))
+    assert status == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert name in err
+
+
+def test_a_checkpoint_of_another_environment_is_refused(command, small) -> None:
+    assert command(cli.train_main, *small, "env=nav", "run_dir=nav")[0] == 0
+    status, _, err = command(cli.evaluate_main, "checkpoint=nav", "env.n_agents=9")
+    assert status == 2
+    assert "obs_size" in err
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(command, trained: Path, monkeypatch) -> None:
+    import torch
+
+    last = trained / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+
+    def full(content, file) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    status, _, err = command(cli.train_main, f"resume={trained}", "total_env_steps=600")
+    assert status == 2
+    assert "No space left" in err
+    assert last.read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_the_last_checkpoint_kept(command, small, tmp_path) -> None:
+    status, _, err = command(cli.train_main, *small, "learner.lr=1e30", "learner.grad_clip=1e30", "run_dir=bad")
+    assert status == 2
+    assert "the loss became" in err
+    assert "last checkpoint is kept" in err
+    assert (tmp_path / "bad" / "checkpoints" / "last.ckpt").is_file()
+
+
+# ---------------------------------------------------------------- whole processes
+
+
+def test_help_names_the_settings_that_matter() -> None:
+    result = subprocess.run([sys.executable, ROOT / "train.py", "--help"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    for word in ("kappa=1", "partition=singletons", "env: cartpole, nav", "resume="):
+        assert word in result.stdout
+
+
+def test_the_installed_command_works_outside_a_checkout(tmp_path, small) -> None:
+    lomaq = Path(sys.executable).with_name("lomaq")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [lomaq, "train", *small, "run_dir=here"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "here" / "summary.json").is_file()
+    assert {p.name for p in tmp_path.iterdir()} == {"here"}
+
+
+def test_two_processes_train_with_own_environments_and_one_set_of_files(tmp_path, small) -> None:
+    words = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu", "run_dir=both")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, ROOT / "train.py", *small, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    from lomaq.training.checkpoint import load_checkpoint
+
+    state = load_checkpoint(tmp_path / "both" / "checkpoints" / "last.ckpt")["lomaq"]
+    first, second = (rank["collector"]["env"]["offset"] for rank in state["ranks"])
+    assert not first.equal(second)
+    rows = list(csv.DictReader((tmp_path / "both" / "metrics.csv").read_text().splitlines()))
+    assert 60 < int(rows[1]["env_steps"]) <= 80  # both ranks' steps: 2 × 4 environments × 10
+    assert result.stdout.count("test return, last") == 1
+    again = subprocess.run(
+        [sys.executable, ROOT / "train.py", "resume=both", "total_env_steps=600", *words[:3]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "both" / "summary.json").read_text())["env_steps"] >= 600

@@ -1,0 +1,64 @@
+"""Every configuration composes, builds and trains a few steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lomaq.cli import CONF, compose
+from lomaq.envs import BatchedEnv
+from lomaq.mixers import Mixer
+from lomaq.training.build import build_run
+
+GROUPS = ("env", "mixer", "reward", "agent", "learner", "logger")
+CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
+def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) -> None:
+    extra = ["learner.batch_size=2", "learner.replay_capacity=8", "env.max_steps=10"] if choice == "paper" else []
+    if (group, choice) == ("learner", "paper"):
+        extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
+    extra = extra if group == "learner" else []
+    folder, summary = run_small("run", f"{group}={choice}", *extra)
+    assert summary["env_steps"] > 0
+    assert json.loads((folder / "summary.json").read_text()) == summary
+
+
+@pytest.mark.parametrize("env", [c for g, c in CHOICES if g == "env"])
+@pytest.mark.parametrize("mixer", [c for g, c in CHOICES if g == "mixer"])
+@pytest.mark.parametrize("partition", ["singletons", "pairs", "full", "communities", "[[0,2],[1]]"])
+def test_every_environment_mixer_and_partition_fit_together(env: str, mixer: str, partition: str) -> None:
+    words = [f"env={env}", "env.n_agents=3", f"mixer={mixer}", "kappa=2", f"partition={partition}"]
+    run = build_run(compose(words)[0])
+    assert isinstance(run.module.networks.mixer, Mixer)
+    assert run.partition.n_agents == 3
+
+
+def test_defaults_live_in_yaml_with_a_comment_each() -> None:
+    for group in GROUPS:
+        for file in (CONF / group).glob("*.yaml"):
+            assert file.read_text().startswith("# "), file
+
+
+def test_the_wheel_ships_the_same_configurations() -> None:
+    root = Path(__file__).resolve().parents[1]
+    assert (root / "src" / "lomaq" / "conf").resolve() == (root / "conf").resolve()
+
+
+def test_recommended_values_stand_in_the_environment() -> None:
+    for file in (CONF / "env").glob("*.yaml"):
+        recommended = yaml.safe_load(file.read_text())["recommended"]
+        learner = compose([f"env={file.stem}"])[0]["learner"]
+        assert learner["lr"] == recommended["lr"]
+        assert learner["objective"]["gamma"] == recommended["gamma"]
+
+
+def test_environments_tell_their_sizes() -> None:
+    for file in (CONF / "env").glob("*.yaml"):
+        env = build_run(compose([f"env={file.stem}"])[0]).make_env(2, 0, "cpu")  # type: ignore[arg-type]
+        assert isinstance(env, BatchedEnv)
+        assert env.reset().shape == (2, env.n_agents, env.obs_size)
