@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from lomaq.cli import compose
 from lomaq.training.run import train
+
+# several test processes share the cores, and threads that wait for each other cost more than they bring
+torch.set_num_threads(1)
 
 #: A run of a second: two small iterations between evaluations.
 SMALL = (

@@ -140,13 +140,11 @@ def test_single_region_stands_alone():
     assert (graph.n_agents, graph.n_edges) == (1, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="regions() takes every unknown shape for a circle")
 def test_unknown_region_shape_is_refused():
     with pytest.raises(InputError, match="shape"):
         AgentGraph.regions([[0, 0], [1, 1]], 1.0, "triangle")
 
 
-@pytest.mark.xfail(strict=True, reason="radius() and regions() of no positions give a graph without agents")
 def test_no_positions_make_no_graph():
     with pytest.raises(InputError, match="pos"):
         AgentGraph.radius(np.zeros((0, 2)), 1.0)
@@ -187,13 +185,11 @@ def test_impossible_edges_are_refused(edges, message):
         AgentGraph.from_edges(3, edges)
 
 
-@pytest.mark.xfail(strict=True, reason="from_edges() cuts fractions off")
 def test_fractions_are_no_agent_numbers():
     with pytest.raises(InputError, match="edges"):
         AgentGraph.from_edges(3, [(0.5, 1.7)])
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="OverflowError of int() and np.array() is not caught")
 @pytest.mark.parametrize("agent", [math.inf, 10**30])
 def test_numbers_beyond_int64_are_no_agents(agent):
     with pytest.raises(InputError, match="edges"):
@@ -211,7 +207,6 @@ def test_agent_types_number_every_agent_from_zero_without_gaps(agent_type, allow
             AgentGraph.from_edges(3, [(0, 1)], agent_type=agent_type)
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="_check() builds torch.arange(negative)")
 def test_negative_agent_types_are_refused():
     with pytest.raises(InputError, match="agent_type"):
         AgentGraph.from_edges(3, [(0, 1)], agent_type=[-5, -5, -5])
@@ -219,13 +214,12 @@ def test_negative_agent_types_are_refused():
 
 @pytest.mark.parametrize("pos", [[[0, 0], [1, 0]], [0, 1, 2]])
 def test_positions_must_fit_the_agents(pos):
-    with pytest.raises(InputError, match=r"pos: expected shape \[3, 2\]"):
+    with pytest.raises(InputError, match=r"pos: expected finite positions of shape"):
         AgentGraph.from_edges(3, [(0, 1)], pos=pos)
 
 
-@pytest.mark.xfail(strict=True, reason="_check() does not look at the second size of pos")
 def test_positions_in_three_dimensions_are_refused():
-    with pytest.raises(InputError, match=r"pos: expected shape \[2, 2\]"):
+    with pytest.raises(InputError, match=r"pos: expected finite positions of shape"):
         AgentGraph.from_edges(2, [(0, 1)], pos=[[0, 0, 0], [1, 1, 1]])
 
 
@@ -317,7 +311,6 @@ def test_directed_networkx_graph_loses_its_directions():
     assert edges_of(AgentGraph.from_networkx(nx.DiGraph([(1, 0), (1, 2), (2, 1)]))) == [(0, 1), (1, 2)]
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="iterating a multigraph's edges gives triples")
 def test_parallel_networkx_edges_count_once():
     assert edges_of(AgentGraph.from_networkx(nx.MultiGraph([(0, 1), (0, 1), (1, 2)]))) == [(0, 1), (1, 2)]
 
@@ -367,7 +360,6 @@ def test_file_round_trip_of_a_bare_graph_adds_nothing(tmp_path, suffix):
     assert "agent_type" not in back
 
 
-@pytest.mark.xfail(strict=True, reason="to_file() drops or renumbers agent_name")
 @pytest.mark.parametrize("suffix", [".json", ".graphml"])
 def test_file_round_trip_keeps_names(tmp_path, suffix):
     graph = AgentGraph.from_networkx(nx.Graph([("west", "east")]))
@@ -432,7 +424,7 @@ def test_file_of_unknown_kind_is_answered_with_the_kinds(tmp_path):
 )
 def test_damaged_file_is_answered_in_one_line_that_names_it(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{name}: expected a readable graph file, got ") as caught:
+    with pytest.raises(InputError, match=rf"{name}: (pos: )?expected .*, got ") as caught:
         AgentGraph.from_file(tmp_path / name)
     assert "\n" not in str(caught.value)
 
@@ -454,7 +446,6 @@ def test_readable_file_with_an_impossible_graph_says_what_is_wrong(tmp_path, con
         AgentGraph.from_file(path)
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="AttributeError of networkx is not caught")
 def test_node_link_json_of_bare_names_is_damaged(tmp_path):
     path = tmp_path / "graph.json"
     path.write_text('{"nodes": ["a"], "links": []}')
@@ -462,11 +453,10 @@ def test_node_link_json_of_bare_names_is_damaged(tmp_path):
         AgentGraph.from_file(path)
 
 
-@pytest.mark.xfail(strict=True, raises=UserWarning, reason="np.loadtxt warns before the error is answered")
 def test_empty_edge_list_is_damaged_without_a_warning(tmp_path):
     path = tmp_path / "graph.csv"
     path.write_text("")
-    with pytest.raises(InputError, match="readable graph file"):
+    with pytest.raises(InputError, match=r"graph\.csv: edges: expected one pair of agents a line, got an empty file"):
         AgentGraph.from_file(path)
 
 
@@ -580,11 +570,10 @@ def test_validate_accepts_edges_in_any_order():
 def test_validate_finds_types_that_do_not_fit():
     graph = AgentGraph.line(3)
     graph.agent_type = torch.tensor([0, 2, 2])
-    with pytest.raises(InputError, match="agent_type: expected 3 types numbered 0, 1, … without gaps"):
+    with pytest.raises(InputError, match="agent_type: expected 3 int64 types numbered 0, 1, … without gaps"):
         graph.validate()
 
 
-@pytest.mark.xfail(strict=True, reason="_check() lets agent_type of another dtype pass")
 def test_validate_finds_types_that_are_no_whole_numbers():
     graph = AgentGraph.line(2)
     graph.agent_type = torch.tensor([0.0, 1.0])

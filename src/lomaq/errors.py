@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection
 
 
@@ -19,6 +20,10 @@ class InputError(ValueError):
     def __init__(self, name: str, expected: str, got: object, remedy: str = "") -> None:
         line = f"{name}: expected {expected}, got {got}" + (f"; {remedy}" if remedy else "")
         super().__init__(" ".join(line.split()))
+        self.parts = (name, expected, str(got), remedy)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        return type(self), self.parts  # so that it crosses between processes
 
 
 def check_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
@@ -45,8 +50,10 @@ def check_float(
     """
     left, right = ("(" if above else "["), (")" if below or maximum == math.inf else "]")
     span = f"a number in {left}{minimum:g}, {maximum:g}{right}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(name, span, repr(value))
+    if not -sys.float_info.max <= value <= sys.float_info.max:
+        raise InputError(name, span, value if isinstance(value, float) else "a number that no float can hold")
     too_low = value <= minimum if above else value < minimum
     too_high = value >= maximum if below else value > maximum
     if too_low or too_high:

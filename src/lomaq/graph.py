@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch_geometric.data import Data
 
-from lomaq.errors import InputError, check_float, check_int
+from lomaq.errors import InputError, check_choice, check_float, check_int
 
 RegionShape = Literal["square", "circle"]
 
@@ -89,8 +89,8 @@ class AgentGraph(Data):
         """
         check_int("n_agents", n_agents, 1)
         try:
-            pairs = np.array([(int(a), int(b)) for a, b in edges], dtype=np.int64).reshape(-1, 2)
-        except (TypeError, ValueError) as error:
+            pairs = np.array([(_whole(a), _whole(b)) for a, b in edges], dtype=np.int64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError("edges", "pairs of agent numbers such as [[0, 1], [1, 2]]", error) from error
         return cls._from_array(n_agents, pairs, pos=pos, agent_type=agent_type)
 
@@ -105,9 +105,9 @@ class AgentGraph(Data):
         both = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
         extras: dict[str, Tensor] = {}
         if pos is not None:
-            extras["pos"] = torch.as_tensor(pos, dtype=torch.float32)
+            extras["pos"] = torch.from_numpy(_positions(pos)).float()
         if agent_type is not None:
-            extras["agent_type"] = torch.as_tensor(agent_type, dtype=torch.int64)
+            extras["agent_type"] = torch.as_tensor(agent_type)
         edge_index = torch.from_numpy(np.ascontiguousarray(both.T))
         graph = cls(edge_index=edge_index, num_nodes=n_agents, **extras)
         graph.validate()
@@ -187,6 +187,7 @@ class AgentGraph(Data):
             shape: ``square`` (sides along the axes) or ``circle``.
         """
         check_float("half_width", half_width, 0, above=True)
+        check_choice("shape", shape, ("square", "circle"))
         points = _positions(centres)
         norm = math.inf if shape == "square" else 2
         touching = cKDTree(points).query_pairs(2 * half_width, p=norm, output_type="ndarray")
@@ -206,7 +207,7 @@ class AgentGraph(Data):
         if set(names) == set(range(len(names))):
             names = list(range(len(names)))
         number = {name: i for i, name in enumerate(names)}
-        pairs = np.array([(number[a], number[b]) for a, b in graph.edges], dtype=np.int64).reshape(-1, 2)
+        pairs = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=np.int64).reshape(-1, 2)
         attributes = [graph.nodes[name] for name in names]
         pos = agent_type = None
         if all("pos" in node for node in attributes):
@@ -216,7 +217,9 @@ class AgentGraph(Data):
         if all("agent_type" in node for node in attributes):
             agent_type = [int(node["agent_type"]) for node in attributes]
         result = cls._from_array(len(names), pairs, pos=pos, agent_type=agent_type)
-        if names != list(range(len(names))):
+        if all("agent_name" in node for node in attributes):
+            result.agent_name = [str(node["agent_name"]) for node in attributes]
+        elif names != list(range(len(names))):
             result.agent_name = [str(name) for name in names]
         return result
 
@@ -257,18 +260,32 @@ class AgentGraph(Data):
                 if "nodes" in content:
                     edges_key = "edges" if "edges" in content else "links"
                     return cls.from_networkx(nx.node_link_graph(content, edges=edges_key))
-                return cls.from_edges(
+                graph = cls.from_edges(
                     content["n_agents"],
                     content["edges"],
                     pos=content.get("pos"),
                     agent_type=content.get("agent_type"),
                 )
+                if "agent_name" in content:
+                    graph.agent_name = [str(name) for name in content["agent_name"]]
+                return graph
             if path.suffix in (".csv", ".txt", ".edges"):
+                if not path.read_text().strip():
+                    raise InputError("edges", "one pair of agents a line", "an empty file")
                 pairs = np.loadtxt(path, dtype=np.int64, delimiter="," if path.suffix == ".csv" else None, ndmin=2)
                 return cls.from_edges(int(pairs.max()) + 1, pairs[:, :2].tolist())
-        except InputError:
-            raise
-        except (ValueError, KeyError, TypeError, IndexError, SyntaxError, nx.NetworkXError) as error:
+        except InputError as error:
+            raise InputError(f"{path}: {error.parts[0]}", *error.parts[1:]) from error
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            AttributeError,
+            SyntaxError,
+            RecursionError,
+            nx.NetworkXError,
+        ) as error:
             raise InputError(str(path), "a readable graph file", f"{type(error).__name__}: {error}") from error
         raise InputError(str(path), "a file ending .graphml, .json, .csv, .txt or .edges", repr(path.suffix))
 
@@ -284,6 +301,8 @@ class AgentGraph(Data):
                 content["pos"] = self.pos.tolist()
             if "agent_type" in self:
                 content["agent_type"] = self.agent_type.tolist()
+            if "agent_name" in self:
+                content["agent_name"] = self.agent_name
             path.write_text(json.dumps(content))
         elif path.suffix == ".graphml":
             graph = self.to_networkx()
@@ -351,6 +370,8 @@ class AgentGraph(Data):
 
     def _check(self) -> None:
         n, edges = self.n_agents, self.edge_index
+        if edges is None:
+            raise InputError("edge_index", "int64 of shape [2, E]", None, "AgentGraph.empty(n) has no edges")
         if edges.dtype != torch.int64 or edges.dim() != 2 or edges.size(0) != 2:
             raise InputError("edge_index", "int64 of shape [2, E]", f"{edges.dtype} of shape {list(edges.shape)}")
         if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= n):
@@ -360,16 +381,26 @@ class AgentGraph(Data):
         forward, backward = edges[0] * n + edges[1], edges[1] * n + edges[0]
         if not torch.equal(forward.unique(), backward.unique()) or len(forward.unique()) != len(forward):
             raise InputError("edge_index", "each edge once in both directions", "a one-way or repeated edge")
-        if self.pos is not None and (self.pos.dim() != 2 or self.pos.size(0) != n):
-            raise InputError("pos", f"shape [{n}, 2]", list(self.pos.shape))
+        if self.pos is not None and (self.pos.shape != (n, 2) or not bool(self.pos.isfinite().all())):
+            raise InputError("pos", f"finite positions of shape [{n}, 2]", list(self.pos.shape))
         if "agent_type" in self:
             types = self.agent_type
-            if types.shape != (n,) or not torch.equal(types.unique(), torch.arange(int(types.max()) + 1)):
-                raise InputError("agent_type", f"{n} types numbered 0, 1, … without gaps", types.tolist())
+            whole = types.shape == (n,) and types.dtype == torch.int64 and int(types.min()) == 0
+            if not whole or not torch.equal(types.unique(), torch.arange(int(types.max()) + 1)):
+                raise InputError("agent_type", f"{n} int64 types numbered 0, 1, … without gaps", types.tolist())
 
 
 def _positions(pos: Tensor | np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
-    points = np.asarray(pos, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise InputError("pos", "finite positions of shape [N, 2]", f"shape {list(points.shape)}")
+    try:
+        points = np.asarray(pos, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("pos", "finite positions of shape [N, 2]", error) from error
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
+        raise InputError("pos", "finite positions of shape [N, 2]", list(points.shape))
     return points
+
+
+def _whole(agent: object) -> int:
+    if isinstance(agent, bool) or not isinstance(agent, (int, np.integer)):
+        raise TypeError(f"{agent!r} is no agent number")
+    return int(agent)

@@ -412,7 +412,6 @@ def test_impossible_arguments_are_refused_by_name(arguments, name):
         CartPole(**arguments)
 
 
-@pytest.mark.xfail(strict=True, raises=(ValueError, TypeError), reason="best_return is computed before the check")
 @pytest.mark.parametrize("max_steps", ["long", None])
 def test_time_limit_that_is_no_number_is_refused_by_name(max_steps):
     with pytest.raises(InputError, match="max_steps: expected "):

@@ -43,10 +43,10 @@ class BatchedEnv(ABC):
         best_return: float | None = None,
     ) -> None:
         self.graph = graph
-        self.n_envs = check_int("n_envs", n_envs, 1)
+        self.n_envs = check_int("env.n_envs", n_envs, 1)
         self.n_actions = n_actions
         self.obs_size = obs_size
-        self.max_steps = check_int("max_steps", max_steps, 1)
+        self.max_steps = check_int("env.max_steps", max_steps, 1)
         self.best_return = best_return
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)

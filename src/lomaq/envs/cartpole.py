@@ -63,6 +63,7 @@ class CartPole(BatchedEnv):
         device: torch.device | str = "cpu",
     ) -> None:
         check_int("env.n_agents", n_agents, 1)
+        check_int("env.max_steps", max_steps, 1)
         self.stiffness = check_float("env.stiffness", stiffness, 0)
         super().__init__(
             AgentGraph.line(n_agents),

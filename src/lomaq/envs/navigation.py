@@ -103,6 +103,7 @@ class Navigation(BatchedEnv):
         self.position, self.velocity, self.landmark = (torch.zeros(n, 2, b, device=where) for _ in range(3))
         self.slot = torch.zeros(n, self.n_slots, b, dtype=torch.int64, device=where)
         self.slot_place = torch.zeros(n, self.n_slots, 2, b, device=where)
+        self._refresh()
         self.moves = FORCE * torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], dtype=torch.float32, device=where)
 
     # ------------------------------------------------------------ built once

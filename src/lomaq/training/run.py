@@ -86,6 +86,7 @@ def _make_trainer(config: dict[str, Any], run_dir: Path, callbacks: list[pl.Call
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=False,
             enable_model_summary=False,
+            log_every_n_steps=1,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
