@@ -2,6 +2,7 @@
 
 from lomaq.envs.base import BatchedEnv
 from lomaq.envs.cartpole import CartPole
+from lomaq.envs.matrix import MatrixGame
 from lomaq.envs.navigation import Navigation
 
-__all__ = ["BatchedEnv", "CartPole", "Navigation"]
+__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation"]

@@ -107,8 +107,10 @@ def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, 
     }
 
 
-class ProgressLine(pl.Callback):
+class ProgressLine(Checkpoint):
     """A bar in env steps with speed, remaining time, ε, loss and the last test return; plain lines off a terminal.
+
+    A checkpoint callback in kind only, so that it runs behind the recorder.
 
     Args:
         console: Where to write.

@@ -56,8 +56,8 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     leads = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0
     if config["trainer"]["threads"] is not None:
         torch.set_num_threads(check_int("trainer.threads", config["trainer"]["threads"], 1))
-    thresholds = _thresholds(config)
     run = build_run(config)
+    thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
     files = RunFiles(run_dir)
     recorder = Recorder(files, run.make_env, config["evaluation"]["episodes"], config["evaluation"]["every_env_steps"])
     trainer = _make_trainer(config, run_dir, [recorder, ProgressLine(console)])
@@ -113,11 +113,10 @@ def algorithm_name(config: dict[str, Any]) -> str:
     return str(algo["name"]) if known else "custom"
 
 
-def _thresholds(config: dict[str, Any]) -> dict[str, float]:
+def _thresholds(config: dict[str, Any], n_agents: int) -> dict[str, float]:
     per_agent = [
         check_float("evaluation.thresholds_per_agent", x, 0) for x in config["evaluation"]["thresholds_per_agent"]
     ]
-    n_agents = config["env"]["n_agents"]
     return {f"{x * n_agents:.6g}": round(x * n_agents, 2) for x in per_agent}
 
 
