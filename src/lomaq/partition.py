@@ -164,3 +164,11 @@ class Partition:
             return values.sum(dim=-1, keepdim=True)
         total = values.new_zeros(*values.shape[:-1], self.n_blocks)
         return total.index_add_(-1, self.block_of.to(values.device), values)
+
+    def redistribute(self, rewards: Tensor) -> Tensor:
+        """Give each agent the mean of its block's rewards: ``[..., N]`` → ``[..., N]`` (Proposition 4).
+
+        Sums over each block, and so over all agents, are preserved.
+        """
+        mean = self.block_sum(rewards) / self.sizes.to(rewards)
+        return mean.index_select(-1, self.block_of.to(rewards.device))

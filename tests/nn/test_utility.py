@@ -55,7 +55,7 @@ def test_agents_of_one_type_share_a_network_so_permuting_them_permutes_the_resul
 
 
 def test_each_agent_is_valued_by_the_network_of_its_type_and_keeps_its_place():
-    types = [1, 0, 2]
+    types = [2, 0, 1]
     utilities = make("mlp", types)
     observations, previous, first = inputs()
     values, _ = utilities(observations, previous, first, start(utilities))
@@ -66,12 +66,13 @@ def test_each_agent_is_valued_by_the_network_of_its_type_and_keeps_its_place():
 
 
 def test_memories_keep_their_agents_when_types_are_mixed():
-    utilities = make("gru", [1, 0, 1])
+    types = [1, 1, 0]
+    utilities = make("gru", types)
     observations, previous, first = inputs()
     hidden = torch.randn(B, N, 6)
     first[0] = False
     values, state = utilities(observations, previous, first, hidden)
-    for agent, kind in enumerate([1, 0, 1]):
+    for agent, kind in enumerate(types):
         network = utilities.networks[kind]
         alone = network.body(observations[:, :, agent])  # [T, B, H]
         out, last = network.memory(alone, hidden[None, :, agent].contiguous())

@@ -297,6 +297,21 @@ def test_a_collector_goes_on_from_its_state_as_if_it_had_never_stopped(steps, ne
         assert_same(again.collect(0.5), rollout)
 
 
+def test_a_state_can_be_taken_at_any_step_of_an_episode():
+    collector, again = make(1, "gru"), make(1, "gru", seed=99)
+    seen = set()
+    for _ in range(12):
+        seen |= {(bool(a), bool(b)) for a, b in zip(collector.first, collector.ended, strict=True)}
+        state = collector.state_dict()
+        expected = [collector.collect(0.5) for _ in range(3)]
+        again.load_state_dict(state)
+        for rollout in expected:
+            assert_same(again.collect(0.5), rollout)
+        collector.load_state_dict(state)
+        collector.collect(0.5)
+    assert seen == {(False, False), (True, False), (False, True)}  # in an episode, at its first step, waiting
+
+
 def test_a_state_does_not_follow_what_is_collected_later():
     collector = make(5, "gru")
     collector.collect(0.5)

@@ -16,15 +16,16 @@ from lomaq.partition import Partition
 class Mixer(nn.Module, ABC):
     """Monotone mixer of the utilities within kappa hops of each block (Assumption 2, Proposition 5).
 
-    ∂F_J/∂U_i ≥ 0 everywhere, and exactly 0 for agents i beyond the kappa-hop neighbourhood of J.
+    ∂F_J/∂U_i ≥ 0 everywhere (but for ``soft``), and exactly 0 for agents i beyond the kappa-hop neighbourhood of J.
 
     Args:
         graph: The agents.
         partition: The blocks J.
         kappa: Number of hops a block sees, at least 0.
         hidden: Width of the hidden layers, an even number of at least 2.
-        monotonicity: ``projection`` clamps weights at 0 after every update (the paper); ``reparametrisation`` uses
-            their absolute values.
+        monotonicity: ``projection`` clamps weights at 0 after every update (the paper's hard constraint);
+            ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
+            see :meth:`forward_with_violation` (the paper's LOMAQ-s).
         activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
         start: Where weights begin, ``mean`` or ``normal``, see :func:`lomaq.nn.start_weight_`.
     """
@@ -50,6 +51,7 @@ class Mixer(nn.Module, ABC):
         check_choice("mixer.activation", activation, ACTIVATIONS)
         check_choice("mixer.start", start, STARTS)
         self.monotonicity, self.activation, self.start = monotonicity, activation, start
+        self.penalty = 0.0  # weight of the violation in the loss
         # a block's value is a sum over its agents, so large blocks speak louder; 1 where all blocks are of one size
         sizes = partition.sizes.float()
         self.register_buffer("_loudness", sizes / sizes.mean(), persistent=False)
@@ -66,6 +68,17 @@ class Mixer(nn.Module, ABC):
         assert utilities.size(-1) == self.n_agents, (utilities.shape, self.n_agents)
         values = self._mix(utilities.reshape(-1, self.n_agents).T)  # [P, M]
         return (values.T * self._loudness).view(*utilities.shape[:-1], self.n_blocks)
+
+    def forward_with_violation(self, utilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix, and measure how far the mixer is from being monotone: Σ_J Σ_i ReLU(-∂F_J/∂U_i) (Section 4.1).
+
+        Args:
+            utilities: ``[..., N]``, requiring a gradient.
+
+        Returns:
+            Block values ``[..., P]`` and the violation ``[...]``, both differentiable.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no soft monotonicity")
 
     @abstractmethod
     def _mix(self, utilities: Tensor) -> Tensor:

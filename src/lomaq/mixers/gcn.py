@@ -58,6 +58,10 @@ class GCNMixer(Mixer):
         start: Start = "mean",
     ) -> None:
         super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start)
+        if monotonicity == "soft":
+            raise InputError(
+                "mixer.monotonicity", "projection or reparametrisation for mixer=gcn", "soft", "use mixer=mlp"
+            )
         if activation == "split" and hidden % 2:
             raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         widths = [1] + [hidden] * kappa

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.ego import EgoClasses, ego_classes
-from lomaq.errors import InputError, check_choice
+from lomaq.errors import InputError, check_choice, check_float
 from lomaq.graph import AgentGraph
 from lomaq.mixers.base import Mixer
 from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_weight_
@@ -40,9 +40,14 @@ class MaskedMLPMixer(Mixer):
         share: Which blocks use the same network: ``ego`` those with isomorphic surroundings (on the paper's line, the
             interior agents), ``none`` every block its own, ``all`` a single one, whose first layer has one row a hop
             distance and sees the mean utility at each distance.
+        penalty: Weight λ of the violation in the loss where ``monotonicity`` is ``soft``, at least 0.
+        enforce: Partition P′ whose blocks are to be monotone where ``monotonicity`` is ``soft``; every block of
+            ``partition`` must lie in one of them. None for ``partition`` itself.
 
     The other arguments are those of :class:`lomaq.mixers.Mixer`.
     """
+
+    _pair: Tensor | None
 
     def __init__(
         self,
@@ -54,8 +59,11 @@ class MaskedMLPMixer(Mixer):
         monotonicity: Constraint = "reparametrisation",
         activation: Activation = "elu",
         start: Start = "mean",
+        penalty: float = 1.0,
+        enforce: Partition | None = None,
     ) -> None:
         super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start)
+        self.penalty = check_float("mixer.penalty", penalty, 0) if monotonicity == "soft" else 0.0
         if activation == "split" and hidden % 2:
             raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         self.share = check_choice("mixer.share", share, ("ego", "all", "none"))
@@ -71,6 +79,27 @@ class MaskedMLPMixer(Mixer):
         start_weight_(self.w2, hidden, self.start)
         start_weight_(self.w3, hidden, self.start)
         self._build_bulks(ego, layout)
+        self.register_buffer("_pair", None, persistent=False)
+        if enforce is not None and enforce != partition:
+            self._build_parents(partition, enforce)
+
+    def _build_parents(self, partition: Partition, enforce: Partition) -> None:
+        """Which slopes of a bulk add up to the slope of one block of P′ in one agent."""
+        breaker = partition.refinement_breaker(enforce)
+        if breaker is not None:
+            raise InputError(
+                "mixer.enforce",
+                "a partition that the training partition refines",
+                f"block {list(breaker)} in several of its blocks",
+                "merge those blocks",
+            )
+        parent = torch.stack([enforce.block_of[block[0]] for block in partition.blocks])
+        keys = []
+        for number in range(self.n_bulks):
+            blocks, agent = self.get_buffer(f"_blocks_{number}"), self.get_buffer(f"_agent_{number}")
+            keys.append((parent[blocks][:, None] * self.n_agents + agent).flatten())
+        pair = torch.cat(keys).unique(return_inverse=True)[1]
+        self._pair = pair
 
     def _build_bulks(self, ego: EgoClasses, layout: _Layout) -> None:
         """Padded indices ``[blocks, width]`` of each bulk, widest first."""
@@ -96,17 +125,34 @@ class MaskedMLPMixer(Mixer):
             begin = end
 
     def _mix(self, utilities: Tensor) -> Tensor:
-        parts = [self._mix_bulk(utilities, str(number)) for number in range(self.n_bulks)]
+        return self._in_order([self._mix_bulk(self._gather(utilities, b), b) for b in range(self.n_bulks)])
+
+    def forward_with_violation(self, utilities: Tensor) -> tuple[Tensor, Tensor]:
+        """As the base says; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
+        flat = utilities.reshape(-1, self.n_agents).T
+        seen = [self._gather(flat, bulk) for bulk in range(self.n_bulks)]
+        values = self._in_order([self._mix_bulk(x, bulk) for bulk, x in enumerate(seen)]).T * self._loudness  # [M, P]
+        slopes = torch.autograd.grad(values.sum(), seen, create_graph=True)
+        slope = torch.cat([x.flatten(0, 1) for x in slopes])  # [slots, M]
+        if self._pair is not None:
+            total = slope.new_zeros(int(self._pair.max()) + 1, slope.size(1))
+            slope = total.index_add(0, self._pair, slope)
+        violation = (-slope).relu().sum(dim=0)
+        return values.view(*utilities.shape[:-1], self.n_blocks), violation.view(utilities.shape[:-1])
+
+    def _in_order(self, parts: list[Tensor]) -> Tensor:
         if self.n_bulks == 1:
             return parts[0]
-        values = torch.cat(parts)
         order = torch.cat([self.get_buffer(f"_blocks_{number}") for number in range(self.n_bulks)])
-        return values.index_select(0, torch.argsort(order))
+        return torch.cat(parts).index_select(0, torch.argsort(order))
 
-    def _mix_bulk(self, utilities: Tensor, number: str) -> Tensor:
-        agent, row, factor, network = (self.get_buffer(f"_{x}_{number}") for x in ("agent", "row", "factor", "network"))
+    def _gather(self, utilities: Tensor, bulk: int) -> Tensor:
+        agent = self.get_buffer(f"_agent_{bulk}")
+        return utilities.index_select(0, agent.flatten()).view(*agent.shape, -1)  # [P, W, M]
+
+    def _mix_bulk(self, seen: Tensor, bulk: int) -> Tensor:
+        row, factor, network = (self.get_buffer(f"_{name}_{bulk}") for name in ("row", "factor", "network"))
         w1, w2, w3 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2, self.w3))
-        seen = utilities.index_select(0, agent.flatten()).view(*agent.shape, -1)  # [P, W, M]
         first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]  # [P, W, H]
         x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
         x = activate(x, self.activation)

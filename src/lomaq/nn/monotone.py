@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 Activation = Literal["elu", "split"]
-Constraint = Literal["projection", "reparametrisation"]
+Constraint = Literal["projection", "reparametrisation", "soft"]
 Start = Literal["mean", "normal"]
 ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
-CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation")
+CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation", "soft")
 STARTS: tuple[Start, ...] = ("mean", "normal")
 
 
@@ -30,12 +30,13 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 
 
 def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
-    """The non-negative weight that the network uses.
+    """The weight that the network uses.
 
     ``projection`` uses ``weight`` as it is, since it is clamped after every optimiser step (the paper's
-    θ ← ReLU(θ)); ``reparametrisation`` uses its absolute value.
+    θ ← ReLU(θ)); ``reparametrisation`` uses its absolute value; ``soft`` leaves it free, since the loss is penalised
+    where the network falls.
     """
-    return weight if constraint == "projection" else weight.abs()
+    return weight.abs() if constraint == "reparametrisation" else weight
 
 
 def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:

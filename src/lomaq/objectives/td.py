@@ -38,6 +38,8 @@ class ValueNetworks(nn.Module):
 class PartitionTD:
     """Σ_J (y_J - F_J)², averaged over transitions, with λ-returns y_J of the greedy block values.
 
+    Where the mixer is softly monotone, its violation is added with its weight (Section 4.1).
+
     Args:
         gamma: Discount γ in [0, 1).
         lam: λ of the returns in [0, 1]; 0 is the paper's one-step target.
@@ -96,5 +98,9 @@ class PartitionTD:
         """
         utilities = online.unroll(rollout, rollout.n_steps)
         chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]  # [T, B, N]
-        error = (online.mixer(chosen) - targets).square().sum(dim=-1)  # [T, B]
+        if online.mixer.penalty > 0:
+            values, violation = online.mixer.forward_with_violation(chosen)
+            error = (values - targets).square().sum(dim=-1) + online.mixer.penalty * violation  # [T, B]
+        else:
+            error = (online.mixer(chosen) - targets).square().sum(dim=-1)
         return (error * rollout.valid).sum() / rollout.valid.sum()

@@ -11,6 +11,7 @@ import torch
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
+from lomaq.graph import AgentGraph
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
@@ -84,6 +85,11 @@ def build_utilities(config: dict[str, Any], env: BatchedEnv) -> Utilities:
     return build(config["agent"], Utilities, graph=env.graph, obs_size=env.obs_size, n_actions=env.n_actions)
 
 
+def _with_partition(node: dict[str, Any], key: str, graph: AgentGraph) -> dict[str, Any]:
+    """``node`` with the partition that its ``key`` describes, where it does."""
+    return {**node, key: Partition.from_spec(node[key], graph)} if node.get(key) is not None else node
+
+
 def build_run(config: dict[str, Any]) -> Run:
     """Everything that a training run needs, checked.
 
@@ -96,9 +102,15 @@ def build_run(config: dict[str, Any]) -> Run:
     make_env = env_maker(config)
     env = make_env(1, 0, torch.device("cpu"))
     partition = Partition.from_spec(config["partition"], env.graph)
-    mixer = build(config["mixer"], Mixer, graph=env.graph, partition=partition, kappa=config["kappa"])
+    mixer = build(
+        _with_partition(config["mixer"], "enforce", env.graph),
+        Mixer,
+        graph=env.graph,
+        partition=partition,
+        kappa=config["kappa"],
+    )
     networks = ValueNetworks(build_utilities(config, env), mixer)
-    reward = build(config["reward"], RewardSource, partition=partition)
+    reward = build(_with_partition(config["reward"], "redistribute", env.graph), RewardSource, partition=partition)
     settings = build(config["learner"], LearnerSettings)
     module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
     return Run(module, make_env, partition, env.best_return)
