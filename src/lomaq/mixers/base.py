@@ -56,24 +56,26 @@ class Mixer(nn.Module, ABC):
         sizes = partition.sizes.float()
         self.register_buffer("_loudness", sizes / sizes.mean(), persistent=False)
 
-    def forward(self, utilities: Tensor) -> Tensor:
+    def forward(self, utilities: Tensor, observations: Tensor | None = None) -> Tensor:
         """Mix.
 
         Args:
             utilities: ``[..., N]`` float32, one utility an agent.
+            observations: ``[..., N, O]`` float32, what each agent sees; only mixers with local state look at them.
 
         Returns:
             Block values ``[..., P]``.
         """
         assert utilities.size(-1) == self.n_agents, (utilities.shape, self.n_agents)
-        values = self._mix(utilities.reshape(-1, self.n_agents).T)  # [P, M]
+        values = self._mix(utilities.reshape(-1, self.n_agents).T, observations)  # [P, M]
         return (values.T * self._loudness).view(*utilities.shape[:-1], self.n_blocks)
 
-    def forward_with_violation(self, utilities: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mix, and measure how far the mixer is from being monotone: Σ_J Σ_i ReLU(-∂F_J/∂U_i) (Section 4.1).
 
         Args:
             utilities: ``[..., N]``, requiring a gradient.
+            observations: ``[..., N, O]``, as in :meth:`forward`.
 
         Returns:
             Block values ``[..., P]`` and the violation ``[...]``, both differentiable.
@@ -81,8 +83,8 @@ class Mixer(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no soft monotonicity")
 
     @abstractmethod
-    def _mix(self, utilities: Tensor) -> Tensor:
-        """Block values ``[P, M]`` of utilities ``[N, M]``."""
+    def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
+        """Block values ``[P, M]`` of utilities ``[N, M]`` and observations ``[..., N, O]``."""
 
     @abstractmethod
     def weights(self) -> list[nn.Parameter]:

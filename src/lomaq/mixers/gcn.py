@@ -83,7 +83,7 @@ class GCNMixer(Mixer):
             mean = csr_matrix(partition.block_of, torch.arange(self.n_agents), share, (self.n_blocks, self.n_agents))
         self.register_buffer("_mean", mean, persistent=False)
 
-    def _mix(self, utilities: Tensor) -> Tensor:
+    def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         x = utilities[..., None]  # [N, M, 1]
         for convolution in self.convolutions:
             x = convolution(x, self._adjacency, self.monotonicity, self.activation)

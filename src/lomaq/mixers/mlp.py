@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lomaq.ego import EgoClasses, ego_classes
 from lomaq.errors import InputError, check_choice, check_float
@@ -17,6 +18,7 @@ from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective
 from lomaq.partition import Partition
 
 Share = Literal["ego", "all", "none"]
+State = Literal["none", "local"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class MaskedMLPMixer(Mixer):
         penalty: Weight λ of the violation in the loss where ``monotonicity`` is ``soft``, at least 0.
         enforce: Partition P′ whose blocks are to be monotone where ``monotonicity`` is ``soft``; every block of
             ``partition`` must lie in one of them. None for ``partition`` itself.
+        state: ``none``, or ``local``: a hypernetwork that sees the observations of the agents within ``kappa`` hops of
+            the block, and nothing else, scales the weights and shifts the biases (Appendix B: "hyper-networks and
+            global sub-states"). It starts without effect.
+        obs_size: Observation size O; needed for ``state="local"``.
 
     The other arguments are those of :class:`lomaq.mixers.Mixer`.
     """
@@ -61,6 +67,8 @@ class MaskedMLPMixer(Mixer):
         start: Start = "mean",
         penalty: float = 1.0,
         enforce: Partition | None = None,
+        state: State = "none",
+        obs_size: int | None = None,
     ) -> None:
         super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start)
         self.penalty = check_float("mixer.penalty", penalty, 0) if monotonicity == "soft" else 0.0
@@ -78,6 +86,10 @@ class MaskedMLPMixer(Mixer):
         start_weight_(self.w1, fan_in[:, None], self.start)
         start_weight_(self.w2, hidden, self.start)
         start_weight_(self.w3, hidden, self.start)
+        self.hyper: _Hypernetwork | None = None
+        if check_choice("mixer.state", state, ("none", "local")) == "local":
+            assert obs_size is not None
+            self.hyper = _Hypernetwork(n_networks, fan_in, obs_size, hidden)
         self._build_bulks(ego, layout)
         self.register_buffer("_pair", None, persistent=False)
         if enforce is not None and enforce != partition:
@@ -124,14 +136,16 @@ class MaskedMLPMixer(Mixer):
             self.n_bulks += 1
             begin = end
 
-    def _mix(self, utilities: Tensor) -> Tensor:
-        return self._in_order([self._mix_bulk(self._gather(utilities, b), b) for b in range(self.n_bulks)])
+    def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
+        bulks = range(self.n_bulks)
+        return self._in_order([self._mix_bulk(self._gather(utilities, b), observations, b) for b in bulks])
 
-    def forward_with_violation(self, utilities: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As the base says; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
         flat = utilities.reshape(-1, self.n_agents).T
         seen = [self._gather(flat, bulk) for bulk in range(self.n_bulks)]
-        values = self._in_order([self._mix_bulk(x, bulk) for bulk, x in enumerate(seen)]).T * self._loudness  # [M, P]
+        values = self._in_order([self._mix_bulk(x, observations, bulk) for bulk, x in enumerate(seen)])
+        values = values.T * self._loudness  # [M, P]
         slopes = torch.autograd.grad(values.sum(), seen, create_graph=True)
         slope = torch.cat([x.flatten(0, 1) for x in slopes])  # [slots, M]
         if self._pair is not None:
@@ -150,20 +164,60 @@ class MaskedMLPMixer(Mixer):
         agent = self.get_buffer(f"_agent_{bulk}")
         return utilities.index_select(0, agent.flatten()).view(*agent.shape, -1)  # [P, W, M]
 
-    def _mix_bulk(self, seen: Tensor, bulk: int) -> Tensor:
+    def _mix_bulk(self, seen: Tensor, observations: Tensor | None, bulk: int) -> Tensor:
         row, factor, network = (self.get_buffer(f"_{name}_{bulk}") for name in ("row", "factor", "network"))
         w1, w2, w3 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2, self.w3))
         first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]  # [P, W, H]
-        x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
+        if self.hyper is None:
+            x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
+            x = activate(x, self.activation)
+            x = activate(torch.baddbmm(self.b2[network][:, None], x, w2[network]), self.activation)
+            return torch.baddbmm(self.b3[network][:, None, None], x, w3[network][..., None])[..., 0]  # [P, M]
+        assert observations is not None
+        agent = self.get_buffer(f"_agent_{bulk}")
+        scale1, shift1, scale2, shift2, shift3 = self.hyper(observations.flatten(0, -3), agent, row, factor, network)
+        x = torch.bmm(seen.transpose(1, 2), first) * scale1 + self.b1[network][:, None] + shift1  # [P, M, H]
         x = activate(x, self.activation)
-        x = activate(torch.baddbmm(self.b2[network][:, None], x, w2[network]), self.activation)
-        return torch.baddbmm(self.b3[network][:, None, None], x, w3[network][..., None])[..., 0]  # [P, M]
+        x = torch.bmm(x, w2[network]) * scale2 + self.b2[network][:, None] + shift2
+        x = activate(x, self.activation)
+        return (torch.bmm(x, w3[network][..., None]) + self.b3[network][:, None, None] + shift3)[..., 0]
 
     def weights(self) -> list[nn.Parameter]:
         return [self.w1, self.w2, self.w3]
 
     def head(self) -> list[nn.Parameter]:
         return [self.w3, self.b3]
+
+    @torch.no_grad()
+    def rescale_(self, factor: float) -> None:
+        super().rescale_(factor)
+        if self.hyper is not None:
+            self.hyper.w2[..., -1] *= factor
+
+
+class _Hypernetwork(nn.Module):
+    """Linear – ReLU – Linear from the observations in a block's slots to factors ≥ 0 and shifts of its layers."""
+
+    def __init__(self, n_networks: int, fan_in: Tensor, obs_size: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        bound = (fan_in * obs_size).rsqrt()[:, None, None]
+        self.w1 = nn.Parameter((torch.rand(len(fan_in), obs_size, hidden) * 2 - 1) * bound)
+        self.b1 = nn.Parameter(torch.zeros(n_networks, hidden))
+        self.w2 = nn.Parameter(torch.zeros(n_networks, hidden, 4 * hidden + 1))  # so that it starts without effect
+
+    def forward(
+        self, observations: Tensor, agent: Tensor, row: Tensor, factor: Tensor, network: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Observations ``[M, N, O]`` → scale, shift, scale, shift ``[P, M, H]`` and the last shift ``[P, M, 1]``."""
+        blocks, width = agent.shape
+        seen = observations.transpose(0, 1).index_select(0, agent.flatten()).unflatten(0, (blocks, width))
+        seen = seen.permute(0, 2, 1, 3).flatten(2)  # [P, M, W * O]
+        first = self.w1.index_select(0, row.flatten()).unflatten(0, (blocks, width)) * factor[..., None, None]
+        x = torch.baddbmm(self.b1[network][:, None], seen, first.flatten(1, 2)).relu()
+        out = torch.bmm(x, self.w2[network])  # [P, M, 4 H + 1]
+        scale1, shift1, scale2, shift2, shift3 = out.split([self.hidden] * 4 + [1], dim=-1)
+        return functional.elu(scale1) + 1, shift1, functional.elu(scale2) + 1, shift2, shift3
 
 
 def _lay_out(ego: EgoClasses, share: str) -> _Layout:

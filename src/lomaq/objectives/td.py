@@ -83,7 +83,7 @@ class PartitionTD:
             best = utilities.amax(dim=-1)  # [T + 1, B, N]
         else:
             best = utilities.gather(-1, judge.argmax(dim=-1, keepdim=True))[..., 0]
-        values = target.mixer(best[1:]) * scale
+        values = target.mixer(best[1:], rollout.observations[1:]) * scale
         ended = rollout.terminated | rollout.truncated
         terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
         return lambda_returns(rewards, values, terminal, ended, self.gamma, self.lam)
@@ -99,8 +99,8 @@ class PartitionTD:
         utilities = online.unroll(rollout, rollout.n_steps)
         chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]  # [T, B, N]
         if online.mixer.penalty > 0:
-            values, violation = online.mixer.forward_with_violation(chosen)
+            values, violation = online.mixer.forward_with_violation(chosen, rollout.observations[:-1])
             error = (values - targets).square().sum(dim=-1) + online.mixer.penalty * violation  # [T, B]
         else:
-            error = (online.mixer(chosen) - targets).square().sum(dim=-1)
+            error = (online.mixer(chosen, rollout.observations[:-1]) - targets).square().sum(dim=-1)
         return (error * rollout.valid).sum() / rollout.valid.sum()

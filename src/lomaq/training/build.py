@@ -108,6 +108,7 @@ def build_run(config: dict[str, Any]) -> Run:
         graph=env.graph,
         partition=partition,
         kappa=config["kappa"],
+        **({"obs_size": env.obs_size} if "state" in config["mixer"] else {}),
     )
     networks = ValueNetworks(build_utilities(config, env), mixer)
     reward = build(_with_partition(config["reward"], "redistribute", env.graph), RewardSource, partition=partition)
