@@ -18,7 +18,6 @@ torch.set_num_threads(1)
 
 #: A run of a second: two small iterations between evaluations.
 SMALL = (
-    "env.n_agents=3",
     "learner.n_envs=4",
     "learner.rollout_steps=10",
     "learner.minibatches=2",
@@ -26,12 +25,26 @@ SMALL = (
     "evaluation.every_env_steps=80",
     "total_env_steps=400",
 )
+#: How an environment that has no ``env.n_agents`` gets three agents; here with 2, 2 and 1 actions.
+THREE_AGENTS = {
+    "matrix": "env.payoffs=[[[[0],[1]],[[1],[2]]],[[[2],[1]],[[1],[1]]],[[[0],[1]],[[0],[3]]]]",
+}
+
+
+def three_agents_in(env: str) -> str:
+    return THREE_AGENTS.get(env, "env.n_agents=3")
+
+
+@pytest.fixture(scope="session")
+def three_agents():
+    """The override that gives an environment three agents: ``three_agents("nav")``."""
+    return three_agents_in
 
 
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
     """Overrides that make any configuration small."""
-    return SMALL
+    return (three_agents_in("cartpole"), *SMALL)
 
 
 @pytest.fixture
@@ -40,7 +53,8 @@ def run_small(tmp_path: Path):
 
     def run(name: str, *overrides: str, checkpoint: Path | None = None) -> tuple[Path, dict[str, Any]]:
         folder = tmp_path / name
-        config = compose([*SMALL, *overrides])[0]
+        env = dict(word.split("=", 1) for word in overrides).get("env", "cartpole")
+        config = compose([three_agents_in(env), *SMALL, *overrides])[0]
         return folder, train(config, folder, Console(file=io.StringIO()), checkpoint)
 
     return run

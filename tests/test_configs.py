@@ -31,8 +31,8 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
 @pytest.mark.parametrize("env", [c for g, c in CHOICES if g == "env"])
 @pytest.mark.parametrize("mixer", [c for g, c in CHOICES if g == "mixer"])
 @pytest.mark.parametrize("partition", ["singletons", "pairs", "full", "communities", "[[0,2],[1]]"])
-def test_every_environment_mixer_and_partition_fit_together(env: str, mixer: str, partition: str) -> None:
-    words = [f"env={env}", "env.n_agents=3", f"mixer={mixer}", "kappa=2", f"partition={partition}"]
+def test_every_environment_mixer_and_partition_fit_together(three_agents, env: str, mixer: str, partition: str) -> None:
+    words = [f"env={env}", three_agents(env), f"mixer={mixer}", "kappa=2", f"partition={partition}"]
     run = build_run(compose(words)[0])
     assert isinstance(run.module.networks.mixer, Mixer)
     assert run.partition.n_agents == 3

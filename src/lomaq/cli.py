@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lomaq.errors import InputError
+from lomaq.studies.runner import run_study
 from lomaq.training import NonFiniteLossError
 from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, evaluate_checkpoint, open_checkpoint, train
 
@@ -117,6 +118,9 @@ def _train() -> int:
         _resume(words, console)
         return 0
     configs = compose(words)
+    if configs[0]["study"] is not None:
+        _study(words, configs[0], console)
+        return 0
     for number, config in enumerate(configs):
         name = f"{config['env']['name']}-{algorithm_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
         run_dir = Path(config["run_dir"] or Path("runs") / (name + (f"-{number}" if len(configs) > 1 else "")))
@@ -147,6 +151,14 @@ def compose(words: Sequence[str]) -> list[dict[str, Any]]:
     finally:
         sys.argv = own
     return found
+
+
+def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> None:
+    name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
+    folder = Path(config["run_dir"] or Path("results") / name)
+    result = run_study(config["study"], lambda more: {**compose([*words, *more])[0], "run_dir": None}, folder, console)
+    print(json.dumps(result, indent=2))
+    console.print(f"runs, summary.json and the picture are in {folder}", highlight=False, soft_wrap=True)
 
 
 def _resume(words: Sequence[str], console: Console) -> None:

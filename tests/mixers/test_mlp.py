@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.ego import ego_classes
+from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
 from lomaq.mixers import MaskedMLPMixer
 from lomaq.partition import Partition
@@ -30,7 +31,7 @@ def act(x, activation):
     return [elu(z) for z in x[:half]] + [-elu(-z) for z in x[half:]]
 
 
-def slow_values(mixer, graph, partition, utilities):
+def slow_values(mixer, graph, partition, utilities, observations=None):
     """Every block on its own, number by number."""
     sign = np.abs if mixer.monotonicity == "reparametrisation" else np.asarray
     w1, w2, w3 = (sign(w.detach().double().numpy()) for w in (mixer.w1, mixer.w2, mixer.w3))
@@ -52,12 +53,20 @@ def slow_values(mixer, graph, partition, utilities):
             network = ego.class_of[block] if mixer.share == "ego" else block
             begin = sum(rows_of[earlier] for earlier in range(network))
             seen = [(begin + slot, utilities[agent]) for slot, agent in enumerate(agents)]
-        x = b1[network].copy()
-        for row, utility in seen:
-            x += w1[row] * utility
+        one, two, shift1, shift2, shift3 = np.ones(1), np.ones(1), 0.0, 0.0, 0.0
+        if observations is not None:
+            h1, c1, h2 = (p.detach().double().numpy() for p in (mixer.hyper.w1, mixer.hyper.b1, mixer.hyper.w2))
+            if mixer.share == "all":
+                shown = [(hop, observations[agents[hops == hop]].mean(axis=0)) for hop in np.unique(hops)]
+            else:
+                shown = [(row, observations[agent]) for (row, _), agent in zip(seen, agents, strict=True)]
+            state = np.maximum(c1[network] + sum(observed @ h1[row] for row, observed in shown), 0) @ h2[network]
+            one, shift1, two, shift2, (shift3,) = np.split(state, np.arange(1, 5) * mixer.hidden)
+            one, two = (np.array(act(x, "elu")) + 1 for x in (one, two))
+        x = one * sum(w1[row] * utility for row, utility in seen) + b1[network] + shift1
         x = np.array(act(x, mixer.activation))
-        x = np.array(act(b2[network] + x @ w2[network], mixer.activation))
-        values.append((b3[network] + x @ w3[network]) * len(partition.blocks[block]) / mean_size)
+        x = np.array(act(two * (x @ w2[network]) + b2[network] + shift2, mixer.activation))
+        values.append((b3[network] + shift3 + x @ w3[network]) * len(partition.blocks[block]) / mean_size)
     return values
 
 
@@ -197,6 +206,208 @@ def test_blocks_of_many_widths_come_out_in_their_own_order():
     utilities = torch.randn(12)
     expected = slow_values(mixer, graph, Partition.singletons(12), utilities.double().numpy())
     np.testing.assert_allclose(mixer(utilities).detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------ soft monotonicity
+
+
+def slow_violation(mixer, utilities, blocks_of_parents):
+    """Sum over the blocks of P′ and all agents of what is negative in the slope, by one backward pass a block."""
+    result = []
+    for sample in utilities:
+        slope = torch.autograd.functional.jacobian(mixer, sample)  # [P, N]
+        parents = torch.stack([slope[list(blocks)].sum(dim=0) for blocks in blocks_of_parents])
+        result.append((-parents).clamp(min=0).sum())
+    return torch.stack(result)
+
+
+def soft_mixer(graph, partition, kappa=1, **options):
+    torch.manual_seed(0)
+    mixer = MaskedMLPMixer(graph, partition, kappa, 4, monotonicity="soft", **options)
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.normal_()
+    mixer.project_()
+    return mixer
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("activation", ["elu", "split"])
+@pytest.mark.parametrize(
+    ("partition", "enforce", "blocks_of_parents"),
+    [
+        ("singletons", None, [[0], [1], [2], [3], [4], [5]]),
+        ("singletons", "full", [[0, 1, 2, 3, 4, 5]]),
+        ("singletons", [[0, 2], [1, 3, 4, 5]], [[0, 2], [1, 3, 4, 5]]),
+        ([[0, 1], [2], [3, 5], [4]], [[0, 1, 2], [3, 4, 5]], [[0, 1], [2, 3]]),
+    ],
+)
+def test_violation_is_what_falls_in_the_slopes_of_the_enforced_blocks(
+    partition, enforce, blocks_of_parents, activation, share
+):
+    graph = AgentGraph.star(6)  # a hub, so that there are two bulks
+    partition = Partition.from_spec(partition, graph)
+    enforce = None if enforce is None else Partition.from_spec(enforce, graph)
+    mixer = soft_mixer(graph, partition, share=share, activation=activation, enforce=enforce)
+    utilities = torch.randn(3, 6)
+    values, violation = mixer.forward_with_violation(utilities[:, None].clone().requires_grad_())
+    assert violation.shape == (3, 1)
+    torch.testing.assert_close(values[:, 0], mixer(utilities))
+    expected = slow_violation(mixer, utilities, blocks_of_parents)
+    assert (expected > 0).any()
+    torch.testing.assert_close(violation[:, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sum_may_be_monotone_though_its_parts_are_not():
+    graph, partition = AgentGraph.line(2), Partition.singletons(2)
+    parts, whole = (
+        MaskedMLPMixer(graph, partition, 1, 2, "none", "soft", enforce=enforce) for enforce in (None, Partition.full(2))
+    )
+    with torch.no_grad():  # all numbers stay positive, where ELU is the identity
+        for parameter in parts.parameters():
+            parameter.zero_()
+        parts.b1.fill_(100.0)
+        parts.w1[:, 0] = torch.tensor([2.0, -1.0, 3.0, 0.5])  # of F_0 in agents 0 and 1, of F_1 in agents 1 and 0
+        parts.w2[:, 0, 0] = parts.w3[:, 0] = 1.0
+    whole.load_state_dict(parts.state_dict())
+    utilities = torch.zeros(2, requires_grad=True)
+    assert parts.forward_with_violation(utilities)[1].item() == 1.0
+    assert whole.forward_with_violation(utilities)[1].item() == 0.0
+
+
+@pytest.mark.parametrize("monotonicity", ["projection", "reparametrisation"])
+def test_a_mixer_with_lawful_weights_violates_nothing(monotonicity):
+    torch.manual_seed(0)
+    mixer = MaskedMLPMixer(AgentGraph.line(4), Partition.singletons(4), 1, 4, monotonicity=monotonicity)
+    assert not mixer.forward_with_violation(torch.randn(3, 4, requires_grad=True))[1].any()
+    assert mixer.penalty == 0
+
+
+def test_soft_weights_are_not_projected_and_the_mixer_stays_local():
+    mixer = soft_mixer(AgentGraph.line(4), Partition.singletons(4))
+    assert any((weight < 0).any() for weight in mixer.weights())
+    slope = torch.autograd.functional.jacobian(mixer, torch.randn(4))
+    assert (slope < 0).any()
+    assert slope[0, 2] == slope[0, 3] == slope[1, 3] == slope[2, 0] == slope[3, 0] == slope[3, 1] == 0
+
+
+def test_descending_the_violation_makes_a_mixer_monotone():
+    mixer = soft_mixer(AgentGraph.line(3), Partition.singletons(3))
+    optimizer = torch.optim.Adam(mixer.parameters(), lr=0.05)
+    utilities = torch.randn(16, 3, requires_grad=True)
+    before = mixer.forward_with_violation(utilities)[1].mean().item()
+    for _ in range(100):
+        violation = mixer.forward_with_violation(utilities)[1].mean()
+        optimizer.zero_grad()
+        violation.backward()
+        optimizer.step()
+    assert before > 0.1
+    assert mixer.forward_with_violation(utilities)[1].mean() < 0.01 * before
+
+
+def test_only_a_coarser_partition_can_be_enforced():
+    with pytest.raises(InputError, match=r"mixer\.enforce: .* got block \[0, 1\] in several of its blocks"):
+        MaskedMLPMixer(
+            AgentGraph.line(3), Partition([[0, 1], [2]], 3), 1, monotonicity="soft", enforce=Partition.singletons(3)
+        )
+
+
+def test_an_impossible_penalty_is_named():
+    with pytest.raises(InputError, match=r"mixer\.penalty: .* got -1"):
+        MaskedMLPMixer(AgentGraph.line(3), Partition.singletons(3), 1, monotonicity="soft", penalty=-1)
+
+
+# -------------------------------------------------------------------- local state
+
+
+def state_mixer(graph, partition, kappa=1, seed=0, **options):
+    """A mixer whose hypernetwork has an effect."""
+    torch.manual_seed(seed)
+    mixer = MaskedMLPMixer(graph, partition, kappa, 4, state="local", obs_size=3, **options)
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.7)
+    mixer.project_()
+    return mixer
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("name", GRAPHS)
+@settings(max_examples=5, deadline=None)
+@given(spec=st.sampled_from(["singletons", "pairs", "full"]), kappa=st.integers(0, 2), seed=st.integers(0, 1000))
+def test_values_with_local_state_equal_a_loop_over_blocks(share, name, spec, kappa, seed):
+    graph = GRAPHS[name]
+    partition = Partition.from_spec(spec, graph)
+    mixer = state_mixer(graph, partition, kappa, seed, share=share)
+    utilities, observations = torch.randn(2, graph.n_agents), torch.randn(2, graph.n_agents, 3)
+    expected = [
+        slow_values(mixer, graph, partition, u.double().numpy(), o.double().numpy())
+        for u, o in zip(utilities, observations, strict=True)
+    ]
+    np.testing.assert_allclose(mixer(utilities, observations).detach(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_local_state_starts_without_effect_and_can_be_learned():
+    torch.manual_seed(0)
+    mixer = MaskedMLPMixer(AgentGraph.line(4), Partition.singletons(4), 1, 4, state="local", obs_size=3)
+    plain = MaskedMLPMixer(AgentGraph.line(4), Partition.singletons(4), 1, 4)
+    plain.load_state_dict({k: v for k, v in mixer.state_dict().items() if not k.startswith("hyper")})
+    utilities, observations = torch.randn(5, 4), torch.randn(5, 4, 3)
+    values = mixer(utilities, observations)
+    torch.testing.assert_close(values, plain(utilities))
+    values.square().sum().backward()
+    assert mixer.hyper.w2.grad.any()
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("monotonicity", ["projection", "reparametrisation"])
+def test_with_local_state_a_mixer_is_monotone_and_local_in_utilities_and_observations(monotonicity, share):
+    graph, partition = AgentGraph.star(5), Partition([[0], [1, 2], [3], [4]], 5)
+    mixer = state_mixer(graph, partition, monotonicity=monotonicity, share=share, activation="split")
+    near = torch.from_numpy(graph.khop(1, partition.blocks).toarray() > 0)  # [P, N]
+    assert not near.all()
+    for sample in range(5):
+        torch.manual_seed(sample)
+        at = torch.randn(1, 5), torch.randn(1, 5, 3)
+        slope, by_state = torch.autograd.functional.jacobian(mixer, at)
+        assert (slope >= 0).all()
+        assert (slope[0, :, 0][~near] == 0).all()
+        assert (by_state[0, :, 0][~near] == 0).all()
+        assert by_state.any()
+
+
+def test_blocks_of_one_class_are_one_function_of_what_is_seen_in_their_slots():
+    graph, partition = AgentGraph.line(6), Partition.singletons(6)
+    mixer, ego = state_mixer(graph, partition), ego_classes(graph, partition.blocks, 1)
+    role, sight = torch.randn(3), torch.randn(3, 3)
+    values = []
+    for block in (1, 2, 3, 4):  # the interior
+        utilities, observations = torch.randn(6), torch.randn(6, 3)
+        agents = ego.agents[ego.start[block] : ego.start[block + 1]]
+        utilities[agents], observations[agents] = role, sight
+        values.append(mixer(utilities[None], observations[None])[0, block])
+    torch.testing.assert_close(torch.stack(values), values[0].expand(4))
+
+
+def test_with_local_state_rescaling_multiplies_every_block_value():
+    mixer = state_mixer(AgentGraph.line(4), Partition.singletons(4))
+    utilities, observations = torch.randn(3, 4), torch.randn(3, 4, 3)
+    before = mixer(utilities, observations)
+    mixer.rescale_(0.25)
+    assert torch.equal(mixer(utilities, observations), before * 0.25)
+
+
+def test_violation_counts_slopes_at_the_present_state():
+    torch.manual_seed(0)
+    mixer = state_mixer(AgentGraph.line(3), Partition.singletons(3), monotonicity="soft")
+    utilities, observations = torch.randn(4, 3), torch.randn(4, 3, 3)
+    values, violation = mixer.forward_with_violation(utilities.clone().requires_grad_(), observations)
+    torch.testing.assert_close(values, mixer(utilities, observations))
+    for sample in range(4):
+        here = observations[sample : sample + 1]
+        expected = slow_violation(lambda u, here=here: mixer(u[None], here)[0], utilities[[sample]], [[0], [1], [2]])
+        torch.testing.assert_close(violation[[sample]], expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(violation, mixer.forward_with_violation(utilities.requires_grad_(), -observations)[1])
 
 
 # ---------------------------------------------------------- what it can represent

@@ -64,9 +64,10 @@ def test_activation_works_along_the_last_dimension_whatever_lies_before_it():
         torch.testing.assert_close(whole[row, 0], activate(x[row], "split"))
 
 
-def test_projection_uses_the_weight_itself_and_reparametrisation_its_absolute_value():
+def test_reparametrisation_uses_the_absolute_value_of_the_weight_and_others_the_weight_itself():
     weight = torch.tensor([-2.0, 0.0, 3.0])
     assert effective_weight(weight, "projection").tolist() == [-2.0, 0.0, 3.0]
+    assert effective_weight(weight, "soft").tolist() == [-2.0, 0.0, 3.0]
     assert effective_weight(weight, "reparametrisation").tolist() == [2.0, 0.0, 3.0]
 
 

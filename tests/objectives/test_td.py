@@ -17,13 +17,20 @@ T, B, N, A = 3, 2, 2, 2
 MIXING = np.array([[1.0, 0.5], [0.25, 2.0]])  # block values of the stub: F = MIXING @ U
 
 
+class StubMixer:
+    penalty = 0.0
+
+    def __call__(self, utilities, observations=None):
+        return utilities @ torch.tensor(MIXING, dtype=torch.float32).T
+
+
 def stub(factor=1.0, offset=(0.0, 0.0)):
     """Networks without parameters: what is observed are the utilities, but for a factor and an offset an action."""
-    matrix = torch.tensor(MIXING, dtype=torch.float32)
-    return SimpleNamespace(
-        unroll=lambda rollout, steps=None: rollout.observations[:steps] * factor + torch.tensor(offset),
-        mixer=lambda u: u @ matrix.T,
-    )
+
+    def unroll(rollout, steps=None):
+        return rollout.observations[:steps] * factor + torch.tensor(offset)
+
+    return SimpleNamespace(unroll=unroll, mixer=StubMixer())
 
 
 def bools(*columns):
@@ -206,11 +213,11 @@ def test_what_is_not_valid_changes_neither_loss_nor_gradient():
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
-def real_networks(network="mlp"):
+def real_networks(network="mlp", **options):
     torch.manual_seed(0)
     graph = AgentGraph.line(N)
     utilities = Utilities(graph, A, A, network, hidden=[4], last_action=True)
-    return ValueNetworks(utilities, MaskedMLPMixer(graph, Partition.singletons(N), 1, 4))
+    return ValueNetworks(utilities, MaskedMLPMixer(graph, Partition.singletons(N), 1, 4, **options))
 
 
 @pytest.mark.parametrize("network", ["mlp", "gru"])
@@ -241,8 +248,9 @@ def test_unrolling_the_first_steps_gives_the_beginning_of_all(network):
         torch.testing.assert_close(networks.unroll(rollout, steps), networks.unroll(rollout)[:steps])
 
 
-def test_real_networks_are_valued_like_stubs():
-    networks, copy = real_networks("gru"), real_networks("gru")
+@pytest.mark.parametrize("state", ["none", "local"])
+def test_real_networks_are_valued_like_stubs(state):
+    networks, copy = (real_networks("gru", state=state, obs_size=A) for _ in range(2))
     with torch.no_grad():
         for parameter in copy.parameters():
             parameter.add_(0.3)
@@ -253,7 +261,8 @@ def test_real_networks_are_valued_like_stubs():
         for t in range(T):
             for b in range(B):
                 best = torch.stack([target[t + 1, b, n, online[t + 1, b, n].argmax()] for n in range(N)])
-                follow = 0.0 if rollout.terminated[t, b] else 0.9 * 2.0 * copy.mixer(best)
+                value = copy.mixer(best[None], rollout.observations[t + 1, b][None])[0]
+                follow = 0.0 if rollout.terminated[t, b] else 0.9 * 2.0 * value
                 torch.testing.assert_close(result[t, b], rollout.rewards[t, b] + follow)
 
 
@@ -264,6 +273,28 @@ def test_rescaling_networks_scales_block_values_and_keeps_utilities():
     networks.rescale_(4.0)
     assert torch.equal(networks.unroll(rollout), utilities)
     assert torch.equal(networks.mixer(utilities[..., 0]), values * 4)
+
+
+@pytest.mark.parametrize("state", ["none", "local"])
+@pytest.mark.parametrize("penalty", [0.0, 2.5])
+def test_where_the_mixer_is_softly_monotone_its_violation_is_added(penalty, state):
+    networks = real_networks(monotonicity="soft", penalty=penalty, state=state, obs_size=A)
+    rollout = make_rollout(terminated=("010", "000"), valid=("110", "101"))
+    with torch.no_grad():
+        for parameter in networks.mixer.parameters():
+            parameter.normal_()
+    targets = torch.randn(T, B, N)
+    loss = PartitionTD(0.9, 0.5).loss(networks, rollout, targets)
+    utilities = networks.unroll(rollout).detach()
+    total, fallen = 0.0, 0.0
+    for t, b in rollout.valid.nonzero().tolist():
+        chosen = torch.stack([utilities[t, b, n, rollout.actions[t, b, n]] for n in range(N)])
+        here = rollout.observations[t, b][None]
+        total += (networks.mixer(chosen[None], here)[0] - targets[t, b]).square().sum().item()
+        slope = torch.autograd.functional.jacobian(lambda u, here=here: networks.mixer(u[None], here)[0], chosen)
+        fallen += (-slope).clamp(min=0).sum().item()
+    assert fallen > 0
+    assert loss.item() == pytest.approx((total + penalty * fallen) / 4, rel=1e-4)
 
 
 def test_learning_lowers_the_loss():

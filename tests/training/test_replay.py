@@ -6,10 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lomaq.envs.cartpole import CartPole
 from lomaq.errors import InputError
+from lomaq.nn import Utilities
 from lomaq.rollout import Rollout
 from lomaq.training import replay as replay_module
-from lomaq.training.replay import Replay
+from lomaq.training.collector import Collector
+from lomaq.training.replay import Replay, sequence_bytes
 
 N, A, OBS, HIDDEN, MAX_STEPS = 2, 3, 2, 4, 5
 CPU = torch.device("cpu")
@@ -193,20 +196,21 @@ def test_a_capacity_that_does_not_fit_is_refused_with_the_largest_that_does(monk
         Replay(9).check_memory(1000)
 
 
-def test_a_capacity_beyond_the_machine_is_refused_at_the_first_rollout_and_nothing_is_kept():
-    replay = Replay(10**12)
-    with pytest.raises(InputError, match=r"learner\.replay_capacity: expected at most \d+ sequences"):
-        replay.add(numbered(1), MAX_STEPS)
-    assert (replay.size, replay.store) == (0, {})
+class Masked(CartPole):
+    def action_mask(self):
+        return torch.ones(self.n_envs, self.n_agents, self.n_actions, dtype=torch.bool)
 
 
-def test_the_memory_that_is_checked_is_the_memory_that_is_taken(monkeypatch):
-    asked = []
-    monkeypatch.setattr(Replay, "check_memory", lambda self, bytes_each: asked.append(bytes_each))
-    replay = Replay(7)
-    replay.add(make_rollout(2), MAX_STEPS)
-    replay.add(make_rollout(4), MAX_STEPS)
-    assert [7 * each for each in asked] == [sum(memory.nbytes for memory in replay.store.values())]
+@pytest.mark.parametrize("env_class", [CartPole, Masked])
+@pytest.mark.parametrize("network", ["mlp", "gru"])
+@pytest.mark.parametrize("steps", [4, None])
+def test_the_bytes_foretold_for_a_sequence_are_the_bytes_taken(env_class, network, steps):
+    env = env_class(n_agents=3, max_steps=30, n_envs=2)
+    utilities = Utilities(env.graph, env.obs_size, env.n_actions, network, hidden=[5])
+    replay, length = Replay(7), steps or env.max_steps
+    replay.add(Collector(env, utilities, 0, steps).collect(1.0), length)
+    taken = sum(memory.nbytes for memory in replay.store.values())
+    assert 7 * sequence_bytes(env, utilities.memory_size, length) == taken
 
 
 def test_actions_take_two_bytes_each():

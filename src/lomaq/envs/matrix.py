@@ -129,7 +129,7 @@ def _read_payoffs(payoffs: Sequence[Any]) -> tuple[np.ndarray, list[int]]:
         level = [entry for part in level for entry in part]
     for number, entry in enumerate(level):
         if isinstance(entry, (list, tuple)):
-            raise _wrong(f"tensors of {lengths[0]} dimensions, one for each agent", "a list", number, lengths)
+            raise _wrong(f"{lengths[0]}-dimensional tensors, one for each agent", "a list", number, lengths)
         if isinstance(entry, bool) or not isinstance(entry, (int, float)):
             raise _wrong("numbers", repr(entry), number, lengths)
         if not abs(entry) <= LARGEST:  # NaN is not either
@@ -142,7 +142,7 @@ def _common_length(level: Sequence[Any], outer: list[int]) -> int:
     """Length of all lists of a level, whose place among the ``outer`` ones is their number."""
     for number, part in enumerate(level):
         if not isinstance(part, (list, tuple)):
-            expected = f"tensors of {outer[0]} dimensions, one for each agent" if outer else "a list of payoff tensors"
+            expected = f"{outer[0]}-dimensional tensors, one for each agent" if outer else "a list of payoff tensors"
             raise _wrong(expected, repr(part)[:40], number, outer)
         if not part:
             raise _wrong("at least one action of each agent" if outer else "at least one agent", "[]", number, outer)

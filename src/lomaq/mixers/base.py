@@ -22,7 +22,7 @@ class Mixer(nn.Module, ABC):
         graph: The agents.
         partition: The blocks J.
         kappa: Number of hops a block sees, at least 0.
-        hidden: Width of the hidden layers, an even number of at least 2.
+        hidden: Width of the hidden layers, at least 2; an even number for ``split``.
         monotonicity: ``projection`` clamps weights at 0 after every update (the paper's hard constraint);
             ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
             see :meth:`forward_with_violation` (the paper's LOMAQ-s).

@@ -88,7 +88,8 @@ class MaskedMLPMixer(Mixer):
         start_weight_(self.w3, hidden, self.start)
         self.hyper: _Hypernetwork | None = None
         if check_choice("mixer.state", state, ("none", "local")) == "local":
-            assert obs_size is not None
+            if obs_size is None:
+                raise InputError("obs_size", "the observation size for mixer.state=local", None)
             self.hyper = _Hypernetwork(n_networks, fan_in, obs_size, hidden)
         self._build_bulks(ego, layout)
         self.register_buffer("_pair", None, persistent=False)
@@ -175,7 +176,9 @@ class MaskedMLPMixer(Mixer):
             return torch.baddbmm(self.b3[network][:, None, None], x, w3[network][..., None])[..., 0]  # [P, M]
         assert observations is not None
         agent = self.get_buffer(f"_agent_{bulk}")
-        scale1, shift1, scale2, shift2, shift3 = self.hyper(observations.flatten(0, -3), agent, row, factor, network)
+        scale1, shift1, scale2, shift2, shift3 = self.hyper(
+            observations.reshape(-1, *observations.shape[-2:]), agent, row, factor, network
+        )
         x = torch.bmm(seen.transpose(1, 2), first) * scale1 + self.b1[network][:, None] + shift1  # [P, M, H]
         x = activate(x, self.activation)
         x = torch.bmm(x, w2[network]) * scale2 + self.b2[network][:, None] + shift2

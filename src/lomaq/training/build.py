@@ -18,6 +18,7 @@ from lomaq.objectives import ValueNetworks
 from lomaq.partition import Partition
 from lomaq.rewards import RewardSource
 from lomaq.training.module import EnvMaker, LomaqModule
+from lomaq.training.replay import Replay, sequence_bytes
 from lomaq.training.settings import LearnerSettings
 
 T = TypeVar("T")
@@ -113,5 +114,8 @@ def build_run(config: dict[str, Any]) -> Run:
     networks = ValueNetworks(build_utilities(config, env), mixer)
     reward = build(_with_partition(config["reward"], "redistribute", env.graph), RewardSource, partition=partition)
     settings = build(config["learner"], LearnerSettings)
+    if settings.replay_capacity is not None:
+        steps = settings.rollout_steps or env.max_steps
+        Replay(settings.replay_capacity).check_memory(sequence_bytes(env, networks.utilities.memory_size, steps))
     module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
     return Run(module, make_env, partition, env.best_return)

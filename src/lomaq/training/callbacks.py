@@ -103,7 +103,12 @@ def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, 
     """What evaluation needs, without replay, optimiser and environments."""
     return {
         "state_dict": {f"networks.{name}": value for name, value in module.networks.state_dict().items()},
-        "lomaq": {"config": module.run_config, "env_steps": module.env_steps, "test_return_mean": result.mean},
+        "lomaq": {
+            "config": module.run_config,
+            "env_steps": module.env_steps,
+            "sigma": module.scale.sigma,
+            "test_return_mean": result.mean,
+        },
     }
 
 

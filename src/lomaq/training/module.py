@@ -218,6 +218,7 @@ class LomaqModule(pl.LightningModule):
             "rollouts": self.rollouts,
             "copied_at": self.copied_at,
             "scale": self.scale.state_dict(),
+            "sigma": self.scale.sigma,
             "history": self.history,
             "ranks": ranks,
         }

@@ -9,11 +9,21 @@ import psutil
 import torch
 from torch import Tensor
 
+from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.rollout import Rollout
 
 #: Fields of a rollout without a time axis, one entry a sequence.
 _AT_START = ("last_actions", "hidden")
+
+
+def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
+    """What one stored sequence of ``steps`` steps costs, in bytes."""
+    mask = env.action_mask()
+    floats = (steps + 1) * env.n_agents * env.obs_size + steps * env.n_agents + env.n_agents * memory_size
+    actions = (steps + 1) * env.n_agents
+    flags = 3 * steps + (steps + 1) + (0 if mask is None else (steps + 1) * mask[0].numel())
+    return 4 * floats + 2 * actions + flags
 
 
 class Replay:
@@ -39,8 +49,6 @@ class Replay:
             rollout: The sequences, at most ``capacity``.
             max_steps: The most steps that any sequence can have.
 
-        Raises:
-            InputError: If the memory of the machine cannot hold ``capacity`` sequences; at the first call.
         """
         if self.capacity is None:
             self.last = rollout
@@ -71,8 +79,6 @@ class Replay:
             dtype = torch.int16 if value.dtype == torch.int64 else value.dtype
             inner = value.shape[1:] if name in _AT_START else (max_steps + value.size(1) - steps, *value.shape[2:])
             shapes[name] = ((self.capacity, *inner), dtype)
-        each = sum(torch.Size(shape[1:]).numel() * dtype.itemsize for shape, dtype in shapes.values())
-        self.check_memory(each)
         self.store = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
 
     def check_memory(self, bytes_each: int) -> None:

@@ -262,6 +262,14 @@ def _check_fit(trained: Utilities, env: BatchedEnv) -> None:
                 theirs,
                 "evaluate on an environment whose agents observe and act alike",
             )
+    types = int(env.graph.agent_type.max()) + 1 if "agent_type" in env.graph else 1
+    if len(trained.networks) != types:
+        raise InputError(
+            "checkpoint",
+            f"an environment with {len(trained.networks)} agent types, as in training",
+            types,
+            "evaluate on an environment with the same types of agents",
+        )
     if trained.agent_id and trained.n_agents != env.n_agents:
         raise InputError(
             "env.n_agents",

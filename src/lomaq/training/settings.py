@@ -23,7 +23,7 @@ class LearnerSettings:
     Args:
         objective: The loss.
         n_envs: Copies of the environment that step together, for each process.
-        rollout_steps: Steps of a rollout in each copy; None for one whole episode each.
+        rollout_steps: Steps of a rollout in each copy, at least 2; None for one whole episode each.
         replay_capacity: Sequences kept; None for the last rollout only.
         batch_size: Sequences drawn from the replay memory for an iteration; None (with no capacity) for all.
         epochs: Passes over what was drawn.
@@ -64,7 +64,7 @@ class LearnerSettings:
     def __post_init__(self) -> None:
         check_int("learner.n_envs", self.n_envs, 1)
         if self.rollout_steps is not None:
-            check_int("learner.rollout_steps", self.rollout_steps, 1)
+            check_int("learner.rollout_steps", self.rollout_steps, 2)  # one could be a reset alone
         if (self.replay_capacity is None) != (self.batch_size is None):
             raise InputError(
                 "learner.batch_size",

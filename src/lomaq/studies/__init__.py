@@ -1,0 +1,1 @@
+"""Experiments of several runs, each with its figure: what ``experiment=`` names."""

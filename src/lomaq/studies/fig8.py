@@ -1,0 +1,92 @@
+"""Figure 8: which payoffs can a partition represent? The matrix game of Figure 7 with γ = 0 and ε = 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from lomaq.envs import MatrixGame
+from lomaq.studies.runner import StudyRun
+from lomaq.training.build import build_run
+from lomaq.training.run import open_checkpoint
+
+
+def learned_values(run: StudyRun) -> tuple[np.ndarray, np.ndarray]:
+    """Learned value of every block and true block payoff for every joint action of two agents: each ``[P, A, A]``."""
+    stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=True)
+    built = build_run(stored.config)
+    built.module.load_state_dict(stored.state["state_dict"])
+    networks, partition = built.module.networks, built.partition
+    env = built.make_env(1, 0, torch.device("cpu"))
+    assert isinstance(env, MatrixGame)
+    with torch.no_grad():
+        observation = env.reset()
+        utilities, _ = networks.utilities(
+            observation[None],
+            torch.full((1, 1, env.n_agents), -1),
+            torch.ones(1, 1, dtype=torch.bool),
+            networks.utilities.initial_hidden(1, torch.device("cpu")),
+        )
+        joint = torch.cartesian_prod(*(torch.arange(env.n_actions) for _ in range(env.n_agents)))  # [K, N]
+        chosen = utilities[0, 0].gather(1, joint.T).T  # [K, N]
+        values = networks.mixer(chosen, observation.expand(len(joint), -1, -1)) * stored.state["lomaq"]["sigma"]
+    shape = (partition.n_blocks, *[env.n_actions] * env.n_agents)
+    true = partition.block_sum(env.payoffs.flatten(1).T).T
+    return values.T.reshape(shape).numpy(), true.reshape(shape).numpy()
+
+
+def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+    """Best seed of each partition and activation, its learned tables, and one picture ``fig8.png``."""
+    best: dict[str, tuple[float, np.ndarray, np.ndarray, int]] = {}
+    for run in runs:
+        values, true = learned_values(run)
+        name = f"{run.settings['partition']}, {run.settings['mixer.activation']}"
+        error = float(np.abs(values - true).max())
+        if name not in best or error < best[name][0]:
+            best[name] = (error, values, true, run.settings["seed"])
+    result: dict[str, Any] = {}
+    for name, (error, values, true, seed) in best.items():
+        team, true_team = values.sum(axis=0), true.sum(axis=0)
+        result[name] = {
+            "seed": seed,
+            "largest_error": error,
+            "largest_error_of_each_block": np.abs(values - true).max(axis=(1, 2)).tolist(),
+            "largest_error_of_the_sum": float(np.abs(team - true_team).max()),
+            "greedy_joint_action": [int(i) for i in np.unravel_index(int(team.argmax()), team.shape)],
+            "best_joint_action": [int(i) for i in np.unravel_index(int(true_team.argmax()), true_team.shape)],
+            "learned": values.tolist(),
+            "true": true.tolist(),
+        }
+    result["why"] = (
+        "With singletons, r_1 rises in agent 1's action 1 (0 to 1 where agent 2 plays 0) while r_2 falls (2 to 1): no "
+        "single utility of agent 1 can be monotone for both, so some block must be wrong by at least 0.5."
+    )
+    _draw(folder / "fig8.png", best)
+    return result
+
+
+def _draw(path: Path, best: dict[str, tuple[float, np.ndarray, np.ndarray, int]]) -> None:
+    rows = len(best)
+    figure = Figure(figsize=(11, 2.5 * rows), layout="constrained", dpi=110)
+    grid = figure.subplots(rows, 6, squeeze=False)
+    for line, (name, (error, values, true, _)) in zip(grid, best.items(), strict=True):
+        tables = [*((f"true $r_{j + 1}$" if len(true) > 1 else "true $r$", t) for j, t in enumerate(true))]
+        tables += [(f"learned $F_{j + 1}$" if len(values) > 1 else "learned $F$", v) for j, v in enumerate(values)]
+        if len(values) > 1:
+            tables += [("true sum", true.sum(axis=0)), ("learned sum", values.sum(axis=0))]
+        for axes, (title, table) in zip(line, tables, strict=False):
+            axes.imshow(table, cmap="viridis", vmin=0, vmax=3)
+            for (i, j), value in np.ndenumerate(table):
+                axes.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 2 else "black")
+            axes.set_title(title, fontsize=10)
+            axes.set_xticks([0, 1], ["$a_2=0$", "$a_2=1$"])
+            axes.set_yticks([0, 1], ["$a_1=0$", "$a_1=1$"])
+        for axes in line[len(tables) :]:
+            axes.axis("off")
+        line[-1 if len(tables) < 6 else 0].set_ylabel("")
+        line[0].set_ylabel(f"{name}\nlargest error {error:.2f}", fontsize=10)
+    figure.savefig(path)
