@@ -17,4 +17,3 @@ def test_ten_carts_learn_to_stay_up(tmp_path: Path, words: tuple[str, ...]) -> N
     small = ["env=cartpole", "env.n_agents=10", "total_env_steps=40000", "learner.epsilon.anneal_env_steps=15000"]
     summary = train(compose([*small, *words])[0], tmp_path / "run", Console(file=io.StringIO()))
     assert summary["best_test_return_mean"] > 1500  # of 2000; an untrained policy stays below 200
-
