@@ -27,7 +27,8 @@ class Mixer(nn.Module, ABC):
             ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
             see :meth:`forward_with_violation` (the paper's LOMAQ-s).
         activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
-        start: Where weights begin, ``mean`` or ``normal``, see :func:`lomaq.nn.start_weight_`.
+        start: Where weights and hidden biases begin, ``mean``, ``normal`` or ``bent``, see
+            :func:`lomaq.nn.start_weight_` and :func:`lomaq.nn.start_bias`.
     """
 
     _loudness: Tensor

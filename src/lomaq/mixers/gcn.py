@@ -12,7 +12,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
 from lomaq.mixers.base import Mixer
-from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_weight_
+from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
 from lomaq.partition import Partition
 from lomaq.sparse import csr_matrix
 
@@ -24,7 +24,7 @@ class _Convolution(nn.Module):
         super().__init__()
         self.around = nn.Parameter(torch.empty(inputs, outputs))
         self.self = nn.Parameter(torch.empty(inputs, outputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias = start_bias(outputs, start=start)
         self.aggregate = SimpleConv(aggr="sum")
         for weight in (self.around, self.self):
             start_weight_(weight, 2 * inputs, start)
@@ -70,7 +70,7 @@ class GCNMixer(Mixer):
         )
         self.w1 = nn.Parameter(torch.empty(widths[-1], hidden))
         self.w2 = nn.Parameter(torch.empty(hidden, 1))
-        self.b1, self.b2 = nn.Parameter(torch.zeros(hidden)), nn.Parameter(torch.zeros(1))
+        self.b1, self.b2 = start_bias(hidden, start=self.start), nn.Parameter(torch.zeros(1))
         start_weight_(self.w1, widths[-1], self.start)
         start_weight_(self.w2, hidden, self.start)
         index, weight = gcn_norm(graph.edge_index, None, graph.n_agents, add_self_loops=True)

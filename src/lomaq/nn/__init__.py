@@ -1,6 +1,6 @@
 """Networks: utilities of the agents and the monotone pieces that mixers are made of."""
 
-from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_weight_
+from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_bias, start_weight_
 from lomaq.nn.utility import Utilities
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "Utilities",
     "activate",
     "effective_weight",
+    "start_bias",
     "start_weight_",
 ]

@@ -10,7 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from lomaq.errors import InputError
 
-_ROWS = 256  # sequences that run together, so that what a step needs stays in a core's cache
+_ROWS = 384  # sequences that run together, so that what a step needs stays in a core's cache
+_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class Block(NamedTuple):
@@ -45,160 +46,188 @@ def blocks(lengths: list[int], steps: int) -> list[Block]:
     return found
 
 
-class _Weights(NamedTuple):
-    """Parameters so that a step takes two products: the gates stand in the order n, r, z, m, see :class:`_Gates`."""
-
-    w_x: Tensor  # [3H, I] for n, r, z
-    w_h: Tensor  # [3H, H] for r, z, m
-    w_x_t: Tensor  # the same, transposed in memory
-    w_h_t: Tensor
-    bias: Tensor  # [4H]
-
-
-def _arrange(w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> _Weights:
-    size = w_hh.size(1)
-    w_x, b_x = w_ih.roll(size, 0), b_ih.roll(size, 0)
-    bias = torch.cat([b_x[:size], b_x[size:] + b_hh[: 2 * size], b_hh[2 * size :]])
-    return _Weights(w_x, w_hh, w_x.t().contiguous(), w_hh.t().contiguous(), bias)
+class _Parameters(NamedTuple):
+    w_ih: Tensor  # [3H, I] for r, z, n
+    w_hh: Tensor  # [3H, H] for r, z, n
+    b_ih: Tensor  # [3H]
+    b_hh: Tensor  # [3H]
 
 
 class _Gates:
-    """The gates of one step for some rows, in buffers that every step uses anew.
+    """The gates n, r, z, m of one step for some rows, in buffers that every step uses anew.
 
-    r and z as in :class:`GRU`, m = W_hn h + b_hn, and n = tanh(W_in x + b_in + r m).
+    r, z and n as in :class:`GRU`, and m = W_hn h + b_hn. In this order two products fill them all: x goes to the first
+    three and h to the last three.
     """
 
-    def __init__(self, weights: _Weights, rows: int) -> None:
-        self.weights, size = weights, weights.w_h.size(1)
-        self.all = weights.bias.new_empty(rows, 4 * size)
-        self.from_x, self.from_h, self.both = self.all[:, : 3 * size], self.all[:, size:], self.all[:, size : 3 * size]
+    def __init__(self, parameters: _Parameters, rows: int) -> None:
+        w_ih, w_hh, b_ih, b_hh = parameters
+        size = w_hh.size(1)
+        self.w_x, self.w_h = w_ih.roll(size, 0).t().contiguous(), w_hh.t().contiguous()
+        b_x = b_ih.roll(size, 0)
+        self.bias = torch.cat([b_x[:size], b_x[size:] + b_hh[: 2 * size], b_hh[2 * size :]])
+        self.all = w_hh.new_empty(rows, 4 * size)
+        self.of_x, self.of_h, self.both = self.all[:, : 3 * size], self.all[:, size:], self.all[:, size : 3 * size]
         self.raw, self.r, self.z, self.m = self.all.chunk(4, dim=1)
-        self.n = torch.empty_like(self.raw, memory_format=torch.contiguous_format)
+        self.n = w_hh.new_empty(rows, size)
 
-    def compute(self, x: Tensor, h: Tensor) -> None:
-        """Gates of inputs ``[rows, I]`` and the memory ``[rows, H]`` before them."""
-        self.all.copy_(self.weights.bias)
-        self.from_x.addmm_(x, self.weights.w_x_t)
-        self.from_h.addmm_(h, self.weights.w_h_t)
+    def step(self, x: Tensor, h: Tensor, after: Tensor) -> None:
+        """Write the memory ``after`` inputs ``[rows, I]``, given the memory ``[rows, H]`` before them."""
+        self.all.copy_(self.bias)
+        self.of_x.addmm_(x, self.w_x)
+        self.of_h.addmm_(h, self.w_h)
         self.both.sigmoid_()
-        torch.addcmul(self.raw, self.r, self.m, out=self.n).tanh_()
+        torch.addcmul(self.raw, self.r, self.m, out=self.n).tanh_()  # tanh is much faster on memory without gaps
+        torch.lerp(self.n, h, self.z, out=after)
+
+    def keep(self, place: Tensor) -> None:
+        """Copy the gates to ``[rows, 4H]``; to compute them there, outside the cache, would be slower."""
+        self.raw.copy_(self.n)
+        place.copy_(self.all)
 
 
 class _Gradients:
-    """What the way back adds up over all steps; None is what nobody asked for."""
+    """What the way back finds; None is what nobody asked for."""
 
-    def __init__(self, weights: _Weights, x: Tensor, needed: tuple[bool, ...]) -> None:
-        self.weights = weights
+    def __init__(self, parameters: _Parameters, x: Tensor, needed: tuple[bool, ...]) -> None:
+        size = parameters.w_hh.size(1)
+        self.w_x, self.w_h = parameters.w_ih.roll(size, 0), parameters.w_hh
+        self.ones = x.new_ones(x.size(1))
         self.x = x.new_empty(x.shape) if needed[0] else None
-        self.w_x = torch.zeros_like(weights.w_x) if needed[2] else None
-        self.w_h = torch.zeros_like(weights.w_h) if needed[3] else None
-        self.bias = torch.zeros_like(weights.bias) if needed[4] or needed[5] else None
+        self.of_w_x = torch.zeros_like(self.w_x) if needed[2] else None
+        self.of_w_h = torch.zeros_like(self.w_h, memory_format=torch.contiguous_format) if needed[3] else None
+        self.of_bias = x.new_zeros(4 * size) if needed[4] or needed[5] else None
 
-    def run(self, block: Block, x: Tensor, before: Tensor, output: Tensor, grad: Tensor, carry: Tensor) -> None:
-        """Go back through one block.
+    def add(self, gates: Tensor, x: Tensor, h: Tensor) -> None:
+        """Add one step's share: its gradients ``[rows, 4H]`` in front of the activations, its inputs and memory."""
+        size = h.size(1)
+        if self.of_w_x is not None:
+            self.of_w_x.addmm_(gates[:, : 3 * size].t(), x)
+        if self.of_w_h is not None:
+            self.of_w_h.addmm_(gates[:, size:].t(), h)
+        if self.of_bias is not None:
+            self.of_bias.addmv_(gates.t(), self.ones[: len(gates)])
 
-        With u = (1 - z) dh the gradients in front of the activations are
+    def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """Gradients of the parameters, in their own order."""
+        size = self.w_h.size(1)
+        of_w_x = None if self.of_w_x is None else self.of_w_x.roll(-size, 0)
+        if self.of_bias is None:
+            return of_w_x, self.of_w_h, None, None
+        return of_w_x, self.of_w_h, self.of_bias[: 3 * size].roll(-size, 0), self.of_bias[size:].clone()
 
-            dn = u (1 - n²),   dm = r dn,   dr = m dm (1 - r),   dz = z (h - n) u,   where z (h - n) = h' - n.
 
-        Args:
-            block: Where.
-            x: ``[T, M, I]`` inputs.
-            before: ``[rows, H]`` memory before the block.
-            output: ``[T, M, H]`` memory after each step.
-            grad: ``[T, M, H]`` gradient of ``output``.
-            carry: ``[rows, H]`` gradient of the memory behind the block; becomes that before it.
-        """
-        times, rows, size = block.times, block.running, carry.size(1)
-        gates = _Gates(self.weights, len(carry))
-        all_ = torch.empty_like(gates.all)
-        from_x, from_h = all_[:, : 3 * size], all_[:, size:]
-        dn, dr, dz, dm = all_.chunk(4, dim=1)
-        u, work, following = torch.empty_like(carry), torch.empty_like(carry), torch.empty_like(carry)
-        ones = carry.new_ones(len(carry))
-        xs, grads = x[times, rows].unbind(0), grad[times, rows].unbind(0)
-        memories = (before, *output[times, rows].unbind(0))
-        x_grads = None if self.x is None else self.x[times, rows].unbind(0)
-        dh = carry + grads[-1]
-        for t in range(len(xs) - 1, -1, -1):
-            gates.compute(xs[t], memories[t])
-            torch.addcmul(dh, dh, gates.z, value=-1, out=u)
-            torch.mul(gates.n, gates.n, out=work)
-            torch.addcmul(u, u, work, value=-1, out=dn)
-            torch.mul(dn, gates.r, out=dm)
-            torch.mul(dm, gates.m, out=work)
-            torch.addcmul(work, work, gates.r, value=-1, out=dr)
-            torch.sub(memories[t + 1], gates.n, out=work)
-            torch.mul(work, u, out=dz)
-            if t > 0:
-                torch.addcmul(grads[t - 1], dh, gates.z, out=following)
-            else:
-                torch.mul(dh, gates.z, out=following)
-            following.addmm_(from_h, self.weights.w_h)
-            dh, following = following, dh
-            if self.w_x is not None:
-                self.w_x.addmm_(from_x.t(), xs[t])
-            if self.w_h is not None:
-                self.w_h.addmm_(from_h.t(), memories[t])
-            if self.bias is not None:
-                self.bias.addmv_(all_.t(), ones)
-            if x_grads is not None:
-                torch.mm(from_x, self.weights.w_x, out=x_grads[t])
-        carry.copy_(dh)
+def _go_back(
+    found: _Gradients,
+    block: Block,
+    x: Tensor,
+    kept: Tensor,
+    before: Tensor,
+    output: Tensor,
+    grad: Tensor,
+    carry: Tensor,
+) -> None:
+    """Go back through one block of steps.
+
+    With u = (1 - z) dh the gradients in front of the activations are
+
+        dn = u (1 - n²),   dm = r dn,   dr = m dm (1 - r),   dz = z (h - n) u,   where z (h - n) = h' - n.
+
+    Args:
+        found: Where the gradients are added up.
+        block: Which steps of which sequences.
+        x: ``[T, M, I]`` inputs.
+        kept: ``[T, M, 4H]`` gates.
+        before: ``[rows, H]`` memory before the block.
+        output: ``[T, M, H]`` memory after each step.
+        grad: ``[T, M, H]`` gradient of ``output``.
+        carry: ``[rows, H]`` gradient of the memory behind the block; becomes that before it.
+    """
+    xs, gates_at, grads = (tensor[block.times, block.running].unbind(0) for tensor in (x, kept, grad))
+    memories = (before, *output[block.times, block.running].unbind(0))
+    gates, d_gates = torch.empty_like(gates_at[0]), torch.empty_like(gates_at[0])
+    (n, r, z, m), (dn, dr, dz, dm) = gates.chunk(4, dim=1), d_gates.chunk(4, dim=1)
+    u, work, following = torch.empty_like(carry), torch.empty_like(carry), torch.empty_like(carry)
+    dh = carry + grads[-1]
+    for t in range(len(xs) - 1, -1, -1):
+        gates.copy_(gates_at[t])
+        torch.addcmul(dh, dh, z, value=-1, out=u)
+        torch.mul(n, n, out=work)
+        torch.addcmul(u, u, work, value=-1, out=dn)
+        torch.mul(dn, r, out=dm)
+        torch.mul(dm, m, out=work)
+        torch.addcmul(work, work, r, value=-1, out=dr)
+        torch.sub(memories[t + 1], n, out=work)
+        torch.mul(work, u, out=dz)
+        if t > 0:
+            torch.addcmul(grads[t - 1], dh, z, out=following)
+        else:
+            torch.mul(dh, z, out=following)
+        following.addmm_(d_gates[:, carry.size(1) :], found.w_h)
+        dh, following = following, dh
+        found.add(d_gates, xs[t], memories[t])
+        if found.x is not None:
+            torch.mm(d_gates[:, : -carry.size(1)], found.w_x, out=found.x[block.times.start + t, block.running])
+    carry.copy_(dh)
 
 
 class _Recurrence(torch.autograd.Function):
-    """The whole sequence as one node of the graph.
-
-    Kept for the way back are only the inputs and the output; the gates are computed a second time. That costs two
-    products a step, which is less than to write four times the output to memory and to read it again.
-    """
+    """The whole sequence as one node of the graph."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, plan: list[Block]
+        ctx: Any,
+        x: Tensor,
+        state: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
+        plan: list[Block],
+        keep: bool,
     ) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(False)
-        weights = _arrange(w_ih, w_hh, b_ih, b_hh)
-        output = x.new_empty(*x.shape[:2], w_hh.size(1))
+        parameters, size = _Parameters(w_ih, w_hh, b_ih, b_hh), w_hh.size(1)
+        output = x.new_empty(*x.shape[:2], size)
+        kept = x.new_empty(*x.shape[:2], 4 * size) if keep else None
         last = state.clone(memory_format=torch.contiguous_format)
         for times, rows, ended in plan:
             output[times, ended] = 0
             if rows.stop == rows.start:
                 continue
-            gates = _Gates(weights, rows.stop - rows.start)
+            gates = _Gates(parameters, rows.stop - rows.start)
             h = last[0, rows]
-            for x_t, output_t in zip(x[times, rows].unbind(0), output[times, rows].unbind(0), strict=True):
-                gates.compute(x_t, h)
-                h = torch.lerp(gates.n, h, gates.z, out=output_t)
+            outputs = output[times, rows].unbind(0)
+            places = kept[times, rows].unbind(0) if kept is not None else ()
+            for t, x_t in enumerate(x[times, rows].unbind(0)):
+                gates.step(x_t, h, outputs[t])
+                h = outputs[t]
+                if places:
+                    gates.keep(places[t])
             last[0, rows] = h
-        ctx.plan = plan
-        ctx.save_for_backward(x, state, w_ih, w_hh, b_ih, b_hh, output)
+        if keep:
+            ctx.set_materialize_grads(False)
+            ctx.plan = plan
+            ctx.save_for_backward(x, state, *parameters, output, kept)
         return output, last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, state, *parameters, output = ctx.saved_tensors
-        weights = _arrange(*parameters)
+        x, state, *parameters, output, kept = ctx.saved_tensors
+        found = _Gradients(_Parameters(*parameters), x, ctx.needs_input_grad)
         if grad is None:
             grad = output.new_zeros(()).expand_as(output)
         carry = torch.zeros_like(state, memory_format=torch.contiguous_format)
         if grad_last is not None:
             carry.copy_(grad_last)
-        sums = _Gradients(weights, x, ctx.needs_input_grad)
         for block in reversed(ctx.plan):
             times, rows, ended = block
-            if sums.x is not None:
-                sums.x[times, ended] = 0
+            if found.x is not None:
+                found.x[times, ended] = 0
             if rows.stop > rows.start:
                 before = output[times.start - 1, rows] if times.start else state[0, rows]
-                sums.run(block, x, before, output, grad, carry[0, rows])
-        size = weights.w_h.size(1)
-        w_ih = None if sums.w_x is None else sums.w_x.roll(-size, 0)
-        b_ih = None if sums.bias is None else sums.bias[: 3 * size].roll(-size, 0)
-        b_hh = None if sums.bias is None else sums.bias[size:].clone()
-        return sums.x, carry, w_ih, sums.w_h, b_ih, b_hh, None
+                _go_back(found, block, x, kept, before, output, grad, carry[0, rows])
+        return found.x, carry, *found.result(), None, None
 
 
 class _Permute(torch.autograd.Function):
@@ -254,7 +283,7 @@ class GRU(nn.GRU):
         steps, rows = x.shape[:2]
         if state.shape != (1, rows, self.hidden_size):
             raise InputError("state", f"shape [1, {rows}, {self.hidden_size}]", list(state.shape))
-        parameters = (self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        parameters = _Parameters(*(cast(Tensor, getattr(self, name)) for name in _NAMES))
         if lengths is None:
             if steps == 1:
                 state = torch.gru_cell(x[0], state[0], *parameters)[None]
@@ -275,8 +304,9 @@ class GRU(nn.GRU):
         return _permute(output, back), _permute(last, back)
 
 
-def _run(x: Tensor, state: Tensor, parameters: tuple[Tensor, ...], plan: list[Block]) -> tuple[Tensor, Tensor]:
-    return cast(tuple[Tensor, Tensor], _Recurrence.apply(x, state, *parameters, plan))
+def _run(x: Tensor, state: Tensor, parameters: _Parameters, plan: list[Block]) -> tuple[Tensor, Tensor]:
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, state, *parameters))
+    return cast(tuple[Tensor, Tensor], _Recurrence.apply(x, state, *parameters, plan, keep))
 
 
 def _permute(x: Tensor, order: Tensor) -> Tensor:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 Activation = Literal["elu", "split"]
 Constraint = Literal["projection", "reparametrisation", "soft"]
-Start = Literal["mean", "normal"]
+Start = Literal["mean", "normal", "bent"]
 ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
 CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation", "soft")
-STARTS: tuple[Start, ...] = ("mean", "normal")
+STARTS: tuple[Start, ...] = ("mean", "normal", "bent")
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -42,7 +42,8 @@ def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
 def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
     """Fill ``weight`` in place with non-negative numbers.
 
-    ``mean``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what it sees. ``normal``: the
+    ``mean`` and ``bent``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what it sees.
+    ``normal``: the
     positive part of standard normals, where the paper's released code starts.
 
     Args:
@@ -51,7 +52,18 @@ def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
         start: Which of the two.
     """
     with torch.no_grad():
-        if start == "mean":
-            weight.uniform_(0, 2).div_(fan_in)
-        else:
+        if start == "normal":
             weight.normal_().clamp_(min=0)
+        else:
+            weight.uniform_(0, 2).div_(fan_in)
+
+
+def start_bias(*shape: int, start: Start) -> nn.Parameter:
+    """Biases of a hidden layer: zeros, or for ``bent`` uniform in [-2, 0].
+
+    Where values are positive, every unit that starts at zero lies on the straight side of ELU; the mixer is then
+    additive, its best additive fit is a stationary point, and it may never learn more. With ``bent`` units begin on
+    both sides.
+    """
+    bias = torch.zeros(shape)
+    return nn.Parameter(bias.uniform_(-2, 0) if start == "bent" else bias)

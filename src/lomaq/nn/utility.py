@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_bool, check_choice, check_int
 from lomaq.graph import AgentGraph
+from lomaq.nn.gru import GRU
 
 Network = Literal["mlp", "gru"]
 
@@ -47,7 +48,7 @@ class _GRU(nn.Module):
             layers.append(nn.ReLU())
             inputs = size
         self.body = nn.Sequential(*layers)
-        self.memory = nn.GRU(inputs, hidden[-1])
+        self.memory = GRU(inputs, hidden[-1])
         self.head = nn.Linear(hidden[-1], outputs)
 
     def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

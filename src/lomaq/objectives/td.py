@@ -61,7 +61,13 @@ class PartitionTD:
 
     @torch.no_grad()
     def targets(
-        self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, rewards: Tensor, scale: float
+        self,
+        online: ValueNetworks,
+        target: ValueNetworks,
+        rollout: Rollout,
+        rewards: Tensor,
+        scale: float,
+        judge: Tensor | None = None,
     ) -> Tensor:
         """λ-returns in the units of the rewards.
 
@@ -71,32 +77,35 @@ class PartitionTD:
             rollout: The sequences.
             rewards: ``[T, B, P]`` block rewards.
             scale: σ, what one unit of the networks' output is worth.
+            judge: ``online.unroll(rollout)`` where it is known already.
 
         Returns:
             ``[T, B, P]``; meaningless where the rollout is not valid.
         """
         utilities = target.unroll(rollout)
-        judge = online.unroll(rollout) if self.double_q and online is not target else utilities
+        if not self.double_q or online is target:
+            judge = utilities
+        elif judge is None:
+            judge = online.unroll(rollout)
         if rollout.action_mask is not None:
             judge = judge.masked_fill(~rollout.action_mask, -torch.inf)
-        if judge is utilities:
-            best = utilities.amax(dim=-1)  # [T + 1, B, N]
-        else:
-            best = utilities.gather(-1, judge.argmax(dim=-1, keepdim=True))[..., 0]
+        best = utilities.gather(-1, judge.argmax(dim=-1, keepdim=True))[..., 0]  # [T + 1, B, N]
         values = target.mixer(best[1:], rollout.observations[1:]) * scale
         ended = rollout.terminated | rollout.truncated
         terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
         return lambda_returns(rewards, values, terminal, ended, self.gamma, self.lam)
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor) -> Tensor:
+    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor | None = None) -> Tensor:
         """Squared error, summed over blocks (Eq. 1) and averaged over transitions.
 
         Args:
             online: Networks to train.
             rollout: The sequences.
             targets: ``[T, B, P]`` in the networks' units (divided by σ).
+            utilities: ``[T, B, N, A]`` of ``rollout`` where they are known already.
         """
-        utilities = online.unroll(rollout, rollout.n_steps)
+        if utilities is None:
+            utilities = online.unroll(rollout, rollout.n_steps)
         chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]  # [T, B, N]
         if online.mixer.penalty > 0:
             values, violation = online.mixer.forward_with_violation(chosen, rollout.observations[:-1])

@@ -23,7 +23,7 @@ from lomaq.training.settings import LearnerSettings
 
 #: Makes an environment of ``n_envs`` copies: (n_envs, seed, device).
 EnvMaker = Callable[[int, int, torch.device], BatchedEnv]
-Batch = tuple[Rollout, Tensor]
+Batch = tuple[Rollout, Tensor | None]
 
 
 class NonFiniteLossError(RuntimeError):
@@ -139,9 +139,11 @@ class LomaqModule(pl.LightningModule):
 
     def _minibatches(self, batch: Rollout) -> Iterator[Batch]:
         settings = self.settings
-        targets = settings.objective.targets(
-            self.networks, self.target, batch, self.reward(batch.rewards), self.scale.sigma
-        )
+        if self._one_forward:
+            self.figures["value_scale"] = self.scale.sigma
+            yield batch, None
+            return
+        targets = self._targets(batch)
         if settings.value_scale == "running":
             ratio = self.scale.update(targets[batch.valid])
             self.networks.rescale_(ratio)
@@ -158,11 +160,28 @@ class LomaqModule(pl.LightningModule):
             for columns in order.tensor_split(settings.minibatches):
                 yield batch.select(columns), targets.index_select(1, columns)
 
+    @property
+    def _one_forward(self) -> bool:
+        """Whether the forward pass of the loss can also choose the actions of the targets."""
+        s = self.settings
+        return s.objective.double_q and s.target != "none" and len(_Iteration(self)) == 1 and s.value_scale == "none"
+
+    def _targets(self, rollout: Rollout, judge: Tensor | None = None) -> Tensor:
+        rewards = self.reward(rollout.rewards)
+        return self.settings.objective.targets(
+            self.networks, self.target, rollout, rewards, self.scale.sigma, judge=judge
+        )
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         rollout, targets = batch
+        utilities = None
+        if targets is None:
+            utilities = self.networks.unroll(rollout)
+            targets = self._targets(rollout, utilities.detach())
+            utilities = utilities[: rollout.n_steps]
         optimizer = self.optimizers()
         assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
-        loss = self.settings.objective.loss(self.networks, rollout, targets)
+        loss = self.settings.objective.loss(self.networks, rollout, targets, utilities)
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.grad_clip)
