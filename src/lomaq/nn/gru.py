@@ -11,7 +11,6 @@ from torch.autograd.function import once_differentiable
 from lomaq.errors import InputError
 
 _ROWS = 384  # sequences that run together, so that what a step needs stays in a core's cache
-_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class Block(NamedTuple):
@@ -172,7 +171,7 @@ def _go_back(
 
 
 class _Recurrence(torch.autograd.Function):
-    """The whole sequence as one node of the graph."""
+    """The whole sequence as one node of the graph, which keeps the inputs, the output and the gates ``[T, M, 4H]``."""
 
     @staticmethod
     def forward(
@@ -259,6 +258,11 @@ class GRU(nn.GRU):
         hidden: Size H of the memory.
     """
 
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__(inputs, hidden)
 
@@ -283,11 +287,11 @@ class GRU(nn.GRU):
         steps, rows = x.shape[:2]
         if state.shape != (1, rows, self.hidden_size):
             raise InputError("state", f"shape [1, {rows}, {self.hidden_size}]", list(state.shape))
-        parameters = _Parameters(*(cast(Tensor, getattr(self, name)) for name in _NAMES))
+        parameters = _Parameters(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
         if lengths is None:
             if steps == 1:
                 state = torch.gru_cell(x[0], state[0], *parameters)[None]
-                return state, state
+                return state, state.clone()
             if x.is_cuda:
                 return super().forward(x, state)  # cuDNN
             return _run(x, state, parameters, blocks([steps] * rows, steps))
