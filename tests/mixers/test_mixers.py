@@ -119,7 +119,7 @@ def test_new_mixer_reacts_to_every_agent_within_kappa_and_to_no_other(kind, mono
 
 @every_kind
 @pytest.mark.parametrize("start", STARTS)
-def test_new_weights_are_not_negative_and_biases_zero(kind, start):
+def test_new_weights_are_not_negative_and_biases_zero_or_bent(kind, start):
     torch.manual_seed(0)
     mixer = make(kind, AgentGraph.line(4), Partition.singletons(4), 1, hidden=16, start=start)
     weights = {id(weight) for weight in mixer.weights()}
@@ -127,6 +127,8 @@ def test_new_weights_are_not_negative_and_biases_zero(kind, start):
         if id(parameter) in weights:
             assert (parameter >= 0).all()
             assert (parameter > 0).any()
+        elif start == "bent":
+            assert ((-2 <= parameter) & (parameter <= 0)).all()
         else:
             assert not parameter.any()
 

@@ -62,7 +62,7 @@ class _GRU(nn.Module):
             keep = (~first[begin]).repeat_interleave(agents)[None, :, None]
             output, state = self.memory(x[begin:end], state * keep)
             outputs.append(output)
-        values = self.head(torch.cat(outputs)).view(steps, batch, agents, -1)
+        values = self.head(torch.cat(outputs) if len(outputs) > 1 else outputs[0]).view(steps, batch, agents, -1)
         return values, state.view(batch, agents, -1)
 
 
