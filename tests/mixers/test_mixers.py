@@ -128,7 +128,7 @@ def test_new_weights_are_not_negative_and_biases_zero_or_bent(kind, start):
             assert (parameter >= 0).all()
             assert (parameter > 0).any()
         elif start == "bent":
-            assert ((-2 <= parameter) & (parameter <= 0)).all()
+            assert ((parameter >= -2) & (parameter <= 0)).all()
         else:
             assert not parameter.any()
 
