@@ -227,13 +227,10 @@ class AgentGraph(Data):
         """The same graph for networkx, nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
         graph = nx.Graph()
         for i in range(self.n_agents):  # built once, never in a hot path
-            graph.add_node(i)
-            if self.pos is not None:
-                graph.nodes[i]["pos"] = tuple(self.pos[i].tolist())
-            if "agent_type" in self:
-                graph.nodes[i]["agent_type"] = int(self.agent_type[i])
-            if "agent_name" in self:
-                graph.nodes[i]["agent_name"] = self.agent_name[i]
+            known: dict[str, Any] = {"pos": tuple(self.pos[i].tolist())} if self.pos is not None else {}
+            known |= {"agent_type": int(self.agent_type[i])} if "agent_type" in self else {}
+            known |= {"agent_name": self.agent_name[i]} if "agent_name" in self else {}
+            graph.add_node(i, **known)
         graph.add_edges_from((a, b) for a, b in self.edge_index.T.tolist() if a < b)
         return graph
 
@@ -297,12 +294,9 @@ class AgentGraph(Data):
                 "n_agents": self.n_agents,
                 "edges": [pair for pair in self.edge_index.T.tolist() if pair[0] < pair[1]],
             }
-            if self.pos is not None:
-                content["pos"] = self.pos.tolist()
-            if "agent_type" in self:
-                content["agent_type"] = self.agent_type.tolist()
-            if "agent_name" in self:
-                content["agent_name"] = self.agent_name
+            content |= {"pos": self.pos.tolist()} if self.pos is not None else {}
+            content |= {"agent_type": self.agent_type.tolist()} if "agent_type" in self else {}
+            content |= {"agent_name": self.agent_name} if "agent_name" in self else {}
             path.write_text(json.dumps(content))
         elif path.suffix == ".graphml":
             graph = self.to_networkx()

@@ -16,20 +16,25 @@ from lomaq.nn.gru import GRU
 Network = Literal["mlp", "gru"]
 
 
+def _body(inputs: int, sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
+    """Linear – LayerNorm – ReLU for each size."""
+    layers: list[nn.Module] = []
+    for size in sizes:
+        layers.append(nn.Linear(inputs, size))
+        if layer_norm:
+            layers.append(nn.LayerNorm(size))
+        layers.append(nn.ReLU())
+        inputs = size
+    return nn.Sequential(*layers)
+
+
 class _MLP(nn.Module):
     """Linear – LayerNorm – ReLU for each hidden size, then Linear."""
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for size in hidden:
-            layers.append(nn.Linear(inputs, size))
-            if layer_norm:
-                layers.append(nn.LayerNorm(size))
-            layers.append(nn.ReLU())
-            inputs = size
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(inputs, outputs)
+        self.body = _body(inputs, hidden, layer_norm)
+        self.head = nn.Linear(hidden[-1], outputs)
 
     def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return self.head(self.body(x)), hidden
@@ -40,15 +45,9 @@ class _GRU(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for size in hidden[:-1] or hidden:
-            layers.append(nn.Linear(inputs, size))
-            if layer_norm:
-                layers.append(nn.LayerNorm(size))
-            layers.append(nn.ReLU())
-            inputs = size
-        self.body = nn.Sequential(*layers)
-        self.memory = GRU(inputs, hidden[-1])
+        before = hidden[:-1] or hidden
+        self.body = _body(inputs, before, layer_norm)
+        self.memory = GRU(before[-1], hidden[-1])
         self.head = nn.Linear(hidden[-1], outputs)
 
     def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
