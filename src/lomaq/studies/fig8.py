@@ -71,12 +71,14 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
 
 def _draw(path: Path, best: dict[str, tuple[float, np.ndarray, np.ndarray, int]]) -> None:
     rows = len(best)
-    figure = Figure(figsize=(11, 2.5 * rows), layout="constrained", dpi=110)
+    figure = Figure(figsize=(11, 2.1 * rows), layout="constrained", dpi=110)
     grid = figure.subplots(rows, 6, squeeze=False)
     for line, (name, (error, values, true, _)) in zip(grid, best.items(), strict=True):
-        tables = [*((f"true $r_{j + 1}$" if len(true) > 1 else "true $r$", t) for j, t in enumerate(true))]
-        tables += [(f"learned $F_{j + 1}$" if len(values) > 1 else "learned $F$", v) for j, v in enumerate(values)]
-        if len(values) > 1:
+        tables = []
+        for number, (t, v) in enumerate(zip(true, values, strict=True), start=1):
+            block = f"_{number}" if len(true) > 1 else ""
+            tables += [(f"true $r{block}$", t), (f"learned $F{block}$", v)]
+        if len(true) > 1:
             tables += [("true sum", true.sum(axis=0)), ("learned sum", values.sum(axis=0))]
         for axes, (title, table) in zip(line, tables, strict=False):
             axes.imshow(table, cmap="viridis", vmin=0, vmax=3)
@@ -87,6 +89,7 @@ def _draw(path: Path, best: dict[str, tuple[float, np.ndarray, np.ndarray, int]]
             axes.set_yticks([0, 1], ["$a_1=0$", "$a_1=1$"])
         for axes in line[len(tables) :]:
             axes.axis("off")
-        line[-1 if len(tables) < 6 else 0].set_ylabel("")
-        line[0].set_ylabel(f"{name}\nlargest error {error:.2f}", fontsize=10)
+        partition, _, activation = name.partition(", ")
+        shown = {"full": "P = {{1, 2}}", "singletons": "P = {{1}, {2}}"}.get(partition, partition)
+        line[0].set_ylabel(f"{shown}\n{activation}\nlargest error {error:.2f}", fontsize=10)
     figure.savefig(path)
