@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from lomaq.errors import check_choice, check_int
+from lomaq.errors import InputError, check_choice, check_int
 from lomaq.graph import AgentGraph
 from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, Activation, Constraint, Start
 from lomaq.partition import Partition
@@ -51,6 +51,8 @@ class Mixer(nn.Module, ABC):
         check_choice("mixer.monotonicity", monotonicity, CONSTRAINTS)
         check_choice("mixer.activation", activation, ACTIVATIONS)
         check_choice("mixer.start", start, STARTS)
+        if activation == "split" and hidden % 2:
+            raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         self.monotonicity, self.activation, self.start = monotonicity, activation, start
         self.penalty = 0.0  # weight of the violation in the loss
         # a block's value is a sum over its agents, so large blocks speak louder; 1 where all blocks are of one size

@@ -62,8 +62,6 @@ class GCNMixer(Mixer):
             raise InputError(
                 "mixer.monotonicity", "projection or reparametrisation for mixer=gcn", "soft", "use mixer=mlp"
             )
-        if activation == "split" and hidden % 2:
-            raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         widths = [1] + [hidden] * kappa
         self.convolutions = nn.ModuleList(
             _Convolution(inputs, outputs, self.start) for inputs, outputs in itertools.pairwise(widths)

@@ -54,6 +54,7 @@ class MaskedMLPMixer(Mixer):
     """
 
     _pair: Tensor | None
+    _place: Tensor
 
     def __init__(
         self,
@@ -72,8 +73,6 @@ class MaskedMLPMixer(Mixer):
     ) -> None:
         super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start)
         self.penalty = check_float("mixer.penalty", penalty, 0) if monotonicity == "soft" else 0.0
-        if activation == "split" and hidden % 2:
-            raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         self.share = check_choice("mixer.share", share, ("ego", "all", "none"))
         ego = ego_classes(graph, partition.blocks, kappa)
         layout = _lay_out(ego, self.share)
@@ -111,8 +110,8 @@ class MaskedMLPMixer(Mixer):
         for number in range(self.n_bulks):
             blocks, agent = self.get_buffer(f"_blocks_{number}"), self.get_buffer(f"_agent_{number}")
             keys.append((parent[blocks][:, None] * self.n_agents + agent).flatten())
-        pair = torch.cat(keys).unique(return_inverse=True)[1]
-        self._pair = pair
+        found, self._pair = torch.cat(keys).unique(return_inverse=True)
+        self._n_pairs = len(found)
 
     def _build_bulks(self, ego: EgoClasses, layout: _Layout) -> None:
         """Padded indices ``[blocks, width]`` of each bulk, widest first."""
@@ -136,6 +135,8 @@ class MaskedMLPMixer(Mixer):
                 self.register_buffer(f"_{name}_{self.n_bulks}", torch.from_numpy(value), persistent=False)
             self.n_bulks += 1
             begin = end
+        order = torch.cat([self.get_buffer(f"_blocks_{number}") for number in range(self.n_bulks)])
+        self.register_buffer("_place", torch.argsort(order), persistent=False)
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         bulks = range(self.n_bulks)
@@ -150,16 +151,13 @@ class MaskedMLPMixer(Mixer):
         slopes = torch.autograd.grad(values.sum(), seen, create_graph=True)
         slope = torch.cat([x.flatten(0, 1) for x in slopes])  # [slots, M]
         if self._pair is not None:
-            total = slope.new_zeros(int(self._pair.max()) + 1, slope.size(1))
+            total = slope.new_zeros(self._n_pairs, slope.size(1))
             slope = total.index_add(0, self._pair, slope)
         violation = (-slope).relu().sum(dim=0)
         return values.view(*utilities.shape[:-1], self.n_blocks), violation.view(utilities.shape[:-1])
 
     def _in_order(self, parts: list[Tensor]) -> Tensor:
-        if self.n_bulks == 1:
-            return parts[0]
-        order = torch.cat([self.get_buffer(f"_blocks_{number}") for number in range(self.n_bulks)])
-        return torch.cat(parts).index_select(0, torch.argsort(order))
+        return parts[0] if self.n_bulks == 1 else torch.cat(parts).index_select(0, self._place)
 
     def _gather(self, utilities: Tensor, bulk: int) -> Tensor:
         agent = self.get_buffer(f"_agent_{bulk}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from lomaq.analysis import RunFiles
 from lomaq.errors import InputError
 from lomaq.training.run import open_checkpoint, train
 
@@ -54,7 +55,7 @@ def run_study(
     module, _, name = str(study["report"]).rpartition(".")
     report = getattr(importlib.import_module(module), name)
     result: dict[str, Any] = report(folder, runs)
-    (folder / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
+    RunFiles(folder).write_json("summary.json", result)
     return result
 
 

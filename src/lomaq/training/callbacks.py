@@ -62,9 +62,8 @@ class Recorder(Checkpoint):
         module.history["train_seconds"] += now - self.began
         row = {"env_steps": module.env_steps, "train_seconds": module.history["train_seconds"], **module.figures}
         self.rows.append(row)
-        if trainer.loggers:
-            for logger in trainer.loggers:
-                logger.log_metrics({k: v for k, v in row.items() if k != "env_steps"}, step=module.env_steps)
+        for logger in trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "env_steps"}, step=module.env_steps)
         finished = module.env_steps >= module.total_env_steps
         if finished or module.env_steps // self.every > module.history["evaluated_at"] // self.every:
             self._evaluate_and_save(trainer, module)

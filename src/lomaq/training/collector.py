@@ -23,6 +23,8 @@ class Collector:
         steps: Steps T of a rollout; None collects one whole episode of every copy.
     """
 
+    state_names = ("observation", "previous", "first", "ended", "hidden")
+
     def __init__(self, env: BatchedEnv, utilities: Utilities, seed: int, steps: int | None) -> None:
         self.env, self.utilities, self.steps = env, utilities, steps
         self.generator = torch.Generator(env.device).manual_seed(seed)
@@ -90,13 +92,12 @@ class Collector:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next rollouts."""
-        names = ("observation", "previous", "first", "ended", "hidden")
-        state = {name: getattr(self, name).clone() for name in names}
+        state = {name: getattr(self, name).clone() for name in self.state_names}
         return {**state, "generator": self.generator.get_state(), "env": self.env.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        for name in ("observation", "previous", "first", "ended", "hidden"):
-            setattr(self, name, state[name].to(self.env.device))
+        for name in self.state_names:
+            setattr(self, name, state[name].to(self.env.device, copy=True))
         self.generator.set_state(state["generator"].cpu())
         self.env.load_state_dict(state["env"])

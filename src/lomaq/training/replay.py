@@ -48,7 +48,6 @@ class Replay:
         Args:
             rollout: The sequences, at most ``capacity``.
             max_steps: The most steps that any sequence can have.
-
         """
         if self.capacity is None:
             self.last = rollout
