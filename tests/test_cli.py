@@ -98,7 +98,7 @@ def test_evaluation_prints_one_json_object_also_for_another_number_of_agents(com
     assert result["n_agents"] == 5
     assert result["trained_n_agents"] == 3
     assert result["episodes"] == 3
-    assert 0 <= result["test_return_mean"] <= result["best_possible_return"] == 1000
+    assert 0 <= result["test_return_mean"] <= result["references"]["best possible"] == 1000
 
 
 def test_evaluation_repeats_with_its_seed(command, trained: Path) -> None:
@@ -322,3 +322,12 @@ def test_two_processes_train_with_own_environments_and_one_set_of_files(tmp_path
     )
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "both" / "summary.json").read_text())["env_steps"] >= 600
+
+
+@pytest.mark.parametrize("word", ["--help", "--cfg"])
+def test_what_hydra_answers_itself_trains_nothing(command, tmp_path, word) -> None:
+    status, out, err = command(cli.train_main, word, *(["job"] if word == "--cfg" else []))
+    assert status == 0
+    assert "kappa" in out
+    assert err == ""
+    assert not list(tmp_path.iterdir())

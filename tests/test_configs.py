@@ -13,18 +13,22 @@ from lomaq.envs import BatchedEnv
 from lomaq.mixers import Mixer
 from lomaq.training.build import build_run
 
-GROUPS = ("env", "mixer", "reward", "agent", "learner", "logger")
+GROUPS = ("env", "algo", "mixer", "reward", "agent", "learner", "logger")
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
-def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) -> None:
+def test_every_choice_of_every_group_trains(run_small, three_agents, group: str, choice: str) -> None:
     extra = ["learner.batch_size=2", "learner.replay_capacity=8", "env.max_steps=10"] if choice == "paper" else []
     if (group, choice) == ("learner", "paper"):
         extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
     extra = extra if group == "learner" else []
+    plays = compose([f"{group}={choice}"])[0]["algo"]["plays"]
+    extra += ["env=sysadmin", three_agents("sysadmin")] if plays == "oracle" else []
     folder, summary = run_small("run", f"{group}={choice}", *extra)
-    assert summary["env_steps"] > 0
+    assert (summary["env_steps"] > 0) == (plays == "utilities")
+    if group == "algo":
+        assert summary["algorithm"] == choice
     assert json.loads((folder / "summary.json").read_text()) == summary
 
 
@@ -36,6 +40,12 @@ def test_every_environment_mixer_and_partition_fit_together(three_agents, env: s
     run = build_run(compose(words)[0])
     assert isinstance(run.module.networks.mixer, Mixer)
     assert run.partition.n_agents == 3
+
+
+def test_an_algorithm_with_a_foreign_choice_is_recorded_as_custom(run_small) -> None:
+    _, summary = run_small("run", "algo=vdn", "mixer=mlp")
+    assert summary["algorithm"] == "custom"
+    assert (summary["mixer"], summary["partition"], summary["reward"]) == ("mlp", "full", "team")
 
 
 def test_defaults_live_in_yaml_with_a_comment_each() -> None:

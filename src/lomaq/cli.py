@@ -21,14 +21,22 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
+from lomaq.analysis import RunFiles
+from lomaq.analysis.certificate_plot import draw_certificate
+from lomaq.bandits import DEFAULTS as BANDIT
+from lomaq.bandits import run_bandits
 from lomaq.errors import InputError
 from lomaq.studies.runner import run_study
 from lomaq.training import NonFiniteLossError
-from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, evaluate_checkpoint, open_checkpoint, train
+from lomaq.training.certify import certify_checkpoint
+from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, train
+from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 CONF = Path(__file__).resolve().parent / "conf"
 USAGE = """usage: lomaq train [setting=value ...]       train, or go on with resume=FOLDER; lomaq train --help
-       lomaq evaluate checkpoint=PATH [...]  play greedy episodes; lomaq evaluate --help"""
+       lomaq evaluate checkpoint=PATH [...]  play greedy episodes; lomaq evaluate --help
+       lomaq certify checkpoint=PATH [...]   is the mixer monotone and local? lomaq certify --help
+       lomaq bandit [n=6 K=3 ...]            Multi-OFUL of Section 3.2; lomaq bandit --help"""
 EVALUATE_USAGE = """usage: evaluate.py checkpoint=PATH [episodes=20] [seed=0] [env.KEY=VALUE ...]
 
 Plays greedy episodes with the utilities of a checkpoint and prints one JSON object.
@@ -37,19 +45,42 @@ Plays greedy episodes with the utilities of a checkpoint and prints one JSON obj
   episodes    episodes to play
   seed        seed of their starts
   env.KEY     any setting of the environment, for example env.n_agents=200"""
+BANDIT_USAGE = """Plays Multi-OFUL (Algorithm 1) with each partition and writes bandit.json and bandit.png.
+
+  n, K, d, T        agents, arms each, dimension of the context, rounds
+  partitions        singletons, pairs, full or lists of blocks
+  repetitions       independent problems, played together
+  noise             gaussian or bounded; noise_scale is R_i, one number or one an agent
+  alpha             factor on the confidence width; the bound is for 1
+  delta             confidence 1 - delta
+  regularisation    lambda of the ridge regression
+  smallest_gap      smallest scale of an agent's parameters; null for 1/sqrt(T)"""
+CERTIFY_USAGE = """usage: lomaq certify checkpoint=PATH [states=64] [epsilon=0.1] [tolerance=0.05] [samples=64] [seed=0]
+                     [output=FOLDER]
+
+Examines the mixer of a checkpoint at states that its agents visit; prints one line a check, writes certificate.json and
+certificate.png. Exit status 1 where the mixer is not monotone or not local. docs/certificate.md says what each line
+proves and what it does not.
+
+  checkpoint  a run folder (its best checkpoint) or a checkpoint file
+  states      visited states, drawn from 16 episodes
+  epsilon     share of random actions in these episodes
+  tolerance   error, in standard deviations of a block's value, that answers "which kappa do I need?"
+  samples     joint actions to draw where there are more than 4,096
+  seed        seed of the episodes and of everything drawn
+  output      where the files go; by default the run folder"""
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 
 
 def main() -> None:
     """``lomaq``."""
-    commands: dict[str, Callable[[], None]] = {"train": train_main, "evaluate": evaluate_main}
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         print(USAGE)
         sys.exit(0 if len(sys.argv) > 1 else 2)
-    if sys.argv[1] not in commands:
-        sys.exit(_refuse(f"lomaq: expected one of {', '.join(commands)}, got {sys.argv[1]!r}"))
-    commands[sys.argv[1]]()
+    if sys.argv[1] not in COMMANDS:
+        sys.exit(_refuse(f"lomaq: expected one of {', '.join(COMMANDS)}, got {sys.argv[1]!r}"))
+    sys.exit(guarded(COMMANDS[sys.argv[1]]))
 
 
 def train_main() -> None:
@@ -65,7 +96,7 @@ def evaluate_main() -> None:
 def arguments() -> list[str]:
     """What stands behind the command."""
     rest = sys.argv[1:]
-    return rest[1:] if rest[:1] in (["train"], ["evaluate"]) else rest
+    return rest[1:] if rest and rest[0] in COMMANDS else rest
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -118,6 +149,8 @@ def _train() -> int:
         _resume(words, console)
         return 0
     configs = compose(words)
+    if not configs:  # --help, --cfg job and the like answer for themselves
+        return 0
     if configs[0]["study"] is not None:
         _study(words, configs[0], console)
         return 0
@@ -180,7 +213,7 @@ def _resume(words: Sequence[str], console: Console) -> None:
             "resume", "a run with steps left", f"{done} of {total} env steps done", "give a larger total_env_steps="
         )
     followed = f"a new total of {total:,}" if "total_env_steps" in given else f"the stored total of {total:,}"
-    run_dir = stored.path.parent.parent if stored.path.parent.name == "checkpoints" else stored.path.parent
+    run_dir = stored.run_dir
     if RUN_DIR_VARIABLE not in os.environ:
         console.print(
             f"resuming {run_dir} at {done:,} env steps; schedules follow {followed} env steps", highlight=False
@@ -194,10 +227,10 @@ def report(summary: dict[str, Any], run_dir: Path) -> None:
         return  # a process that does not lead
     console = Console()
     table = Table(title=f"{summary['algorithm']} on {summary['env']}, {summary['n_agents']} agents", show_header=False)
-    best = summary["best_possible_return"]
     rows = {
-        "test return, last": f"{summary['test_return_mean']:,.1f}" + (f" of {best:,.0f} possible" if best else ""),
+        "test return, last": f"{summary['test_return_mean']:,.1f}",
         "test return, best": f"{summary['best_test_return_mean']:,.1f}",
+        **{name: f"{value:,.1f}" for name, value in summary["references"].items()},
         "per agent, last": f"{summary['test_return_per_agent']:.2f}",
         "first reached": ", ".join(
             f"{float(name):,.0f} at {steps / 1000:,.0f} K"
@@ -205,38 +238,99 @@ def report(summary: dict[str, Any], run_dir: Path) -> None:
             if steps is not None
         )
         or "no threshold",
-        "env steps": f"{summary['env_steps']:,}",
-        "training": f"{summary['wall_seconds']:,.1f} s, {summary['env_steps_per_second']:,.0f} env steps/s",
-        "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
-        "parameters": f"{summary['parameters']:,}",
     }
+    learned = "mixer" in summary
+    if learned:
+        rows |= {
+            "env steps": f"{summary['env_steps']:,}",
+            "training": f"{summary['wall_seconds']:,.1f} s, {summary['env_steps_per_second']:,.0f} env steps/s",
+            "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
+            "parameters": f"{summary['parameters']:,}",
+        }
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
-    for what, name in {"curve": "curve.png", "summary": "summary.json", "checkpoint": "checkpoints/best.ckpt"}.items():
-        console.print(f"{what:<11}{run_dir / name}", highlight=False, soft_wrap=True)
-    console.print(f"{'watch it':<11}python evaluate.py checkpoint={run_dir}", highlight=False, soft_wrap=True)
+    paths: dict[str, Path | str] = {"curve": run_dir / "curve.png", "summary": run_dir / "summary.json"}
+    if learned:
+        paths |= {"checkpoint": run_dir / "checkpoints/best.ckpt", "play": f"python evaluate.py checkpoint={run_dir}"}
+    for what, where in paths.items():
+        console.print(f"{what:<11}{where}", highlight=False, soft_wrap=True)
 
 
 # ------------------------------------------------------------------- evaluate
 
 
 def _evaluate() -> int:
-    words = arguments()
-    if not words or words[0] in ("-h", "--help"):
-        print(EVALUATE_USAGE)
-        return 0 if words else 2
-    given = _parse(words)
-    if "checkpoint" not in given:
-        raise InputError("checkpoint", "checkpoint=PATH", "none", "name a run folder or a checkpoint file")
-    path, episodes, seed = given.pop("checkpoint"), given.pop("episodes", 20), given.pop("seed", 0)
-    refused = [key for key in given if not key.startswith("env.")]
-    if refused:
-        raise InputError(refused[0], "checkpoint, episodes, seed or env.*", given[refused[0]])
+    given = _options(EVALUATE_USAGE, {"episodes": 20, "seed": 0}, "checkpoint", free="env.")
+    if given is None:
+        return 0
+    path, episodes, seed = (given.pop(name) for name in ("checkpoint", "episodes", "seed"))
     stored = open_checkpoint(str(path), resume=False)
     result = evaluate_checkpoint(stored, _changed(stored.config, given), episodes, seed)
     print(json.dumps(result))
     return 0
+
+
+def _certify() -> int:
+    defaults = {"states": 64, "epsilon": 0.1, "tolerance": 0.05, "samples": 64, "seed": 0, "output": None}
+    given = _options(CERTIFY_USAGE, defaults, "checkpoint")
+    if given is None:
+        return 0
+    path, output = str(given.pop("checkpoint")), given.pop("output")
+    stored = open_checkpoint(path, resume=False)
+    folder = Path(output) if output is not None else stored.run_dir
+    certificate = certify_checkpoint(stored, **given)
+    config, env_steps = stored.config, stored.state["lomaq"]["env_steps"]
+    folder.mkdir(parents=True, exist_ok=True)
+    RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
+    mixer = f"{config['mixer']['name']} mixer, κ = {config['kappa']}"
+    title = f"{mixer}, on {config['env']['name']} after {env_steps:,} env steps"
+    draw_certificate(folder / "certificate.png", certificate, title)
+    console = Console(highlight=False)
+    for line in certificate.lines():
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"report     {folder / 'certificate.json'}\npicture    {folder / 'certificate.png'}", soft_wrap=True)
+    return 0 if certificate.passed else 1
+
+
+def _bandit() -> int:
+    usage = "usage: lomaq bandit " + " ".join(f"[{k}={json.dumps(v).replace(' ', '')}]" for k, v in BANDIT.items())
+    given = _options(f"{usage} [run_dir=FOLDER]\n\n{BANDIT_USAGE}", {**BANDIT, "run_dir": None}, None)
+    if given is None:
+        return 0
+    folder = Path(given.pop("run_dir") or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
+    console = Console(stderr=True)
+    run_bandits(folder, console, **given)
+    console.print(f"bandit.json and bandit.png are in {folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _options(
+    usage: str, defaults: dict[str, Any], needed: str | None, free: str | None = None
+) -> dict[str, Any] | None:
+    """What stands behind a command, over its defaults; None where help was asked for and given.
+
+    Args:
+        usage: Its help.
+        defaults: What may be given, with the value where it is not.
+        needed: What must be given.
+        free: Beginning of further keys that may be given.
+
+    Raises:
+        InputError: For other keys, or where ``needed`` is not given.
+    """
+    words = arguments()
+    if any(word in ("-h", "--help") for word in words):
+        print(usage)
+        return None
+    given = _parse(words)
+    if needed is not None and needed not in given:
+        raise InputError(needed, f"{needed}=PATH", "none", f"usage: {usage.splitlines()[0].removeprefix('usage: ')}")
+    known = [*defaults, *([needed] if needed else [])]
+    for key in given:
+        if key not in known and not (free and key.startswith(free)):
+            raise InputError(key, ", ".join([*known, *([free + "*"] if free else [])]), given[key])
+    return {**defaults, **given}
 
 
 def _parse(words: Sequence[str]) -> dict[str, Any]:
@@ -260,3 +354,11 @@ def _changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     plain = OmegaConf.to_container(copy, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+COMMANDS: dict[str, Callable[[], int]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "certify": _certify,
+    "bandit": _bandit,
+}

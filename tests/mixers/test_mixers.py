@@ -17,6 +17,8 @@ KINDS = {
     "mlp-ego": (MaskedMLPMixer, {"share": "ego"}),
     "mlp-all": (MaskedMLPMixer, {"share": "all"}),
     "mlp-none": (MaskedMLPMixer, {"share": "none"}),
+    "mlp-tied": (MaskedMLPMixer, {"share": "ego", "tie": 0.7}),
+    "gcn-tied": (GCNMixer, {"tie": 0.7}),
 }
 HARD = ("projection", "reparametrisation")
 SETTINGS = settings(max_examples=8, deadline=None)

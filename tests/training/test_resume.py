@@ -12,7 +12,7 @@ import torch
 from lomaq.errors import InputError
 from lomaq.training import LomaqModule
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.run import open_checkpoint
+from lomaq.training.stored import open_checkpoint
 
 VARIANTS = {
     "mlp": (),

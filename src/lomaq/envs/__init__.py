@@ -1,8 +1,9 @@
 """Batched environments on graphs of agents."""
 
-from lomaq.envs.base import BatchedEnv
+from lomaq.envs.base import BatchedEnv, Policy
 from lomaq.envs.cartpole import CartPole
 from lomaq.envs.matrix import MatrixGame
 from lomaq.envs.navigation import Navigation
+from lomaq.envs.sysadmin import SysAdmin
 
-__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation"]
+__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation", "Policy", "SysAdmin"]

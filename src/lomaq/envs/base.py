@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from lomaq.errors import InputError, check_int
 from lomaq.graph import AgentGraph
+
+#: Chooses actions ``[B, N]`` int64 for the present states of an environment, without memory of earlier ones.
+Policy = Callable[["BatchedEnv"], Tensor]
 
 
 class BatchedEnv(ABC):
@@ -25,6 +29,7 @@ class BatchedEnv(ABC):
         obs_size: Largest observation size O of any agent.
         max_steps: Time limit of an episode in steps; reaching it is a truncation.
         best_return: Best possible episode return (sum over agents and steps), None where it is not known.
+        discount: What a test return multiplies with at each step; learning has a γ of its own.
     """
 
     #: Names of the tensors that make up the state, for :meth:`state_dict`; the time step is added by the base.
@@ -48,6 +53,7 @@ class BatchedEnv(ABC):
         self.obs_size = obs_size
         self.max_steps = check_int("env.max_steps", max_steps, 1)
         self.best_return = best_return
+        self.discount = 1.0
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.time = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
@@ -80,6 +86,24 @@ class BatchedEnv(ABC):
 
     def action_mask(self) -> Tensor | None:
         """``[B, N, A]`` bool, the actions allowed now; None where all are always allowed."""
+        return None
+
+    # ------------------------------------------ yardsticks, where there are any
+
+    def oracle(self) -> Tensor:
+        """Actions ``[B, N]`` of the environment's own yardstick, which may look at the whole state.
+
+        Raises:
+            InputError: If the environment has none.
+        """
+        raise InputError("algo", "an environment with a yardstick", f"oracle for {type(self).__name__}")
+
+    def references(self) -> dict[str, float]:
+        """Test returns to compare with, by name; what they cost is up to the environment."""
+        return {} if self.best_return is None else {"best possible": self.best_return}
+
+    def exact_return(self, policy: Policy) -> float | None:
+        """The expected test return of a policy without memory, None where it cannot be computed."""
         return None
 
     # --------------------------------------------------------------- for callers

@@ -1,7 +1,8 @@
 """Mixers F_J: the value of a block, monotone in the utilities of the agents within kappa hops."""
 
-from lomaq.mixers.base import Mixer
+from lomaq.mixers.base import Mixer, MonotoneNetwork
 from lomaq.mixers.gcn import GCNMixer
 from lomaq.mixers.mlp import MaskedMLPMixer
+from lomaq.mixers.sum import SumMixer
 
-__all__ = ["GCNMixer", "MaskedMLPMixer", "Mixer"]
+__all__ = ["GCNMixer", "MaskedMLPMixer", "Mixer", "MonotoneNetwork", "SumMixer"]

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from lomaq.errors import InputError, check_choice, check_int
+from lomaq.errors import InputError, check_choice, check_float, check_int
 from lomaq.graph import AgentGraph
 from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, Activation, Constraint, Start
 from lomaq.partition import Partition
@@ -22,42 +22,17 @@ class Mixer(nn.Module, ABC):
         graph: The agents.
         partition: The blocks J.
         kappa: Number of hops a block sees, at least 0.
-        hidden: Width of the hidden layers, at least 2; an even number for ``split``.
-        monotonicity: ``projection`` clamps weights at 0 after every update (the paper's hard constraint);
-            ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
-            see :meth:`forward_with_violation` (the paper's LOMAQ-s).
-        activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
-        start: Where weights and hidden biases begin, ``mean``, ``normal`` or ``bent``, see
-            :func:`lomaq.nn.start_weight_` and :func:`lomaq.nn.start_bias`.
     """
 
     _loudness: Tensor
 
-    def __init__(
-        self,
-        graph: AgentGraph,
-        partition: Partition,
-        kappa: int,
-        hidden: int = 32,
-        monotonicity: Constraint = "reparametrisation",
-        activation: Activation = "elu",
-        start: Start = "mean",
-    ) -> None:
+    def __init__(self, graph: AgentGraph, partition: Partition, kappa: int) -> None:
         super().__init__()
         assert partition.n_agents == graph.n_agents
         self.n_agents, self.n_blocks = graph.n_agents, partition.n_blocks
         self.kappa = check_int("kappa", kappa, 0)
-        self.hidden = check_int("mixer.hidden", hidden, 2)
-        check_choice("mixer.monotonicity", monotonicity, CONSTRAINTS)
-        check_choice("mixer.activation", activation, ACTIVATIONS)
-        check_choice("mixer.start", start, STARTS)
-        if activation == "split" and hidden % 2:
-            raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
-        self.monotonicity, self.activation, self.start = monotonicity, activation, start
         self.penalty = 0.0  # weight of the violation in the loss
-        # a block's value is a sum over its agents, so large blocks speak louder; 1 where all blocks are of one size
-        sizes = partition.sizes.float()
-        self.register_buffer("_loudness", sizes / sizes.mean(), persistent=False)
+        self.register_buffer("_loudness", torch.ones(self.n_blocks), persistent=False)
 
     def forward(self, utilities: Tensor, observations: Tensor | None = None) -> Tensor:
         """Mix.
@@ -89,23 +64,71 @@ class Mixer(nn.Module, ABC):
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         """Block values ``[P, M]`` of utilities ``[N, M]`` and observations ``[..., N, O]``."""
 
-    @abstractmethod
-    def weights(self) -> list[nn.Parameter]:
-        """The parameters that must not be negative."""
-
-    @abstractmethod
-    def head(self) -> list[nn.Parameter]:
-        """The parameters of the last, linear layer."""
-
-    @torch.no_grad()
     def project_(self) -> None:
-        """Make the mixer monotone again after an optimiser step (Algorithm 3, line 27)."""
-        if self.monotonicity == "projection":
-            for weight in self.weights():
-                weight.clamp_(min=0)
+        """Make the mixer monotone again after an optimiser step, where that needs something (Algorithm 3, line 27)."""
+
+    def head(self) -> list[nn.Parameter]:
+        """The parameters of the last, linear layer; none where block values are plain sums of utilities."""
+        return []
 
     @torch.no_grad()
     def rescale_(self, factor: float) -> None:
         """Multiply every block value by ``factor`` > 0, in the last layer."""
         for parameter in self.head():
             parameter.mul_(factor)
+
+
+class MonotoneNetwork(Mixer):
+    """A mixer with weights of its own, which are what makes it monotone (Section 4.1).
+
+    Args:
+        graph: The agents.
+        partition: The blocks J.
+        kappa: Number of hops a block sees, at least 0.
+        hidden: Width of the hidden layers, at least 2; an even number for ``split``.
+        monotonicity: ``projection`` clamps weights at 0 after every update (the paper's hard constraint);
+            ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
+            see :meth:`forward_with_violation` (the paper's LOMAQ-s).
+        activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
+        start: Where weights and hidden biases begin, ``mean``, ``normal`` or ``bent``, see
+            :func:`lomaq.nn.start_weight_` and :func:`lomaq.nn.start_bias`.
+        tie: How far the agents that a block sees share their weights, in [0, 1]: 0 learns each weight freely, 1 gives
+            all the same, so that a block is a monotone function of the sum of what it sees. With free weights a block
+            comes to listen to its owner, whose state decides most of its reward, and an action that costs the owner
+            and helps the neighbours looks bad in the only utility that could want it; with equal weights a utility
+            answers for the sum of its effects on every block that sees it.
+    """
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        partition: Partition,
+        kappa: int,
+        hidden: int = 32,
+        monotonicity: Constraint = "reparametrisation",
+        activation: Activation = "elu",
+        start: Start = "mean",
+        tie: float = 0.0,
+    ) -> None:
+        super().__init__(graph, partition, kappa)
+        self.hidden = check_int("mixer.hidden", hidden, 2)
+        check_choice("mixer.monotonicity", monotonicity, CONSTRAINTS)
+        check_choice("mixer.activation", activation, ACTIVATIONS)
+        check_choice("mixer.start", start, STARTS)
+        if activation == "split" and hidden % 2:
+            raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
+        self.monotonicity, self.activation, self.start = monotonicity, activation, start
+        self.tie = check_float("mixer.tie", tie, 0, 1)
+        # a block's value is a sum over its agents, so large blocks speak louder; 1 where all blocks are of one size
+        sizes = partition.sizes.float()
+        self._loudness = sizes / sizes.mean()
+
+    @abstractmethod
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that must not be negative."""
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        if self.monotonicity == "projection":
+            for weight in self.weights():
+                weight.clamp_(min=0)

@@ -11,7 +11,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
-from lomaq.mixers.base import Mixer
+from lomaq.mixers.base import MonotoneNetwork
 from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
 from lomaq.partition import Partition
 from lomaq.sparse import csr_matrix
@@ -29,19 +29,23 @@ class _Convolution(nn.Module):
         for weight in (self.around, self.self):
             start_weight_(weight, 2 * inputs, start)
 
-    def forward(self, x: Tensor, adjacency: Tensor, constraint: Constraint, activation: Activation) -> Tensor:
+    def forward(
+        self, x: Tensor, adjacency: Tensor, constraint: Constraint, activation: Activation, tie: float
+    ) -> Tensor:
         near = self.aggregate(x.flatten(1), adjacency).view_as(x)  # [N, M, F]
         around, own = (effective_weight(w, constraint) for w in (self.around, self.self))
-        return activate(torch.cat([near, x], dim=-1) @ torch.cat([around, own]) + self.bias, activation)
+        weight = torch.cat([around * (1 + tie), own * (1 - tie)])
+        return activate(torch.cat([near, x], dim=-1) @ weight + self.bias, activation)
 
 
-class GCNMixer(Mixer):
+class GCNMixer(MonotoneNetwork):
     """kappa graph convolutions over the utilities, the mean over each block's agents, and a read-out shared by all.
 
     Nothing depends on the size of the graph, so the weights of one graph load into the mixer of another. Convolutions
     are sparse products (CSR), so cost grows with edges.
 
-    Arguments are those of :class:`lomaq.mixers.Mixer`.
+    Arguments are those of :class:`lomaq.mixers.MonotoneNetwork`; ``tie`` moves the weight of an agent itself, which a
+    graph convolution adds to what its neighbourhood says, over to the neighbourhood.
     """
 
     _adjacency: Tensor
@@ -56,8 +60,9 @@ class GCNMixer(Mixer):
         monotonicity: Constraint = "reparametrisation",
         activation: Activation = "elu",
         start: Start = "mean",
+        tie: float = 0.0,
     ) -> None:
-        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start)
+        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start, tie)
         if monotonicity == "soft":
             raise InputError(
                 "mixer.monotonicity", "projection or reparametrisation for mixer=gcn", "soft", "use mixer=mlp"
@@ -84,7 +89,7 @@ class GCNMixer(Mixer):
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         x = utilities[..., None]  # [N, M, 1]
         for convolution in self.convolutions:
-            x = convolution(x, self._adjacency, self.monotonicity, self.activation)
+            x = convolution(x, self._adjacency, self.monotonicity, self.activation, self.tie)
         if self._mean is not None:
             x = (self._mean @ x.flatten(1)).view(self.n_blocks, *x.shape[1:])  # [P, M, H]
         w1, w2 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2))

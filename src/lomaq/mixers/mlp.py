@@ -13,7 +13,7 @@ from torch.nn import functional
 from lomaq.ego import EgoClasses, ego_classes
 from lomaq.errors import InputError, check_choice, check_float
 from lomaq.graph import AgentGraph
-from lomaq.mixers.base import Mixer
+from lomaq.mixers.base import MonotoneNetwork
 from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
 from lomaq.partition import Partition
 
@@ -31,7 +31,7 @@ class _Layout:
     fan_in: np.ndarray  # [rows] inputs of the layer a row belongs to
 
 
-class MaskedMLPMixer(Mixer):
+class MaskedMLPMixer(MonotoneNetwork):
     """F_J = Linear – act – Linear – act – Linear of the utilities that block J sees.
 
     Blocks are gathered into one padded array and multiplied with the weights of their class in batched products, so
@@ -50,7 +50,7 @@ class MaskedMLPMixer(Mixer):
             global sub-states"). It starts without effect.
         obs_size: Observation size O; needed for ``state="local"``.
 
-    The other arguments are those of :class:`lomaq.mixers.Mixer`.
+    The other arguments are those of :class:`lomaq.mixers.MonotoneNetwork`.
     """
 
     _pair: Tensor | None
@@ -66,12 +66,13 @@ class MaskedMLPMixer(Mixer):
         monotonicity: Constraint = "reparametrisation",
         activation: Activation = "elu",
         start: Start = "mean",
+        tie: float = 0.0,
         penalty: float = 1.0,
         enforce: Partition | None = None,
         state: State = "none",
         obs_size: int | None = None,
     ) -> None:
-        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start)
+        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start, tie)
         self.penalty = check_float("mixer.penalty", penalty, 0) if monotonicity == "soft" else 0.0
         self.share = check_choice("mixer.share", share, ("ego", "all", "none"))
         ego = ego_classes(graph, partition.blocks, kappa)
@@ -167,6 +168,10 @@ class MaskedMLPMixer(Mixer):
         row, factor, network = (self.get_buffer(f"_{name}_{bulk}") for name in ("row", "factor", "network"))
         w1, w2, w3 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2, self.w3))
         first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]  # [P, W, H]
+        if self.tie > 0:
+            seen_by = (factor > 0).to(first.dtype)[..., None]  # [P, W, 1], without the padding
+            mean = first.sum(dim=1, keepdim=True) / seen_by.sum(dim=1, keepdim=True)
+            first = first.lerp(mean * seen_by, self.tie)
         if self.hyper is None:
             x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
             x = activate(x, self.activation)

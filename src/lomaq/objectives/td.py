@@ -31,8 +31,8 @@ class ValueNetworks(nn.Module):
         return self.utilities(observations, previous, rollout.first[:steps], rollout.hidden)[0]
 
     def rescale_(self, factor: float) -> None:
-        """Multiply every block value by ``factor``."""
-        self.mixer.rescale_(factor)
+        """Multiply every block value by ``factor``: in the mixer's last layer, else in the utilities'."""
+        (self.mixer if self.mixer.head() else self.utilities).rescale_(factor)
 
 
 class PartitionTD:

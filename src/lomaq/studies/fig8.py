@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lomaq.envs import MatrixGame
 from lomaq.studies.runner import StudyRun
 from lomaq.training.build import build_run
-from lomaq.training.run import open_checkpoint
+from lomaq.training.stored import open_checkpoint
 
 
 def learned_values(run: StudyRun) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
             "last": y[:, -1].tolist(),
             "mean_over_the_run": y.mean(axis=1).tolist(),
         }
-    best = runs[0].summary["best_possible_return"]
+    best = runs[0].summary["references"]["best possible"]
     axes.axhline(best, color="gray", linestyle="--", linewidth=1, label="best possible")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("test return")

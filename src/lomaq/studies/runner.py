@@ -14,7 +14,8 @@ from rich.console import Console
 
 from lomaq.analysis import RunFiles
 from lomaq.errors import InputError
-from lomaq.training.run import open_checkpoint, train
+from lomaq.training.run import train
+from lomaq.training.stored import open_checkpoint
 
 
 @dataclass(frozen=True)

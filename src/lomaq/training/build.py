@@ -72,13 +72,11 @@ class Run:
         module: What Lightning trains.
         make_env: Makes its environments.
         partition: The blocks.
-        best_return: Best possible episode return, None where it is not known.
     """
 
     module: LomaqModule
     make_env: EnvMaker
     partition: Partition
-    best_return: float | None
 
 
 def build_utilities(config: dict[str, Any], env: BatchedEnv) -> Utilities:
@@ -118,4 +116,4 @@ def build_run(config: dict[str, Any]) -> Run:
         steps = settings.rollout_steps or env.max_steps
         Replay(settings.replay_capacity).check_memory(sequence_bytes(env, networks.utilities.memory_size, steps))
     module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
-    return Run(module, make_env, partition, env.best_return)
+    return Run(module, make_env, partition)

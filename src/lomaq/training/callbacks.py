@@ -15,7 +15,7 @@ from lomaq.analysis import Evaluation, RunFiles
 from lomaq.analysis.results import pack
 from lomaq.errors import check_int
 from lomaq.training.checkpoint import save_atomic
-from lomaq.training.evaluation import evaluate
+from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
 from lomaq.training.module import EnvMaker, LomaqModule
 
 #: Evaluation starts are the same for every method and every run with one seed, and no training run uses them.
@@ -46,7 +46,8 @@ class Recorder(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = _ours(pl_module)
-        self.env = self.make_env(self.episodes, 0, module.device) if trainer.is_global_zero else None
+        copies = min(self.episodes, EVALUATION_BATCH)
+        self.env = self.make_env(copies, 0, module.device) if trainer.is_global_zero else None
         if module.history:
             if trainer.is_global_zero:
                 self.files.cut_metrics(module.env_steps)
@@ -76,7 +77,8 @@ class Recorder(Checkpoint):
         history = module.history
         history["evaluated_at"] = module.env_steps
         if self.env is not None:
-            returns = evaluate(module.networks.utilities, self.env, EVALUATION_SEED + module.seed).tolist()
+            actor = GreedyActor(module.networks.utilities)
+            returns = evaluate(actor, self.env, self.episodes, EVALUATION_SEED + module.seed).tolist()
             result = Evaluation(module.env_steps, history["train_seconds"], returns)
             history["evaluations"] += pack([result])
             tested = {

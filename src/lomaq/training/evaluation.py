@@ -1,6 +1,8 @@
-"""Greedy, decentralised evaluation: only utilities act."""
+"""Test episodes: who acts in them, and what they return."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,33 +11,121 @@ from lomaq.envs import BatchedEnv
 from lomaq.nn import Utilities
 from lomaq.training.exploration import epsilon_greedy
 
+#: Most copies that an evaluation steps together.
+EVALUATION_BATCH = 256
 
-@torch.no_grad()
-def evaluate(utilities: Utilities, env: BatchedEnv, seed: int) -> Tensor:
-    """Play one greedy episode in every copy of ``env``.
+
+class Actor(Protocol):
+    """Acts in an environment from the beginning of its episodes.
+
+    Attributes:
+        memoryless: Actions are a function of the present state alone.
+    """
+
+    memoryless: bool
+
+    def begin(self, env: BatchedEnv) -> None:
+        """All copies of ``env`` begin an episode."""
+
+    def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
+        """Actions ``[B, N]`` int64 for observations ``[B, N, O]``."""
+        raise NotImplementedError
+
+
+class GreedyActor:
+    """Every agent takes the action of its largest utility; nothing else is known to it.
 
     Args:
         utilities: The networks that act.
+    """
+
+    def __init__(self, utilities: Utilities) -> None:
+        self.utilities = utilities
+        self.memoryless = utilities.memory_size == 0 and not utilities.last_action
+
+    def begin(self, env: BatchedEnv) -> None:
+        self.hidden = self.utilities.initial_hidden(env.n_envs, env.device)
+        self.previous = torch.full((env.n_envs, env.n_agents), -1, dtype=torch.int64, device=env.device)
+        self.first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
+
+    def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
+        values, self.hidden = self.utilities(observation[None], self.previous[None], self.first[None], self.hidden)
+        self.previous = epsilon_greedy(values[0], 0.0, None, env.action_mask())
+        self.first = torch.zeros_like(self.first)
+        return self.previous
+
+
+class RandomActor:
+    """Every agent takes any of its allowed actions.
+
+    Args:
+        seed: Seed of the actions.
+    """
+
+    memoryless = False  # chance is no function of the state
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def begin(self, env: BatchedEnv) -> None:
+        self.generator = torch.Generator(env.device).manual_seed(self.seed)
+        self.equal = torch.zeros(env.n_envs, env.n_agents, env.n_actions, device=env.device)
+
+    def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
+        return epsilon_greedy(self.equal, 1.0, self.generator, env.action_mask())
+
+
+class OracleActor:
+    """The environment's own yardstick."""
+
+    memoryless = True
+
+    def begin(self, env: BatchedEnv) -> None:
+        pass
+
+    def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
+        return env.oracle()
+
+
+@torch.no_grad()
+def evaluate(actor: Actor, env: BatchedEnv, episodes: int, seed: int) -> Tensor:
+    """Test returns of an actor: summed over agents and steps, discounted where the environment says so.
+
+    Args:
+        actor: Who acts.
         env: The environments; their generator is seeded anew, so equal seeds mean equal starts.
+        episodes: Episodes to play, in batches of ``env.n_envs``.
         seed: Seed of the starts.
 
     Returns:
-        ``[B]`` float64 episode returns, summed over agents and steps, not discounted.
+        ``[episodes]`` float64; a single exact number where the environment can compute it.
     """
+    if actor.memoryless:
+        exact = env.exact_return(lambda states: _first_actions(actor, states))
+        if exact is not None:
+            return torch.tensor([exact], dtype=torch.float64)
     env.generator.manual_seed(seed)
+    batches = [_episodes(actor, env) for _ in range(-(-episodes // env.n_envs))]
+    return torch.cat(batches)[:episodes]
+
+
+def _first_actions(actor: Actor, env: BatchedEnv) -> Tensor:
+    actor.begin(env)
+    return actor.act(env, env.observe())
+
+
+def _episodes(actor: Actor, env: BatchedEnv) -> Tensor:
+    """One episode in every copy: ``[B]`` returns."""
     observation = env.reset()
-    hidden = utilities.initial_hidden(env.n_envs, env.device)
-    previous = torch.full((env.n_envs, env.n_agents), -1, dtype=torch.int64, device=env.device)
-    first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
-    running = torch.ones_like(first)
+    actor.begin(env)
+    running = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.n_envs, dtype=torch.float64, device=env.device)
+    weight = 1.0
     for _ in range(env.max_steps):
-        values, hidden = utilities(observation[None], previous[None], first[None], hidden)
-        previous = epsilon_greedy(values[0], 0.0, None, env.action_mask())
-        observation, rewards, terminated, truncated = env.step(previous)
-        returns += rewards.sum(dim=1) * running
+        observation, rewards, terminated, truncated = env.step(actor.act(env, observation))
+        returns += weight * rewards.sum(dim=1) * running
+        weight *= env.discount
         running &= ~(terminated | truncated)
-        first = torch.zeros_like(first)
         if not bool(running.any()):
             break
     return returns

@@ -8,7 +8,6 @@ import os
 import platform
 import resource
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,15 @@ from lomaq.analysis import Evaluation, RunFiles, draw_curve
 from lomaq.analysis.results import first_at
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
-from lomaq.nn import Utilities
-from lomaq.training.build import Run, build_run, build_utilities, env_maker
-from lomaq.training.callbacks import ProgressLine, Recorder
-from lomaq.training.checkpoint import AtomicCheckpointIO, find_checkpoint, load_checkpoint
-from lomaq.training.evaluation import evaluate
+from lomaq.training.build import Run, build_run, env_maker
+from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
+from lomaq.training.checkpoint import AtomicCheckpointIO
+from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, RandomActor, evaluate
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
-#: Copies that an evaluation steps together.
-EVALUATION_BATCH = 256
-#: Seed of the starts of ``evaluate``, apart from those seen while training.
-FRESH_SEED = 2_000_003
+#: What may act in a run: ``algo.plays``.
+PLAYERS = ("utilities", "oracle", "random")
 
 
 def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: Path | None = None) -> dict[str, Any]:
@@ -58,9 +54,11 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     if config["trainer"]["threads"] is not None:
         torch.set_num_threads(check_int("trainer.threads", config["trainer"]["threads"], 1))
     _keep_freed_memory()
+    files = RunFiles(run_dir)
+    if check_choice("algo.plays", config["algo"]["plays"], PLAYERS) != "utilities":
+        return _play_yardstick(config, files)
     run = build_run(config)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
-    files = RunFiles(run_dir)
     recorder = Recorder(files, run.make_env, config["evaluation"]["episodes"], config["evaluation"]["every_env_steps"])
     trainer = _make_trainer(config, run_dir, [recorder, ProgressLine(console)])
     if checkpoint is None and leads:
@@ -123,9 +121,10 @@ def _make_logger(name: str, run_dir: Path) -> Logger | bool:
 
 
 def algorithm_name(config: dict[str, Any]) -> str:
-    """``algo.name`` where mixer and reward are what goes by that name, else ``custom``."""
+    """``algo.name`` where the choices on the other axes are what goes by that name, else ``custom``."""
     algo = config["algo"]
-    known = config["mixer"]["name"] in algo["mixers"] and config["reward"]["name"] in algo["rewards"]
+    chosen = {"mixers": config["mixer"]["name"], "rewards": config["reward"]["name"], "partitions": config["partition"]}
+    known = all(algo[axis] is None or choice in algo[axis] for axis, choice in chosen.items())
     return str(algo["name"]) if known else "custom"
 
 
@@ -140,41 +139,71 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
     module, config = run.module, run.module.run_config
     history = module.history
     evaluations = [Evaluation(**e) for e in history["evaluations"]]
-    last = evaluations[-1]
     steps, seconds = first_at(evaluations, thresholds)
-    env, algorithm = config["env"]["name"], algorithm_name(config)
-    n_agents = module.networks.utilities.n_agents
-    task = f"{env}-{n_agents}"
     wall = history["train_seconds"]
     partition = config["partition"] if isinstance(config["partition"], str) else [list(b) for b in run.partition.blocks]
+    return _report(
+        config,
+        run.make_env(1, 0, torch.device("cpu")),
+        files,
+        evaluations,
+        {
+            "mixer": config["mixer"]["name"],
+            "reward": config["reward"]["name"],
+            "learner": config["learner"]["name"],
+            "kappa": config["kappa"],
+            "partition": partition,
+            "n_blocks": run.partition.n_blocks,
+            "wall_seconds": round(wall, 2),
+            "env_steps_per_second": round(module.env_steps / max(wall, 1e-9), 1),
+            "first_env_steps_at": steps,
+            "first_seconds_at": seconds,
+            "parameters": sum(p.numel() for p in module.networks.parameters()),
+        },
+    )
+
+
+def _play_yardstick(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
+    """A run in which nothing is learned: the environment's oracle, or chance."""
+    seed = check_int("seed", config["seed"], 0, 2**32 - 1)
+    episodes = check_int("evaluation.episodes", config["evaluation"]["episodes"], 1)
+    env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, torch.device("cpu"))
+    actor: Actor = OracleActor() if config["algo"]["plays"] == "oracle" else RandomActor(seed)
+    if isinstance(actor, OracleActor):
+        env.reset()
+        env.oracle()  # refuses where there is none, before anything is written
+    files.begin(config)
+    result = Evaluation(0, 0.0, evaluate(actor, env, episodes, EVALUATION_SEED + seed).tolist())
+    return _report(config, env, files, [result], {"wall_seconds": 0.0, "parameters": 0, "first_env_steps_at": {}})
+
+
+def _report(
+    config: dict[str, Any], env: BatchedEnv, files: RunFiles, evaluations: list[Evaluation], more: dict[str, Any]
+) -> dict[str, Any]:
+    """Write ``results.json``, ``summary.json`` and ``curve.png``."""
+    name, algorithm, seed = config["env"]["name"], algorithm_name(config), config["seed"]
+    last = evaluations[-1]
+    references = env.references() if check_bool("evaluation.references", config["evaluation"]["references"]) else {}
     summary = {
-        "env": env,
-        "n_agents": n_agents,
+        "env": name,
+        "n_agents": env.n_agents,
         "algorithm": algorithm,
-        "mixer": config["mixer"]["name"],
-        "reward": config["reward"]["name"],
-        "learner": config["learner"]["name"],
-        "kappa": config["kappa"],
-        "partition": partition,
-        "n_blocks": run.partition.n_blocks,
-        "seed": module.seed,
-        "env_steps": module.env_steps,
-        "wall_seconds": round(wall, 2),
-        "env_steps_per_second": round(module.env_steps / max(wall, 1e-9), 1),
+        "seed": seed,
+        "env_steps": last.env_steps,
         "test_return_mean": last.mean,
-        "test_return_per_agent": last.mean / n_agents,
-        "best_test_return_mean": history["best"],
-        "best_possible_return": run.best_return,
-        "first_env_steps_at": steps,
-        "first_seconds_at": seconds,
-        "parameters": sum(p.numel() for p in module.networks.parameters()),
+        "test_return_per_agent": last.mean / env.n_agents,
+        "test_episodes": len(last.returns),
+        "best_test_return_mean": max(e.mean for e in evaluations),
+        "references": references,
+        **more,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "versions": versions(),
     }
-    files.write_results(env, task, algorithm, module.seed, evaluations)
+    files.write_results(name, f"{name}-{env.n_agents}", algorithm, seed, evaluations)
     files.write_json("summary.json", summary)
-    title = f"{algorithm} ({summary['mixer']}, κ={summary['kappa']}) on {env}, {n_agents} agents, seed {module.seed}"
-    draw_curve(files.folder / "curve.png", title, evaluations, run.best_return)
+    mixing = f" ({more['mixer']}, κ={more['kappa']})" if "mixer" in more else ""
+    title = f"{algorithm}{mixing} on {name}, {env.n_agents} agents, seed {seed}"
+    draw_curve(files.folder / "curve.png", title, evaluations, references)
     return summary
 
 
@@ -189,107 +218,3 @@ def versions() -> dict[str, str]:
         "pytorch_lightning": pl.__version__,
         "torch_geometric": torch_geometric.__version__,
     }
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A checkpoint that was read.
-
-    Attributes:
-        path: Its file.
-        config: The configuration of its run.
-        state: The whole content.
-    """
-
-    path: Path
-    config: dict[str, Any]
-    state: dict[str, Any]
-
-
-def open_checkpoint(path: str | Path, *, resume: bool) -> Stored:
-    """Read the checkpoint that ``path`` means: to go on from, or to evaluate.
-
-    Raises:
-        InputError: If there is none, it is damaged, or it cannot be resumed from.
-    """
-    file = find_checkpoint(path, ("last.ckpt",) if resume else ("best.ckpt", "last.ckpt"))
-    state = load_checkpoint(file)
-    if resume and "loops" not in state:
-        raise InputError("resume", "a run folder or its last.ckpt", file, "best.ckpt is for evaluation only")
-    return Stored(file, state["lomaq"]["config"], state)
-
-
-def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, seed: int) -> dict[str, Any]:
-    """Play greedy episodes with the utilities of a checkpoint.
-
-    Args:
-        stored: The checkpoint.
-        config: Its configuration, where ``env`` may have been changed (another number of agents, another graph).
-        episodes: Episodes to play.
-        seed: Seed of their starts.
-
-    Returns:
-        Figures, ``test_return_mean`` among them.
-
-    Raises:
-        InputError: If the utilities do not fit the environment.
-    """
-    check_int("episodes", episodes, 1)
-    check_int("seed", seed, 0)
-    make_env = env_maker(config)
-    trained = build_utilities(stored.config, env_maker(stored.config)(1, 0, torch.device("cpu")))
-    sizes = [min(EVALUATION_BATCH, episodes - done) for done in range(0, episodes, EVALUATION_BATCH)]
-    parts, env, utilities = [], None, trained
-    prefix = "networks.utilities."
-    weights = {k[len(prefix) :]: v for k, v in stored.state["state_dict"].items() if k.startswith(prefix)}
-    for number, size in enumerate(sizes):
-        if env is None or env.n_envs != size:
-            env = make_env(size, 0, torch.device("cpu"))
-            _check_fit(trained, env)
-            utilities = build_utilities(stored.config, env)
-            utilities.load_state_dict(weights)
-        parts.append(evaluate(utilities, env, FRESH_SEED + 1000 * seed + number))
-    assert env is not None
-    returns = torch.cat(parts)
-    return {
-        "checkpoint": str(stored.path),
-        "env": config["env"]["name"],
-        "n_agents": env.n_agents,
-        "trained_n_agents": trained.n_agents,
-        "trained_env_steps": stored.state["lomaq"]["env_steps"],
-        "episodes": episodes,
-        "seed": seed,
-        "test_return_mean": float(returns.mean()),
-        "test_return_std": float(returns.std(correction=0)),
-        "test_return_min": float(returns.min()),
-        "test_return_max": float(returns.max()),
-        "test_return_per_agent": float(returns.mean()) / env.n_agents,
-        "best_possible_return": env.best_return,
-    }
-
-
-def _check_fit(trained: Utilities, env: BatchedEnv) -> None:
-    for name in ("obs_size", "n_actions"):
-        mine, theirs = getattr(trained, name), getattr(env, name)
-        if mine != theirs:
-            raise InputError(
-                "checkpoint",
-                f"an environment with {name} {mine}, as in training",
-                theirs,
-                "evaluate on an environment whose agents observe and act alike",
-            )
-    types = int(env.graph.agent_type.max()) + 1 if "agent_type" in env.graph else 1
-    if len(trained.networks) != types:
-        raise InputError(
-            "checkpoint",
-            f"an environment with {len(trained.networks)} agent types, as in training",
-            types,
-            "evaluate on an environment with the same types of agents",
-        )
-    if trained.agent_id and trained.n_agents != env.n_agents:
-        raise InputError(
-            "env.n_agents",
-            f"{trained.n_agents}, since agent.agent_id=true fixes it",
-            env.n_agents,
-            "train with agent.agent_id=false to change it",
-        )

@@ -1,0 +1,103 @@
+"""The picture of a certificate."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lomaq.analysis.certify import VERDICTS, Certificate
+from lomaq.analysis.locality import Slopes
+from lomaq.analysis.truncation import Truncation
+
+COLOURS = {True: "tab:green", False: "tab:red", None: "black"}
+
+
+def draw_certificate(path: Path, certificate: Certificate, title: str) -> None:
+    """Slopes against distance, truncation error against hops, and the verdicts.
+
+    Args:
+        path: Picture to write, ``.png`` or another ending that matplotlib knows.
+        certificate: What was found.
+        title: Heading.
+    """
+    figure = Figure(figsize=(9, 7), layout="constrained", dpi=120)
+    figure.suptitle(title, fontsize=15)
+    axes = figure.subplot_mosaic([["slopes", "truncation"], ["verdicts", "verdicts"]], height_ratios=[1.3, 1])
+    _draw_slopes(axes["slopes"], certificate.slopes)
+    _draw_truncation(axes["truncation"], certificate.truncation)
+    _write_verdicts(axes["verdicts"], certificate)
+    figure.savefig(path)
+
+
+def _draw_slopes(axes: Axes, slopes: Slopes) -> None:
+    """Mean and span of the slopes at each hop distance; on a log axis where all are positive and span decades."""
+    smallest, mean, largest = map(np.array, (slopes.smallest_by_hop, slopes.mean_by_hop, slopes.largest_by_hop))
+    hops, colour = np.arange(len(mean)), COLOURS[slopes.passed]
+    axes.set_ymargin(0.3)  # room for the legend
+    axes.vlines(hops, smallest, largest, color=colour, linewidth=6, alpha=0.35, label="smallest to largest")
+    axes.plot(hops, mean, "o", color=colour, markersize=8, label="mean")
+    axes.set_xlim(-0.5, len(hops) - 0.5)
+    if slopes.smallest > 0 and slopes.smallest * 100 < np.nanmax(largest):
+        axes.set_yscale("log")
+    else:
+        axes.axhline(0, color="black", linewidth=1)
+    axes.set_title("Slopes of the mixer", fontsize=13)
+    axes.set_ylabel("∂F_J / ∂U_i", fontsize=12)
+    _finish(axes, "hops from block J to agent i")
+
+
+def _draw_truncation(axes: Axes, truncation: Truncation) -> None:
+    """Error against k on a log axis; errors that are zero or rounding are hollow on its lower edge."""
+    axes.set_title("Value lost beyond k hops", fontsize=13)
+    if not truncation.mean_error:
+        axes.text(0.5, 0.5, textwrap.fill(f"{truncation.reason}", 28), ha="center", va="center", fontsize=12)
+        axes.set_axis_off()
+        return
+    mean, largest = np.array(truncation.mean_error), np.array(truncation.max_error)
+    k = np.arange(len(mean))
+    lost = mean > truncation.rounding
+    bottom = min([truncation.tolerance, *mean[lost]]) / 5
+    axes.set_yscale("log")
+    axes.set_ylim(bottom, 3 * max([truncation.tolerance, *largest[np.isfinite(largest)]]))
+    axes.plot(k[lost], largest[lost], "^", color="tab:gray", markersize=6, label="largest")
+    axes.plot(k[lost], mean[lost], "o", color="tab:blue", markersize=8, label="mean")
+    if not lost.all():
+        zeros = np.full((~lost).sum(), bottom)
+        axes.plot(k[~lost], zeros, "o", color="tab:blue", markerfacecolor="white", clip_on=False, label="zero")
+    if truncation.rho is not None and truncation.c is not None:
+        line = truncation.c * truncation.rho ** (k[lost] + 1.0)
+        label = f"fit {truncation.c:.2g} · {truncation.rho:.2g}^(k+1)"
+        axes.plot(k[lost], line, "--", color="tab:blue", linewidth=1.5, label=label)
+    axes.axhline(truncation.tolerance, color="tab:orange", linewidth=1.5, label=f"tolerance {truncation.tolerance:g}")
+    axes.set_xlim(-0.5, len(k) - 0.5)
+    axes.set_ylabel("error / std of F_J", fontsize=12)
+    _finish(axes, "hops k that are seen")
+
+
+def _finish(axes: Axes, label: str) -> None:
+    axes.set_xlabel(label, fontsize=12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.tick_params(labelsize=11)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=10, framealpha=0.8)
+
+
+def _write_verdicts(axes: Axes, certificate: Certificate) -> None:
+    axes.set_axis_off()
+    sizes = f"{certificate.n_agents:,} agents, {certificate.n_blocks:,} blocks, κ = {certificate.kappa}"
+    rows = [
+        ("certificate", certificate.passed, f"monotone and local: {'yes' if certificate.passed else 'no'}; {sizes}")
+    ]
+    wrapped = [(name, passed, textwrap.wrap(text, 78)) for name, passed, text in [*rows, *certificate.checks()]]
+    height = 1 / sum(len(text) + 0.35 for _, _, text in wrapped)
+    top = 1.0
+    for name, passed, text in wrapped:
+        for left, words in ((0, name), (0.14, VERDICTS[passed])):
+            axes.text(left, top, words, color=COLOURS[passed], weight="bold", va="top", fontsize=11)
+        axes.text(0.21, top, "\n".join(text), va="top", fontsize=11)
+        top -= height * (len(text) + 0.35)

@@ -1,0 +1,18 @@
+"""Section 3.2: the linear bandit in which a partition's blocks show their own rewards, Multi-OFUL and Theorem 1."""
+
+from lomaq.bandits.bound import Constants
+from lomaq.bandits.linear import LinearBandit, draw_parameters
+from lomaq.bandits.oful import MultiOFUL
+from lomaq.bandits.play import UniformArms, play
+from lomaq.bandits.study import DEFAULTS, run_bandits
+
+__all__ = [
+    "DEFAULTS",
+    "Constants",
+    "LinearBandit",
+    "MultiOFUL",
+    "UniformArms",
+    "draw_parameters",
+    "play",
+    "run_bandits",
+]

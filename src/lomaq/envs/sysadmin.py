@@ -1,0 +1,308 @@
+"""SysAdmin: networked machines that bring each other down, where keeping the own one up pays the neighbours."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lomaq.envs import exact
+from lomaq.envs.base import BatchedEnv
+from lomaq.errors import InputError, check_bool, check_float, check_int
+from lomaq.graph import AgentGraph
+from lomaq.sparse import csr_matrix
+
+#: Episodes behind each simulated reference return, and the most machines that step together for it.
+REFERENCE_EPISODES, _REFERENCE_MACHINES = 2_000, 2**17
+#: Most failed neighbours that a threshold policy waits for before it reboots a working machine.
+MOST_WAITED_FOR = 4
+_PERMUTATIONS = 100
+_GRAPHS = ("ring", "star", "grid")
+
+#: An actor without memory: gives the actions ``[B, N]``, int64 or bool, in the present states of an environment.
+Actor: TypeAlias = "Callable[[SysAdmin], Tensor]"
+
+
+class SysAdmin(BatchedEnv):
+    """n agents each look after one machine; a failed machine makes its neighbours fail sooner.
+
+    Description:
+        Binary machines on a graph. A working machine that is not rebooted fails with probability min(1, fail_alone +
+        fail_per_neighbour · number of failed neighbours), of the state before the step; a rebooted one works in the
+        next step whatever it was; a failed one that is not rebooted stays failed. Where a reboot costs more than it
+        brings its own agent, agents that mind their own reward alone let the network go down.
+
+    Actions:
+        0 leaves the machine, 1 reboots it; both are always allowed.
+
+    Observations:
+        ``[4]``, all in [0, 1]: 1 if the own machine works; share of its neighbours that are failed (0 without any);
+        probability that a working machine in its place fails in this step if it is left; 1 / (1 + degree).
+
+    Reward:
+        1 if the own machine works, less ``cost`` if it is rebooted; of the state before the step.
+
+    Start:
+        All machines work.
+
+    End:
+        Never terminated; truncated after ``max_steps``. The return is discounted, Σ_t discount^t Σ_i r_i.
+
+    Args:
+        n_agents: Number of machines n, at least 1; None where a graph file says it.
+        cost: Price of a reboot, at least 0; a working machine earns 1 a step.
+        graph: ``ring``; ``star``; ``grid`` of rows × columns = n, as near to square as n's divisors allow (a prime
+            n makes a line); or the path of a graph file.
+        fail_alone: Probability in [0, 1] that a machine fails in a step while its neighbours work.
+        fail_per_neighbour: What each failed neighbour adds to it, in [0, 1].
+        discount: Discount of the test return, in [0, 1).
+        max_steps: Time limit in steps.
+        permute: The causal control. The machines stay as they are, but ``graph``, which mixers see, is the true graph
+            with its agents' names shuffled, so that few or no true neighbours remain neighbours.
+        n_envs: Number of copies B.
+        seed: Seed of the failures.
+        device: Where the tensors live.
+
+    Attributes:
+        up: ``[B, N]`` bool, the state: which machines work.
+        failed_neighbours: ``[B, N]`` float32, how many neighbours of each machine are failed.
+        risk: ``[B, N]`` float32, the probability that a working machine fails in this step if it is left.
+        true_graph: The graph that the machines are on, whatever ``permute`` says.
+        discount: Discount of the test return.
+
+    Raises:
+        InputError: If a number is out of range, the graph unknown, of another size, or no permutation changes it.
+
+    Example:
+        >>> env = SysAdmin(4, cost=4.0)
+        >>> env.step(torch.tensor([[0, 1, 0, 0]]))[1]
+        tensor([[ 1., -3.,  1.,  1.]])
+    """
+
+    state_names = ("up",)
+
+    def __init__(
+        self,
+        n_agents: int | None = 6,
+        cost: float = 4.0,
+        graph: str = "ring",
+        fail_alone: float = 0.05,
+        fail_per_neighbour: float = 0.3,
+        discount: float = 0.95,
+        max_steps: int = 200,
+        permute: bool = False,
+        *,
+        n_envs: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.cost = check_float("env.cost", cost, 0)
+        self.fail_alone = check_float("env.fail_alone", fail_alone, 0, 1)
+        self.fail_per_neighbour = check_float("env.fail_per_neighbour", fail_per_neighbour, 0, 1)
+        self.true_graph = _make_graph(graph, n_agents)
+        super().__init__(
+            _shuffled(self.true_graph) if check_bool("env.permute", permute) else self.true_graph,
+            n_envs=n_envs,
+            n_actions=2,
+            obs_size=4,
+            max_steps=max_steps,
+            seed=seed,
+            device=device,
+        )
+        self.discount = check_float("env.discount", discount, 0, 1, below=True)
+        source, target = self.true_graph.edge_index.to(self.device)
+        one = torch.ones(len(source), device=self.device)
+        self._adjacency = csr_matrix(source, target, one, (self.n_agents, self.n_agents))
+        degree = self.true_graph.degree.to(self.device)
+        self._most_failed = degree.clamp(min=1).float()  # [N]
+        self._closeness = 1 / (1 + degree)  # [N]
+        self.up = torch.ones(n_envs, self.n_agents, dtype=torch.bool, device=self.device)
+        self._refresh()
+
+    # ---------------------------------------------------------------- dynamics
+
+    def _reset_state(self, rows: Tensor) -> None:
+        self.up.index_fill_(0, rows, True)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Recompute what follows from the state."""
+        failed = (~self.up).float()
+        self.failed_neighbours = (self._adjacency @ failed.T).T.contiguous()
+        self.risk = (self.failed_neighbours * self.fail_per_neighbour).add_(self.fail_alone).clamp_(max=1)
+
+    def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        reboot = actions.bool()
+        rewards = self.up.float().add_(reboot, alpha=-self.cost)
+        survives = self.uniform(*self.up.shape, low=0, high=1) >= self.risk
+        self.up.logical_and_(survives).logical_or_(reboot)
+        self._refresh()
+        return rewards, torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
+
+    def observe(self) -> Tensor:
+        share = self.failed_neighbours / self._most_failed
+        return torch.stack([self.up.float(), share, self.risk, self._closeness.expand_as(share)], dim=-1)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._refresh()
+
+    # -------------------------------------------------------------- yardsticks
+
+    def copies(self, n_envs: int, seed: int = 0) -> SysAdmin:
+        """``n_envs`` fresh copies of these machines, all working, with a generator of their own."""
+        env = copy.copy(self)  # shares the graphs and the solutions, which never change
+        env.n_envs = n_envs
+        env.generator = torch.Generator(self.device).manual_seed(seed)
+        env.time = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
+        env.up = torch.ones(n_envs, self.n_agents, dtype=torch.bool, device=self.device)
+        env._refresh()
+        return env
+
+    def all_states(self) -> SysAdmin:
+        """2^n copies, copy s in state s (machine i works where bit i of s is 1): a memoryless actor's whole policy.
+
+        Raises:
+            InputError: If there are more than 8 machines.
+        """
+        states = exact.all_bits(self.n_agents).to(self.device)
+        env = self.copies(len(states))
+        env.up = states
+        env._refresh()
+        return env
+
+    def exact_return(self, actor: Actor) -> float | None:
+        """Exact discounted test return of an actor without memory; None for more than 8 machines.
+
+        Args:
+            actor: Gives the actions in the present states of an environment of any B.
+        """
+        if self.n_agents > exact.EXACT_LIMIT:
+            return None
+        return exact.start_return(self, actor(self.all_states()).cpu())
+
+    def simulate(self, actor: Actor, episodes: int, seed: int = 0) -> Tensor:
+        """Discounted test returns ``[episodes]`` float64 of fresh episodes; this environment is left as it is.
+
+        Args:
+            actor: Gives the actions in the present states of an environment of any B.
+            episodes: Number of episodes, at least 1.
+            seed: Seed of the failures; at equal seeds all actors meet the same random numbers.
+        """
+        rounds = math.ceil(check_int("episodes", episodes, 1) * self.n_agents / _REFERENCE_MACHINES)
+        env = self.copies(math.ceil(episodes / rounds), seed)
+        returns = torch.zeros(rounds, env.n_envs, dtype=torch.float64, device=self.device)
+        for total in returns:
+            env.reset()
+            for t in range(self.max_steps):
+                rewards, _ = env._advance(actor(env))
+                total.add_(rewards.sum(dim=1), alpha=self.discount**t)
+        return returns.flatten()[:episodes]
+
+    def oracle(self) -> Tensor:
+        """Actions ``[B, N]`` int64 of the yardstick policy in the present states.
+
+        Up to 8 machines the exact optimum of the endless problem; beyond, the best of the threshold policies ("reboot
+        if failed, or if at least k neighbours are failed") and "never", chosen once by simulation.
+        """
+        if self.n_agents <= exact.EXACT_LIMIT:
+            return self._optimum.actions.to(self.device)[exact.number_of(self.up)]
+        return self._thresholds[max(self._simulated, key=self._simulated.__getitem__)](self).long()
+
+    def references(self) -> dict[str, float]:
+        """Discounted test returns of policies to compare with, by name.
+
+        Up to 8 machines exact: ``optimum`` (of the endless problem), ``best local policy`` (one map from observations
+        to actions for all agents; left out where there are too many to try), ``reboot iff failed`` and ``never``.
+        Beyond, means of simulated episodes: ``best threshold policy``, ``reboot iff failed`` and ``never``.
+        """
+        if self.n_agents > exact.EXACT_LIMIT:
+            found = self._simulated
+            return {"best threshold policy": max(found.values()), **{name: found[name] for name in _BASELINES}}
+        local = exact.best_symmetric_local_policy(self)
+        return {
+            "optimum": self._optimum.test_return,
+            **({} if local is None else {"best local policy": local.test_return}),
+            **{name: exact.start_return(self, actor(self.all_states()).cpu()) for name, actor in _BASELINES.items()},
+        }
+
+    @cached_property
+    def _optimum(self) -> exact.Solution:
+        return exact.optimal(self)
+
+    @cached_property
+    def _thresholds(self) -> dict[str, Actor]:
+        waited_for = range(1, min(MOST_WAITED_FOR, int(self.true_graph.degree.max())) + 1)
+        return {**_BASELINES, **{f"at {k} failed neighbours": _reboot_at(k) for k in waited_for}}
+
+    @cached_property
+    def _simulated(self) -> dict[str, float]:
+        """Mean test return of each threshold policy, all on the same random numbers."""
+        return {
+            name: float(self.simulate(actor, REFERENCE_EPISODES).mean()) for name, actor in self._thresholds.items()
+        }
+
+
+def never(env: SysAdmin) -> Tensor:
+    """Actions ``[B, N]`` bool of no reboots at all."""
+    return torch.zeros_like(env.up)
+
+
+def reboot_iff_failed(env: SysAdmin) -> Tensor:
+    """Actions ``[B, N]`` bool that reboot the failed machines only."""
+    return ~env.up
+
+
+def _reboot_at(k: int) -> Actor:
+    """Reboot if failed, or if at least ``k`` neighbours are failed."""
+    return lambda env: ~env.up | (env.failed_neighbours >= k)
+
+
+_BASELINES: dict[str, Actor] = {"reboot iff failed": reboot_iff_failed, "never": never}
+
+
+def _make_graph(graph: str, n_agents: int | None) -> AgentGraph:
+    if not isinstance(graph, str) or (graph not in _GRAPHS and not Path(graph).is_file()):
+        raise InputError("env.graph", f"{', '.join(_GRAPHS)} or an existing graph file", repr(graph))
+    if graph not in _GRAPHS:
+        try:
+            found = AgentGraph.from_file(graph)
+        except InputError as error:
+            raise InputError(f"env.graph: {error.parts[0]}", *error.parts[1:]) from error
+        if n_agents is not None and check_int("env.n_agents", n_agents, 1) != found.n_agents:
+            expected = f"null or the {found.n_agents} of {graph}"
+            raise InputError("env.n_agents", expected, n_agents, "set env.n_agents=null with a graph file")
+        return found
+    n = check_int("env.n_agents", n_agents, 1)
+    if graph == "ring":
+        return AgentGraph.ring(n)
+    if graph == "star":
+        return AgentGraph.star(n)
+    rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
+    return AgentGraph.grid(rows, n // rows)
+
+
+def _shuffled(graph: AgentGraph) -> AgentGraph:
+    """The same graph with the agents' names permuted: the draw of least true edges out of a fixed hundred.
+
+    Positions stay with the places in the graph; types and names stay with the agents.
+    """
+    pairs, n = graph.edge_index.cpu().numpy(), graph.n_agents
+    random, true = np.random.default_rng(0), pairs[0] * n + pairs[1]
+    draws = [random.permutation(n) for _ in range(_PERMUTATIONS)]
+    kept = [int(np.isin(name[pairs[0]] * n + name[pairs[1]], true).sum()) for name in draws]
+    if min(kept) == len(true):
+        raise InputError("env.permute", "false on a graph that is the same whatever its agents' names", True)
+    name = draws[int(np.argmin(kept))]  # of the agent in each place
+    shuffled = graph.clone()
+    shuffled.edge_index = AgentGraph.from_edges(n, name[pairs].T).edge_index
+    if graph.pos is not None:
+        shuffled.pos = graph.pos[torch.from_numpy(np.argsort(name))]
+    return shuffled

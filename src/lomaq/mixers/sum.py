@@ -1,0 +1,47 @@
+"""Plain sums of utilities: VDN, its local form, and no mixing at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lomaq.errors import check_bool
+from lomaq.graph import AgentGraph
+from lomaq.mixers.base import Mixer
+from lomaq.partition import Partition
+from lomaq.sparse import csr_matrix
+
+
+class SumMixer(Mixer):
+    """F_J = Σ_i U_i over the agents i within kappa hops of block J.
+
+    With the partition ``full`` it is VDN (Sunehag et al., 2018); with singletons and local rewards each block is the
+    plain sum of the utilities it sees (local VDN).
+
+    Args:
+        graph: The agents.
+        partition: The blocks J.
+        kappa: Number of hops a block sees, at least 0.
+        own: Sum over the agents of J alone, whatever ``kappa``: with singletons nothing is mixed (independent
+            Q-learning).
+
+    Example:
+        >>> line = AgentGraph.line(3)
+        >>> SumMixer(line, Partition.singletons(3), kappa=1)(torch.tensor([1.0, 10.0, 100.0]))
+        tensor([ 11., 111., 110.])
+    """
+
+    _sees: Tensor
+
+    def __init__(self, graph: AgentGraph, partition: Partition, kappa: int, own: bool = False) -> None:
+        super().__init__(graph, partition, kappa)
+        reach = graph.khop(0 if check_bool("mixer.own", own) else kappa, partition.blocks)
+        block = np.repeat(np.arange(self.n_blocks), np.diff(reach.indptr))
+        rows, agents = torch.from_numpy(block), torch.from_numpy(reach.indices.astype(np.int64))
+        matrix = csr_matrix(rows, agents, torch.ones(len(agents)), (self.n_blocks, self.n_agents))
+        self.register_buffer("_sees", matrix, persistent=False)
+        self._alone = self.n_blocks == len(agents) == self.n_agents  # each block is one agent, in the agents' order
+
+    def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
+        return utilities if self._alone else self._sees @ utilities

@@ -1,0 +1,111 @@
+"""The certificate of a checkpoint: play with its utilities, then examine its mixer at the states that were visited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lomaq.analysis.certify import Certificate, ExactQSM, certify, exact_qsm
+from lomaq.envs import SysAdmin
+from lomaq.envs.exact import block_q
+from lomaq.errors import check_float, check_int
+from lomaq.objectives import ValueNetworks
+from lomaq.training.build import Run, build_run
+from lomaq.training.collector import Collector
+from lomaq.training.evaluation import GreedyActor
+from lomaq.training.stored import FRESH_SEED, Stored
+
+#: Most machines of SysAdmin whose exact Q-function, a number for every state and joint action, is examined.
+MOST_MACHINES = 6
+#: Copies of the environment that visit states together.
+COPIES = 16
+
+
+@dataclass(frozen=True)
+class Visited:
+    """What the networks say at M visited states.
+
+    Attributes:
+        observations: ``[M, N, O]``.
+        utilities: ``[M, N, A]``, of all actions.
+        chosen: ``[M, N]``, of the actions taken.
+        action_mask: ``[M, N, A]`` bool; None where all actions are always allowed.
+    """
+
+    observations: Tensor
+    utilities: Tensor
+    chosen: Tensor
+    action_mask: Tensor | None
+
+
+def certify_checkpoint(
+    stored: Stored, states: int = 64, epsilon: float = 0.1, tolerance: float = 0.05, samples: int = 64, seed: int = 0
+) -> Certificate:
+    """Examine the mixer of a checkpoint.
+
+    Args:
+        stored: A checkpoint that holds a mixer.
+        states: Visited states M to examine it at.
+        epsilon: ε of the episodes that visit them.
+        tolerance: Truncation error that is small enough, in standard deviations of a block's value.
+        samples: Joint actions to draw where there are too many to try them all.
+        seed: Seed of the episodes and of everything drawn.
+
+    Raises:
+        InputError: If a number is impossible.
+    """
+    check_int("states", states, 2)
+    check_float("epsilon", epsilon, 0, 1)
+    check_int("seed", seed, 0)
+    run = build_run(stored.config)
+    run.module.load_state_dict(stored.state["state_dict"], strict=False)  # best.ckpt holds no target copy
+    networks = run.module.networks.eval()
+    seen = visit(networks, run, states, epsilon, seed)
+    return certify(
+        networks.mixer,
+        run.make_env(1, 0, torch.device("cpu")).graph,
+        run.partition,
+        networks.mixer.kappa,
+        seen.chosen,
+        seen.utilities,
+        seen.observations,
+        seen.action_mask,
+        tolerance=tolerance,
+        samples=samples,
+        seed=seed,
+        exact=_exact(networks, run),
+    )
+
+
+@torch.no_grad()
+def visit(networks: ValueNetworks, run: Run, states: int, epsilon: float, seed: int) -> Visited:
+    """Play episodes and keep ``states`` of the states that they pass, drawn uniformly."""
+    env = run.make_env(COPIES, FRESH_SEED + seed, torch.device("cpu"))
+    collector = Collector(env, networks.utilities, seed, None)
+    rollout = collector.collect(epsilon)
+    utilities = networks.unroll(rollout, rollout.n_steps)  # [T, B, N, A]
+    chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]
+    real = rollout.valid.flatten().nonzero()[:, 0]
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:states]
+    rows = real[order].sort().values
+
+    def pick(x: Tensor) -> Tensor:
+        return x[: rollout.n_steps].flatten(0, 1)[rows]
+
+    mask = None if rollout.action_mask is None else pick(rollout.action_mask)
+    return Visited(pick(rollout.observations), pick(utilities), pick(chosen), mask)
+
+
+def _exact(networks: ValueNetworks, run: Run) -> ExactQSM | None:
+    """QSM of the exact Q-function of the greedy policy, where it can be computed."""
+    env = run.make_env(1, 0, torch.device("cpu"))
+    actor = GreedyActor(networks.utilities)
+    if not isinstance(env, SysAdmin) or env.n_agents > MOST_MACHINES or not actor.memoryless:
+        return None
+    with torch.no_grad():
+        everything = env.all_states()
+        actor.begin(everything)
+        policy = actor.act(everything, everything.observe())
+    return exact_qsm(block_q(env, policy), run.partition)

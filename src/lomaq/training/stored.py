@@ -1,0 +1,122 @@
+"""Stored runs: open a checkpoint and play with its utilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lomaq.envs import BatchedEnv
+from lomaq.errors import InputError, check_int
+from lomaq.nn import Utilities
+from lomaq.training.build import build_utilities, env_maker
+from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
+from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
+
+#: Seed of the starts of ``evaluate``, apart from those seen while training.
+FRESH_SEED = 2_000_003
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint that was read.
+
+    Attributes:
+        path: Its file.
+        config: The configuration of its run.
+        state: The whole content.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    state: dict[str, Any]
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of its run."""
+        return self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
+
+
+def open_checkpoint(path: str | Path, *, resume: bool) -> Stored:
+    """Read the checkpoint that ``path`` means: to go on from, or to evaluate.
+
+    Raises:
+        InputError: If there is none, it is damaged, or it cannot be resumed from.
+    """
+    file = find_checkpoint(path, ("last.ckpt",) if resume else ("best.ckpt", "last.ckpt"))
+    state = load_checkpoint(file)
+    if resume and "loops" not in state:
+        raise InputError("resume", "a run folder or its last.ckpt", file, "best.ckpt is for evaluation only")
+    return Stored(file, state["lomaq"]["config"], state)
+
+
+def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, seed: int) -> dict[str, Any]:
+    """Play greedy episodes with the utilities of a checkpoint.
+
+    Args:
+        stored: The checkpoint.
+        config: Its configuration, where ``env`` may have been changed (another number of agents, another graph).
+        episodes: Episodes to play.
+        seed: Seed of their starts.
+
+    Returns:
+        Figures, ``test_return_mean`` among them.
+
+    Raises:
+        InputError: If the utilities do not fit the environment.
+    """
+    check_int("episodes", episodes, 1)
+    check_int("seed", seed, 0)
+    cpu = torch.device("cpu")
+    trained = build_utilities(stored.config, env_maker(stored.config)(1, 0, cpu))
+    env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, cpu)
+    _check_fit(trained, env)
+    utilities = build_utilities(stored.config, env)
+    prefix = "networks.utilities."
+    weights = {k[len(prefix) :]: v for k, v in stored.state["state_dict"].items() if k.startswith(prefix)}
+    utilities.load_state_dict(weights)
+    returns = evaluate(GreedyActor(utilities), env, episodes, FRESH_SEED + seed)
+    return {
+        "checkpoint": str(stored.path),
+        "env": config["env"]["name"],
+        "n_agents": env.n_agents,
+        "trained_n_agents": trained.n_agents,
+        "trained_env_steps": stored.state["lomaq"]["env_steps"],
+        "episodes": len(returns),
+        "seed": seed,
+        "test_return_mean": float(returns.mean()),
+        "test_return_std": float(returns.std(correction=0)),
+        "test_return_min": float(returns.min()),
+        "test_return_max": float(returns.max()),
+        "test_return_per_agent": float(returns.mean()) / env.n_agents,
+        "references": env.references() if config["evaluation"]["references"] else {},
+    }
+
+
+def _check_fit(trained: Utilities, env: BatchedEnv) -> None:
+    for name in ("obs_size", "n_actions"):
+        mine, theirs = getattr(trained, name), getattr(env, name)
+        if mine != theirs:
+            raise InputError(
+                "checkpoint",
+                f"an environment with {name} {mine}, as in training",
+                theirs,
+                "evaluate on an environment whose agents observe and act alike",
+            )
+    types = int(env.graph.agent_type.max()) + 1 if "agent_type" in env.graph else 1
+    if len(trained.networks) != types:
+        raise InputError(
+            "checkpoint",
+            f"an environment with {len(trained.networks)} agent types, as in training",
+            types,
+            "evaluate on an environment with the same types of agents",
+        )
+    if trained.agent_id and trained.n_agents != env.n_agents:
+        raise InputError(
+            "env.n_agents",
+            f"{trained.n_agents}, since agent.agent_id=true fixes it",
+            env.n_agents,
+            "train with agent.agent_id=false to change it",
+        )

@@ -1,0 +1,130 @@
+import json
+import math
+
+import pytest
+import torch
+from matplotlib.image import imread
+
+from lomaq.analysis.certificate_plot import draw_certificate
+from lomaq.analysis.certify import certify, exact_qsm
+from lomaq.graph import AgentGraph
+from lomaq.mixers import GCNMixer
+from lomaq.partition import Partition
+
+
+def certificate(mix=None, n=6, kappa=1, states=8, **options):
+    """Certificate of a GCN on a line, ``mix`` being done to its values."""
+    torch.manual_seed(0)
+    graph, partition = AgentGraph.line(n), Partition.singletons(n)
+    mixer = GCNMixer(graph, partition, kappa, 8, activation="split")
+    utilities = torch.randn(states, n, 3)
+    return certify(
+        mixer if mix is None else lambda u, o: mix(mixer(u, o), u),
+        graph,
+        partition,
+        kappa,
+        utilities[..., 0],
+        utilities,
+        **options,
+    )
+
+
+def verdicts(found):
+    return {name: passed for name, passed, _ in found.checks()}
+
+
+def test_a_sound_mixer_gets_its_certificate_line_by_line():
+    found = certificate(kappa=3)
+    assert found.passed
+    assert (found.n_agents, found.n_blocks, found.kappa, found.n_states) == (6, 6, 3, 8)
+    monotone, local, igm, qsm, truncated = found.lines()
+    assert monotone.startswith("monotone    pass  smallest slope ")
+    assert monotone.endswith(" of 240 slopes (30 pairs of block and agent at 8 states)")  # 4 + 5 + 6 + 6 + 5 + 4
+    assert local == "local       pass  not one bit changed in 6 pairs of block and agent beyond 3 hops at 8 states"
+    assert igm == "IGM         pass  greedy is best among all 729 joint actions in each of 8 states"
+    assert qsm.startswith("QSM         pass  the blocks' maxima add up ")
+    assert truncated.startswith("truncation        mean error ")
+    assert truncated.endswith(" over 3 points")
+
+
+def test_a_sample_is_called_a_sample():
+    lines = certificate(n=9, limit=100).lines()
+    assert all("among a sample of 82 joint actions" in line for line in lines[2:4])  # 2 · 9 deviations and 64
+
+
+@pytest.mark.parametrize(
+    ("mix", "failed"),
+    [
+        (lambda values, u: values - u, {"monotone"}),
+        (lambda values, u: values + 1e-3 * u.roll(3, -1), {"local"}),
+        (lambda values, u: values - 3 * u - u.roll(3, -1), {"monotone", "local"}),
+        (lambda values, u: values * math.nan, {"monotone", "local", "IGM", "QSM"}),
+    ],
+    ids=["falling", "leaking", "both", "NaN"],
+)
+def test_a_broken_mixer_fails_where_it_is_broken(mix, failed):
+    found = certificate(mix)
+    assert not found.passed
+    assert failed <= {name for name, passed in verdicts(found).items() if passed is False}
+    assert {"monotone", "local"} - failed == {n for n in ("monotone", "local") if verdicts(found)[n]}
+
+
+def test_failures_say_how_many_how_much_and_who():
+    lines = certificate(lambda values, u: values - 3 * u.roll(3, -1) - u).lines()
+    assert " negative (" in lines[0]
+    assert "FAIL  6 blocks changed, by up to " in lines[1]
+    assert "; worst: block " in lines[1]
+    assert " sees agent " in lines[1]
+    assert "greedy is beaten by up to " in lines[2]
+    assert " too much in " in lines[3]
+
+
+def test_a_line_whose_every_agent_is_seen_says_so():
+    assert certificate(n=3, kappa=2).lines()[1] == "local       pass  no agent is beyond 2 hops of any block"
+
+
+def test_exact_values_get_a_line_without_a_verdict():
+    exact = exact_qsm(torch.tensor([[[0.0, 3.0]], [[1.0, 0.0]]]), Partition.singletons(2))  # sums 1 and 3, gap 1
+    found = certificate(exact=exact)
+    assert found.lines()[-1] == (
+        "exact QSM         holds in 0.0% of 1 states with 2 joint actions each; "
+        "gap 50.00% of the value range on average, 50.00% at most"
+    )
+    assert found.passed
+
+
+@pytest.mark.parametrize("mix", [None, lambda values, u: values * math.nan], ids=["sound", "NaN"])
+def test_json_is_strict_and_complete(mix):
+    found = certificate(mix)
+    content = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert content["passed"] is found.passed
+    assert content["slopes"]["passed"] is found.slopes.passed
+    assert content["locality"]["largest_change"] == (0.0 if mix is None else "inf")
+    assert content["joint"]["exhaustive"] is True
+    assert content["truncation"]["mean_error"] == list(found.truncation.mean_error)
+    assert content["exact"] is None
+
+
+def test_equal_seeds_give_equal_certificates():
+    leak = lambda values, u: values + u.roll(3, -1)  # noqa: E731
+    assert certificate(leak, n=9, limit=1, seed=3) == certificate(leak, n=9, limit=1, seed=3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kappa": 0},
+        {"kappa": 1},
+        {"kappa": 4, "n": 12},
+        {"states": 1},
+        {"mix": lambda values, u: values - u},
+        {"mix": lambda values, u: values * math.nan},
+        {"exact": exact_qsm(torch.randn(6, 2, 4), Partition.singletons(6))},
+    ],
+    ids=["kappa 0", "kappa 1", "kappa 4", "one state", "falling", "NaN", "exact"],
+)
+def test_every_certificate_can_be_drawn(tmp_path, options):
+    draw_certificate(tmp_path / "certificate.png", certificate(**options), "a line")
+    picture = imread(tmp_path / "certificate.png")
+    assert picture.shape[:2] == (840, 1080)
+    assert picture[..., :3].std() > 0.05

@@ -1,0 +1,77 @@
+"""Tied mixers: how far the agents that a block sees share their weights."""
+
+import pytest
+import torch
+
+from lomaq.errors import InputError
+from lomaq.graph import AgentGraph
+from lomaq.mixers import GCNMixer, MaskedMLPMixer
+from lomaq.partition import Partition
+
+GRAPHS = {"ring": AgentGraph.ring(6), "star": AgentGraph.star(5), "grid": AgentGraph.grid(2, 3)}
+every_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+
+
+def jacobian(mixer, utilities):
+    return torch.autograd.functional.jacobian(mixer, utilities)  # [P, N]
+
+
+def trained_looking(mixer):
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    return mixer
+
+
+@every_graph
+@pytest.mark.parametrize("share", ["ego", "all", "none"])
+def test_a_fully_tied_block_listens_equally_to_all_that_it_sees(graph, share):
+    n = graph.n_agents
+    mixer = trained_looking(MaskedMLPMixer(graph, Partition.singletons(n), 1, 8, share=share, tie=1.0))
+    slopes = jacobian(mixer, torch.randn(n, generator=torch.Generator().manual_seed(0)))
+    for block in range(n):
+        seen = graph.neighbourhood(block, 1)
+        torch.testing.assert_close(slopes[block, seen], slopes[block, seen[0]].expand(len(seen)))
+
+
+@every_graph
+def test_a_fully_tied_block_is_a_function_of_the_sum_of_what_it_sees(graph):
+    n = graph.n_agents
+    mixer = trained_looking(MaskedMLPMixer(graph, Partition.singletons(n), 1, 8, tie=1.0))
+    utilities = torch.randn(n, generator=torch.Generator().manual_seed(0))
+    moved = utilities.clone()
+    moved[0] += 0.5
+    moved[1] -= 0.5  # 0 and 1 are neighbours
+    both = [block for block in range(n) if {0, 1} <= set(graph.neighbourhood(block, 1))]
+    torch.testing.assert_close(mixer(moved)[both], mixer(utilities)[both])
+
+
+def test_tie_is_a_straight_line_between_free_and_equal_weights():
+    ring, one = AgentGraph.ring(5), Partition.singletons(5)
+    utilities = torch.full((5,), 3.0)
+    slopes = {}
+    for tie in (0.0, 0.5, 1.0):
+        mixer = MaskedMLPMixer(ring, one, 1, 8, tie=tie)
+        with torch.no_grad():
+            mixer.w1.copy_(torch.tensor([[0.6], [0.2], [0.1]]).expand(3, 8))
+            mixer.w2.fill_(0.1)
+            mixer.w3.fill_(0.1)
+        slopes[tie] = jacobian(mixer, utilities)[0].sort().values[-3:] / (0.8 * 8 * 0.1)
+    assert slopes[0.0].tolist() == pytest.approx([0.1, 0.2, 0.6], abs=1e-5)
+    assert slopes[0.5].tolist() == pytest.approx([0.2, 0.25, 0.45], abs=1e-5)
+    assert slopes[1.0].tolist() == pytest.approx([0.3, 0.3, 0.3], abs=1e-5)
+
+
+def test_a_tied_gcn_on_a_ring_listens_equally_to_itself_and_its_neighbours():
+    ring = AgentGraph.ring(6)
+    mixer = trained_looking(GCNMixer(ring, Partition.singletons(6), 1, 8, tie=1.0))
+    slopes = jacobian(mixer, torch.randn(6, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(slopes[2, [1, 2, 3]], slopes[2, 2].expand(3))
+    assert slopes[2, [0, 4, 5]].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("mixer", [MaskedMLPMixer, GCNMixer])
+@pytest.mark.parametrize("tie", [-0.1, 1.5, "much"])
+def test_tie_must_lie_between_zero_and_one(mixer, tie):
+    with pytest.raises(InputError, match=r"mixer\.tie"):
+        mixer(AgentGraph.line(3), Partition.singletons(3), 1, 8, tie=tie)
