@@ -156,7 +156,7 @@ def _train() -> int:
         return 0
     for number, config in enumerate(configs):
         name = f"{config['env']['name']}-{algorithm_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run_dir = Path(config["run_dir"] or Path("runs") / (name + (f"-{number}" if len(configs) > 1 else "")))
+        run_dir = Path(str(config["run_dir"] or Path("runs") / (name + (f"-{number}" if len(configs) > 1 else ""))))
         report(train(config, run_dir, console), run_dir)
     return 0
 
@@ -188,10 +188,14 @@ def compose(words: Sequence[str]) -> list[dict[str, Any]]:
 
 def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> None:
     name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
-    folder = Path(config["run_dir"] or Path("results") / name)
+    for key in (word.partition("=")[0] for word in words if "run" in config["study"]):
+        if not key.startswith(("experiment", "seed", "run_dir", "study.", "-")):
+            expected = f"only seed, run_dir and study.* with experiment={name}"
+            raise InputError(key, expected, key, "no training run reads it, leave it out")
+    folder = Path(str(config["run_dir"] or Path("results") / name))
     result = run_study(config["study"], lambda more: {**compose([*words, *more])[0], "run_dir": None}, folder, console)
     print(json.dumps(result, indent=2))
-    console.print(f"runs, summary.json and the picture are in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"summary.json, the picture and any runs are in {folder}", highlight=False, soft_wrap=True)
 
 
 def _resume(words: Sequence[str], console: Console) -> None:
@@ -278,7 +282,7 @@ def _certify() -> int:
         return 0
     path, output = str(given.pop("checkpoint")), given.pop("output")
     stored = open_checkpoint(path, resume=False)
-    folder = Path(output) if output is not None else stored.run_dir
+    folder = stored.run_dir if output is None else _folder("output", output)
     certificate = certify_checkpoint(stored, **given)
     config, env_steps = stored.config, stored.state["lomaq"]["env_steps"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -286,9 +290,9 @@ def _certify() -> int:
     mixer = f"{config['mixer']['name']} mixer, κ = {config['kappa']}"
     title = f"{mixer}, on {config['env']['name']} after {env_steps:,} env steps"
     draw_certificate(folder / "certificate.png", certificate, title)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for line in certificate.lines():
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     console.print(f"report     {folder / 'certificate.json'}\npicture    {folder / 'certificate.png'}", soft_wrap=True)
     return 0 if certificate.passed else 1
 
@@ -298,7 +302,7 @@ def _bandit() -> int:
     given = _options(f"{usage} [run_dir=FOLDER]\n\n{BANDIT_USAGE}", {**BANDIT, "run_dir": None}, None)
     if given is None:
         return 0
-    folder = Path(given.pop("run_dir") or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
+    folder = _folder("run_dir", given.pop("run_dir") or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
     console = Console(stderr=True)
     run_bandits(folder, console, **given)
     console.print(f"bandit.json and bandit.png are in {folder}", highlight=False, soft_wrap=True)
@@ -331,6 +335,14 @@ def _options(
         if key not in known and not (free and key.startswith(free)):
             raise InputError(key, ", ".join([*known, *([free + "*"] if free else [])]), given[key])
     return {**defaults, **given}
+
+
+def _folder(name: str, value: object) -> Path:
+    """The folder that ``value`` says, which need not exist."""
+    path = Path(str(value))
+    if path.exists() and not path.is_dir():
+        raise InputError(name, "a folder, new or not", f"the file {path}")
+    return path
 
 
 def _parse(words: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,16 @@ from lomaq.ego import EgoClasses, ego_classes
 from lomaq.errors import InputError, check_choice, check_float
 from lomaq.graph import AgentGraph
 from lomaq.mixers.base import MonotoneNetwork
-from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
+from lomaq.nn.monotone import (
+    DECAY,
+    Activation,
+    Constraint,
+    Start,
+    activate,
+    effective_weight,
+    start_bias,
+    start_weight_,
+)
 from lomaq.partition import Partition
 
 Share = Literal["ego", "all", "none"]
@@ -29,6 +38,7 @@ class _Layout:
     row: np.ndarray  # [S] which first-layer row a slot uses
     factor: np.ndarray  # [S] what a slot's utility is multiplied with
     fan_in: np.ndarray  # [rows] inputs of the layer a row belongs to
+    hops: np.ndarray  # [rows] distance of the agents that a row is for
 
 
 class MaskedMLPMixer(MonotoneNetwork):
@@ -84,6 +94,8 @@ class MaskedMLPMixer(MonotoneNetwork):
         self.b1, self.b2 = (start_bias(n_networks, hidden, start=self.start) for _ in range(2))
         self.b3 = nn.Parameter(torch.zeros(n_networks))
         start_weight_(self.w1, fan_in[:, None], self.start)
+        if self.start == "decayed":
+            self.w1.data.mul_(DECAY ** torch.from_numpy(layout.hops)[:, None])
         start_weight_(self.w2, hidden, self.start)
         start_weight_(self.w3, hidden, self.start)
         self.hyper: _Hypernetwork | None = None
@@ -238,9 +250,13 @@ def _lay_out(ego: EgoClasses, share: str) -> _Layout:
             ego.distance,
             1 / count[owner, ego.distance],
             np.full(n_rows, n_rows),
+            np.arange(n_rows),
         )
     network = ego.class_of if share == "ego" else np.arange(len(ego.widths))
     width = ego.widths[np.unique(network, return_index=True)[1]]
     first_row = np.cumsum(width) - width
     slot = np.arange(len(owner)) - ego.start[owner]
-    return _Layout(network, first_row[network[owner]] + slot, ones, np.repeat(width, width))
+    row = first_row[network[owner]] + slot
+    hops = np.empty(width.sum(), dtype=np.int64)
+    hops[row] = ego.distance
+    return _Layout(network, row, ones, np.repeat(width, width), hops)

@@ -10,10 +10,12 @@ from torch.nn import functional
 
 Activation = Literal["elu", "split"]
 Constraint = Literal["projection", "reparametrisation", "soft"]
-Start = Literal["mean", "normal", "scaled", "bent"]
+Start = Literal["mean", "normal", "decayed", "bent"]
 ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
 CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation", "soft")
-STARTS: tuple[Start, ...] = ("mean", "normal", "scaled", "bent")
+#: What a hop costs an agent's first weight with the start ``decayed``: the exponential decay of Proposition 5 as a prior.
+DECAY = 0.25
+STARTS: tuple[Start, ...] = ("mean", "normal", "decayed", "bent")
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -42,9 +44,9 @@ def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
 def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
     """Fill ``weight`` in place with non-negative numbers.
 
-    ``mean`` and ``bent``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what it sees.
-    ``normal``: the positive part of standard normals, where the paper's released code starts; a layer begins as about
-    0.4 fan_in times the mean. ``scaled``: absolute normals of variance 1 / fan_in, about 0.8 √fan_in times the mean.
+    ``mean``, ``bent`` and ``decayed``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what
+    it sees; ``decayed`` then multiplies what a mixer's first layer gives to an agent by :data:`DECAY` for each hop to
+    it. ``normal``: the positive part of standard normals, where the paper's released code starts.
 
     Args:
         weight: Parameter of any shape.
@@ -54,8 +56,6 @@ def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
     with torch.no_grad():
         if start == "normal":
             weight.normal_().clamp_(min=0)
-        elif start == "scaled":
-            weight.normal_().abs_().div_(torch.as_tensor(fan_in).sqrt())
         else:
             weight.uniform_(0, 2).div_(fan_in)
 

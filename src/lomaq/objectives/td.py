@@ -80,7 +80,7 @@ class PartitionTD:
             judge: ``online.unroll(rollout)`` where it is known already.
 
         Returns:
-            ``[T, B, P]``; meaningless where the rollout is not valid.
+            ``[T, B, P]``; meaningless where the rollout is not valid, and cut before such a step.
         """
         utilities = target.unroll(rollout)
         if not self.double_q or online is target:
@@ -93,7 +93,9 @@ class PartitionTD:
         values = target.mixer(best[1:], rollout.observations[1:]) * scale
         ended = rollout.terminated | rollout.truncated
         terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
-        return lambda_returns(rewards, values, terminal, ended, self.gamma, self.lam)
+        cut = ended.clone()
+        cut[:-1] |= ~rollout.valid[1:]  # a step that does not count has no reward to go on with
+        return lambda_returns(rewards, values, terminal, cut, self.gamma, self.lam)
 
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor | None = None) -> Tensor:
         """Squared error, summed over blocks (Eq. 1) and averaged over transitions.
@@ -112,4 +114,4 @@ class PartitionTD:
             error = (values - targets).square().sum(dim=-1) + online.mixer.penalty * violation  # [T, B]
         else:
             error = (online.mixer(chosen, rollout.observations[:-1]) - targets).square().sum(dim=-1)
-        return (error * rollout.valid).sum() / rollout.valid.sum()
+        return (error * rollout.valid).sum() / rollout.valid.sum().clamp(min=1)  # a part may have no valid step

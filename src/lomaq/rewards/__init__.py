@@ -1,5 +1,6 @@
 """Where the reward of a block comes from."""
 
-from lomaq.rewards.source import RewardSource
+from lomaq.rewards.learned import DecomposedReward
+from lomaq.rewards.source import BlockReward, RewardSource
 
-__all__ = ["RewardSource"]
+__all__ = ["BlockReward", "DecomposedReward", "RewardSource"]

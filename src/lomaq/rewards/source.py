@@ -1,17 +1,63 @@
-"""Block rewards r_J from the environment's rewards."""
+"""Block rewards, and those of them that are read off the environment."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from lomaq.errors import check_choice
 from lomaq.partition import Partition
+from lomaq.rollout import Rollout
+
+#: Figures of one iteration, by their column in ``metrics.csv``.
+Figures = dict[str, float]
 
 
-class RewardSource:
-    """What each block is trained on.
+class BlockReward:
+    """Where the rewards of the blocks come from; here, where nothing has to be learned.
+
+    The learner calls :meth:`visible` on what it has collected, :meth:`prepare` on what it has drawn, and the object
+    itself on the agents' rewards that came out.
+
+    Args:
+        partition: The blocks J.
+    """
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+
+    def make_optimizer(self) -> torch.optim.Optimizer | None:
+        """The optimiser of what is learned, None where nothing is."""
+        return None
+
+    def visible(self, rollout: Rollout) -> tuple[Rollout, Figures]:
+        """A collected rollout with only those rewards that learning may read."""
+        return rollout, {}
+
+    def prepare(
+        self, batch: Rollout, optimizer: torch.optim.Optimizer | None, generator: torch.Generator
+    ) -> tuple[Rollout | None, Figures]:
+        """Learn from a drawn batch and put the agents' rewards into it.
+
+        Args:
+            batch: Sequences from the replay memory.
+            optimizer: What :meth:`make_optimizer` gave.
+            generator: Where chance comes from.
+
+        Returns:
+            The batch that values may be learned from, None where they may not.
+        """
+        return batch, {}
+
+    def block_rewards(self, rewards: Tensor) -> Tensor:
+        """r_J = Σ_{j∈J} r_j: rewards of the agents ``[..., N]`` → of the blocks ``[..., P]``."""
+        return self.partition.block_sum(rewards)
+
+
+class RewardSource(BlockReward):
+    """The environment's own rewards.
 
     Args:
         partition: The blocks J.
@@ -25,13 +71,11 @@ class RewardSource:
         source: Literal["local", "team"] = "local",
         redistribute: Partition | None = None,
     ) -> None:
-        check_choice("reward.source", source, ("local", "team"))
-        self.partition, self.source, self.parent = partition, source, redistribute
+        super().__init__(partition)
+        self.source = check_choice("reward.source", source, ("local", "team"))
+        self.parent = redistribute
 
-    def __call__(self, rewards: Tensor) -> Tensor:
-        """Local rewards ``[T, B, N]`` → block rewards ``[T, B, P]``."""
+    def block_rewards(self, rewards: Tensor) -> Tensor:
         if self.source == "team":
             return rewards.sum(dim=-1, keepdim=True).expand(*rewards.shape[:-1], self.partition.n_blocks)
-        if self.parent is not None:
-            rewards = self.parent.redistribute(rewards)
-        return self.partition.block_sum(rewards)
+        return super().block_rewards(rewards if self.parent is None else self.parent.redistribute(rewards))

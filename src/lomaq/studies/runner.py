@@ -1,19 +1,25 @@
-"""Runs a grid of settings, each in a folder of its own, so that a study that was stopped goes on where it was."""
+"""Runs a study: a grid of training runs, each in a folder of its own, or a function that does it all.
+
+What is there already is kept, so that a study that was stopped goes on where it was.
+"""
 
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
 import json
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from lomaq.analysis import RunFiles
-from lomaq.errors import InputError
+from lomaq.errors import InputError, check_int
 from lomaq.training.run import train
 from lomaq.training.stored import open_checkpoint
 
@@ -36,34 +42,87 @@ class StudyRun:
 def run_study(
     study: dict[str, Any], compose: Callable[[list[str]], dict[str, Any]], folder: Path, console: Console
 ) -> dict[str, Any]:
-    """Train every combination of ``study["grid"]``, then draw and summarise.
+    """Train every combination of ``study["grid"]``, then draw and summarise; or call ``study["run"]``.
 
     Args:
-        study: ``grid`` (setting → values) and ``report`` (path of a function of folder and runs).
-        compose: Makes the configuration of a run from further ``key=value`` words.
-        folder: Where the runs and the report go; runs that are there already are kept.
+        study: ``grid`` (setting → values, or several of these), ``report`` (path of a function of folder and runs) and
+            ``jobs``, how many runs train at once, each in a process of its own where there are several. Or ``run``
+            (path of a function of folder, settings and console) and its settings.
+        compose: Makes the configuration of a run of the grid from further ``key=value`` words.
+        folder: Where the runs and the report go; what is there already is kept.
         console: Where progress is shown.
 
     Returns:
-        What the report returned, also written to ``summary.json``.
+        What the function returned, also written to ``summary.json``; with ``run`` its ``settings`` too.
+
+    Raises:
+        InputError: If a setting is impossible, or the folder holds another study.
     """
-    grid: dict[str, list[Any]] = study["grid"]
-    runs = []
-    for values in itertools.product(*grid.values()):
-        settings = dict(zip(grid, values, strict=True))
-        config = compose([f"{key}={_word(value)}" for key, value in settings.items()])
-        runs.append(_run(settings, config, folder, console))
-    module, _, name = str(study["report"]).rpartition(".")
-    report = getattr(importlib.import_module(module), name)
-    result: dict[str, Any] = report(folder, runs)
+    if ("run" in study) == ("grid" in study):
+        raise InputError("study", "either grid or run", ", ".join(study))
+    if "run" in study:
+        return _call(study, folder, console)
+    jobs = check_int("study.jobs", study["jobs"], 1)
+    grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
+    todo = []
+    for grid in grids:
+        for values in itertools.product(*grid.values()):
+            settings = dict(zip(grid, values, strict=True))
+            todo.append((settings, compose([f"{key}={_word(value)}" for key, value in settings.items()])))
+    if jobs == 1:
+        runs = [_run(settings, config, folder, console) for settings, config in todo]
+    else:
+        runs = _run_together(todo, folder, jobs, console)
+    result: dict[str, Any] = _function(study["report"])(folder, runs)
     RunFiles(folder).write_json("summary.json", result)
     return result
 
 
-def _run(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console) -> StudyRun:
+def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, Any]:
+    """A study that is one function; done already where ``summary.json`` has the same settings."""
+    settings = {key: value for key, value in study.items() if key != "run"}
+    done = folder / "summary.json"
+    if done.is_file():
+        result: dict[str, Any] = json.loads(done.read_text())
+        if result.get("settings") != settings:
+            raise InputError("run_dir", "a folder of the same study", folder, "choose another run_dir")
+        return result
+    if folder.exists() and not folder.is_dir():
+        raise InputError("run_dir", "a folder", folder, "choose another run_dir")
+    result = {"settings": settings, **_function(study["run"])(folder, settings, console)}
+    RunFiles(folder).write_json("summary.json", result)
+    return result
+
+
+def _function(path: str) -> Callable[..., dict[str, Any]]:
+    module, _, name = path.rpartition(".")
+    function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _run_together(
+    todo: list[tuple[dict[str, Any], dict[str, Any]]], folder: Path, jobs: int, console: Console
+) -> list[StudyRun]:
+    """All runs, ``jobs`` at a time; each answers with one line."""
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(_run, settings, config, folder, None) for settings, config in todo]
+        try:
+            for number, future in enumerate(as_completed(waiting), start=1):
+                run = future.result()
+                result = f"test return {run.summary['test_return_mean']:,.1f}"
+                console.print(f"{number} of {len(todo)}: {run.folder.name}: {result}", highlight=False, soft_wrap=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [future.result() for future in waiting]
+
+
+def _run(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> StudyRun:
     name = ",".join(f"{key}={_word(value)}" for key, value in settings.items())
     place = folder / name.replace("/", "_")
-    console.print(f"{place.name}", highlight=False)
+    if console is None:  # in a process of its own, where nothing is shown
+        console = Console(file=io.StringIO())
+    console.print(place.name, highlight=False, soft_wrap=True)
     if (place / "summary.json").is_file():
         return StudyRun(settings, place, json.loads((place / "summary.json").read_text()))
     checkpoint = place / "checkpoints" / "last.ckpt"

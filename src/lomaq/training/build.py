@@ -16,7 +16,7 @@ from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
 from lomaq.partition import Partition
-from lomaq.rewards import RewardSource
+from lomaq.rewards import BlockReward
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.replay import Replay, sequence_bytes
 from lomaq.training.settings import LearnerSettings
@@ -110,7 +110,16 @@ def build_run(config: dict[str, Any]) -> Run:
         **({"obs_size": env.obs_size} if "state" in config["mixer"] else {}),
     )
     networks = ValueNetworks(build_utilities(config, env), mixer)
-    reward = build(_with_partition(config["reward"], "redistribute", env.graph), RewardSource, partition=partition)
+    reward = build(
+        _with_partition(config["reward"], "redistribute", env.graph),
+        BlockReward,
+        partition=partition,
+        **(
+            {"graph": env.graph, "obs_size": env.obs_size, "n_actions": env.n_actions}
+            if "variant" in config["reward"]
+            else {}
+        ),
+    )
     settings = build(config["learner"], LearnerSettings)
     if settings.replay_capacity is not None:
         steps = settings.rollout_steps or env.max_steps

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lomaq.analysis import Evaluation, RunFiles
 from lomaq.analysis.results import pack
-from lomaq.errors import check_int
+from lomaq.errors import check_bool, check_int
 from lomaq.training.checkpoint import save_atomic
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
 from lomaq.training.module import EnvMaker, LomaqModule
@@ -33,10 +33,14 @@ class Recorder(Checkpoint):
         make_env: Makes evaluation environments.
         episodes: Greedy episodes of an evaluation.
         every_env_steps: Env steps between evaluations.
+        at_start: Whether there is one before training, too.
     """
 
-    def __init__(self, files: RunFiles, make_env: EnvMaker, episodes: int, every_env_steps: int) -> None:
+    def __init__(
+        self, files: RunFiles, make_env: EnvMaker, episodes: int, every_env_steps: int, at_start: bool = True
+    ) -> None:
         self.files, self.make_env = files, make_env
+        self.at_start = check_bool("evaluation.at_start", at_start)
         self.episodes = check_int("evaluation.episodes", episodes, 1)
         self.every = check_int("evaluation.every_env_steps", every_env_steps, 1)
         self.rows: list[dict[str, float]] = []
@@ -52,8 +56,11 @@ class Recorder(Checkpoint):
             if trainer.is_global_zero:
                 self.files.cut_metrics(module.env_steps)
         else:
-            module.history = {"evaluations": [], "train_seconds": 0.0, "best": None}
-            self._evaluate_and_save(trainer, module)
+            module.history = {"evaluations": [], "train_seconds": 0.0, "best": None, "evaluated_at": 0}
+            if self.at_start:
+                self._evaluate_and_save(trainer, module)
+            else:
+                trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
         trainer.should_stop = module.env_steps >= module.total_env_steps
         self.began = time.perf_counter()
 
@@ -102,8 +109,9 @@ class Recorder(Checkpoint):
 
 def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, Any]:
     """What evaluation needs, without replay, optimiser and environments."""
+    kept = ("networks.", "reward.")
     return {
-        "state_dict": {f"networks.{name}": value for name, value in module.networks.state_dict().items()},
+        "state_dict": {name: value for name, value in module.state_dict().items() if name.startswith(kept)},
         "lomaq": {
             "config": module.run_config,
             "env_steps": module.env_steps,
@@ -178,8 +186,10 @@ def figures_line(figures: Mapping[str, float], evaluations: list[dict[str, Any]]
     parts = [f"ε {figures['epsilon']:.2f}"]
     if "loss" in figures:
         parts.append(f"loss {figures['loss']:.3g}")
-    returns = evaluations[-1]["returns"]
-    return "  ".join([*parts, f"test return {sum(returns) / len(returns):,.1f}"])
+    if evaluations:
+        returns = evaluations[-1]["returns"]
+        parts.append(f"test return {sum(returns) / len(returns):,.1f}")
+    return "  ".join(parts)
 
 
 def _ours(module: pl.LightningModule) -> LomaqModule:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lomaq.analysis.certify import Certificate, ExactQSM, certify, exact_qsm
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import block_q
-from lomaq.errors import check_float, check_int
+from lomaq.errors import InputError, check_float, check_int
 from lomaq.objectives import ValueNetworks
 from lomaq.training.build import Run, build_run
 from lomaq.training.collector import Collector
@@ -54,14 +54,13 @@ def certify_checkpoint(
         seed: Seed of the episodes and of everything drawn.
 
     Raises:
-        InputError: If a number is impossible.
+        InputError: If a number is impossible, or the weights are not those of the networks.
     """
     check_int("states", states, 2)
     check_float("epsilon", epsilon, 0, 1)
-    check_int("seed", seed, 0)
+    check_int("seed", seed, 0, 2**32 - 1)
     run = build_run(stored.config)
-    run.module.load_state_dict(stored.state["state_dict"], strict=False)  # best.ckpt holds no target copy
-    networks = run.module.networks.eval()
+    networks = _load(run.module.networks, stored).eval()
     seen = visit(networks, run, states, epsilon, seed)
     return certify(
         networks.mixer,
@@ -77,6 +76,18 @@ def certify_checkpoint(
         seed=seed,
         exact=_exact(networks, run),
     )
+
+
+def _load(networks: ValueNetworks, stored: Stored) -> ValueNetworks:
+    prefix = "networks."  # beside them, last.ckpt may hold a target copy
+    weights = {k[len(prefix) :]: v for k, v in stored.state["state_dict"].items() if k.startswith(prefix)}
+    try:
+        networks.load_state_dict(weights)
+    except RuntimeError as error:
+        expected = "the weights of the networks that its configuration describes"
+        remedy = "certify it with the version of lomaq, the graph file and the partition file that trained it"
+        raise InputError("checkpoint", expected, stored.path, remedy) from error
+    return networks
 
 
 @torch.no_grad()

@@ -59,16 +59,18 @@ class RandomActor:
     """Every agent takes any of its allowed actions.
 
     Args:
-        seed: Seed of the actions.
+        seed: Seed of the actions, which go on from episode to episode.
     """
 
     memoryless = False  # chance is no function of the state
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self.generator: torch.Generator | None = None
 
     def begin(self, env: BatchedEnv) -> None:
-        self.generator = torch.Generator(env.device).manual_seed(self.seed)
+        if self.generator is None:  # seeded once, or every batch of episodes would repeat the first one's actions
+            self.generator = torch.Generator(env.device).manual_seed(self.seed)
         self.equal = torch.zeros(env.n_envs, env.n_agents, env.n_actions, device=env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:

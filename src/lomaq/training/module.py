@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.objectives import ValueNetworks
-from lomaq.rewards import RewardSource
+from lomaq.rewards import BlockReward
 from lomaq.rollout import Rollout
 from lomaq.training.collector import Collector
 from lomaq.training.replay import Replay
@@ -62,7 +62,7 @@ class LomaqModule(pl.LightningModule):
     def __init__(
         self,
         networks: ValueNetworks,
-        reward: RewardSource,
+        reward: BlockReward,
         make_env: EnvMaker,
         settings: LearnerSettings,
         total_env_steps: int,
@@ -74,6 +74,9 @@ class LomaqModule(pl.LightningModule):
         self.networks = networks
         self.target_copy = copy.deepcopy(networks).requires_grad_(False) if settings.target != "none" else None
         self.reward, self.make_env, self.settings = reward, make_env, settings
+        # learned rewards have gradients and steps of their own; DDP would wait for them in every pass of the values
+        names = [name for name, _ in (*self.named_parameters(), *self.named_buffers()) if name.startswith("reward.")]
+        self._ddp_params_and_buffers_to_ignore = names
         self.total_env_steps, self.seed, self.run_config = total_env_steps, seed, config
         self.scale = ValueScale(settings.scale_decay)
         self.replay = Replay(settings.replay_capacity)
@@ -86,8 +89,9 @@ class LomaqModule(pl.LightningModule):
 
     # ---------------------------------------------------------------- lifecycle
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.settings.make_optimizer(self.networks.parameters())
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        own = self.reward.make_optimizer()
+        return [self.settings.make_optimizer(self.networks.parameters()), *([] if own is None else [own])]
 
     def train_dataloader(self) -> _Iteration:
         return _Iteration(self)
@@ -117,18 +121,26 @@ class LomaqModule(pl.LightningModule):
         return self.settings.epsilon.at(self.env_steps)
 
     def run_iteration(self) -> Iterator[Batch]:
-        """Collect (at first until a batch can be drawn), then yield the minibatches with their targets."""
+        """Collect (at first until a batch can be drawn), then yield the minibatches with their targets.
+
+        While rewards are still being learned there may be none, and then the epoch is empty.
+        """
         self._sums = {}
         batch = None
         while batch is None:
             self._collect()
             batch = self.replay.sample(self.settings.batch_size, self.sampler, self.device)
         self.figures["lr"] = self._set_learning_rate()
-        yield from self._minibatches(batch)
+        own = self.trainer.optimizers[1] if len(self.trainer.optimizers) > 1 else None
+        ready, figures = self.reward.prepare(batch, own, self.sampler)
+        self.figures |= figures
+        if ready is not None:
+            yield from self._minibatches(ready)
 
     def _collect(self) -> None:
         self.figures = {"epsilon": self.epsilon}
-        rollout = self.collector.collect(self.epsilon)
+        rollout, figures = self.reward.visible(self.collector.collect(self.epsilon))
+        self.figures |= figures
         self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
         collected = torch.stack([rollout.valid.sum(), rollout.rewards.mul(rollout.valid[..., None]).sum()]).double()
         if self.trainer.world_size > 1:
@@ -167,10 +179,17 @@ class LomaqModule(pl.LightningModule):
         return s.objective.double_q and s.target != "none" and len(_Iteration(self)) == 1 and s.value_scale == "none"
 
     def _targets(self, rollout: Rollout, judge: Tensor | None = None) -> Tensor:
-        rewards = self.reward(rollout.rewards)
+        rewards = self.reward.block_rewards(rollout.rewards)
         return self.settings.objective.targets(
             self.networks, self.target, rollout, rewards, self.scale.sigma, judge=judge
         )
+
+    @property
+    def _value_optimizer(self) -> pl.core.optimizer.LightningOptimizer:
+        optimizers = self.optimizers()
+        first = optimizers[0] if isinstance(optimizers, list) else optimizers
+        assert isinstance(first, pl.core.optimizer.LightningOptimizer)
+        return first
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         rollout, targets = batch
@@ -179,8 +198,7 @@ class LomaqModule(pl.LightningModule):
             utilities = self.networks.unroll(rollout)
             targets = self._targets(rollout, utilities.detach())
             utilities = utilities[: rollout.n_steps]
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
+        optimizer = self._value_optimizer
         loss = self.settings.objective.loss(self.networks, rollout, targets, utilities)
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -191,13 +209,15 @@ class LomaqModule(pl.LightningModule):
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
 
     def on_train_epoch_end(self) -> None:
-        updates = float(self._sums.pop("updates"))
-        self.figures |= {name: float(total) / updates for name, total in self._sums.items()}
-        if not np.isfinite(self.figures["loss"]):
-            raise NonFiniteLossError(
-                f"the loss became {self.figures['loss']} at {self.env_steps} env steps; "
-                "the last checkpoint is kept; lower learner.lr or learner.grad_clip"
-            )
+        if self._sums:
+            updates = float(self._sums.pop("updates"))
+            self.figures |= {name: float(total) / updates for name, total in self._sums.items()}
+        for name, remedy in {"loss": "learner.lr or learner.grad_clip", "reward_loss": "reward.lr"}.items():
+            if not np.isfinite(self.figures.get(name, 0.0)):
+                raise NonFiniteLossError(
+                    f"the {name} became {self.figures[name]} at {self.env_steps} env steps; "
+                    f"the last checkpoint is kept; lower {remedy}"
+                )
         self._update_target()
 
     def _update_target(self) -> None:
@@ -214,10 +234,9 @@ class LomaqModule(pl.LightningModule):
         left = 1.0
         if self.settings.lr_decay == "linear":
             left = max(0.0, 1 - self.env_steps / self.total_env_steps)
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
-        for group in optimizer.param_groups:
-            group["lr"] = self.settings.lr * left
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * left
         return self.settings.lr * left
 
     # --------------------------------------------------------------- checkpoint

@@ -59,7 +59,8 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
         return _play_yardstick(config, files)
     run = build_run(config)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
-    recorder = Recorder(files, run.make_env, config["evaluation"]["episodes"], config["evaluation"]["every_env_steps"])
+    tests = config["evaluation"]
+    recorder = Recorder(files, run.make_env, tests["episodes"], tests["every_env_steps"], tests["at_start"])
     trainer = _make_trainer(config, run_dir, [recorder, ProgressLine(console)])
     if checkpoint is None and leads:
         files.begin(config)

@@ -1,0 +1,200 @@
+"""Does locality matter? SysAdmin, where what pays a machine's own agent and what pays the network part ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import bootstrap
+
+from lomaq.analysis.certify import Colouring, slopes
+from lomaq.envs import SysAdmin
+from lomaq.envs.exact import EXACT_LIMIT
+from lomaq.studies.runner import StudyRun
+from lomaq.training.build import build_run
+from lomaq.training.evaluation import GreedyActor
+from lomaq.training.stored import open_checkpoint
+
+#: Methods in the order of the picture, with their colours.
+METHODS = {
+    "LOMAQ, tied": "tab:blue",
+    "LOMAQ": "tab:cyan",
+    "LOMAQ GCN, tied": "tab:green",
+    "LOMAQ GCN": "tab:olive",
+    "local VDN": "tab:purple",
+    "VDN": "tab:orange",
+    "IQL local": "tab:red",
+}
+NAMES = {
+    "lomaq": "LOMAQ",
+    "lomaq_gcn": "LOMAQ GCN",
+    "vdn_local": "local VDN",
+    "vdn": "VDN",
+    "iql_local": "IQL local",
+}
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One setting of the study, without its seed."""
+
+    n_agents: int
+    cost: float
+    method: str
+    kappa: int
+    permuted: bool
+
+
+def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+    """Test returns as shares of the reference, 95 % intervals over seeds, and one picture ``dilemma.png``.
+
+    The reference is the exact optimum up to 8 machines and the best threshold policy, simulated, beyond.
+    """
+    found: dict[_Case, list[float]] = {}
+    for run in runs:
+        found.setdefault(_case(run), []).append(run.summary["test_return_mean"])
+    sizes = sorted({(case.n_agents, case.cost) for case in found})
+    references = {size: SysAdmin(size[0], size[1]).references() for size in sizes}
+    shares = {
+        case: np.array(returns) / next(iter(references[case.n_agents, case.cost].values()))
+        for case, returns in found.items()
+    }
+    _draw(folder / "dilemma.png", shares, references)
+    rows = [
+        {**vars(case), "seeds": len(share), "returns": found[case], "share": share.tolist(), **_interval(share)}
+        for case, share in shares.items()
+    ]
+    seen = [_Drift.of(run) for run in runs if _case(run).n_agents <= EXACT_LIMIT]
+    named = [{"n_agents": n, "cost": cost, **lines} for (n, cost), lines in references.items()]
+    return {"references": named, "results": rows, "slopes_and_gaps": [vars(drift) for drift in seen]}
+
+
+@dataclass(frozen=True)
+class _Drift:
+    """Whom a trained block listens to, and what its utilities make of a reboot.
+
+    Attributes:
+        method: Name of the method.
+        cost: Price of a reboot.
+        seed: Seed of the run.
+        share: Test return as a share of the optimum.
+        slopes: Mean ∂F_J/∂U_i over all states, of the block's own agent and of those at each further hop.
+        gaps: U(reboot) - U(leave) in rewards, for each local state: ``failed, 1 of 2 neighbours failed`` and so on.
+    """
+
+    method: str
+    cost: float
+    seed: int
+    share: float
+    slopes: list[float]
+    gaps: dict[str, float]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, run: StudyRun) -> _Drift:
+        """Read it from the last checkpoint of a run on few machines."""
+        stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=True)
+        built = build_run(stored.config)
+        built.module.load_state_dict(stored.state["state_dict"])
+        networks, env = built.module.networks, built.make_env(1, 0, torch.device("cpu"))
+        assert isinstance(env, SysAdmin)
+        states = env.all_states()
+        actor = GreedyActor(networks.utilities)
+        actor.begin(states)
+        utilities, _ = networks.utilities(
+            states.observe()[None], actor.previous[None], actor.first[None], actor.hidden
+        )  # [1, S, N, A]
+        found = slopes(
+            networks.mixer, Colouring(env.graph, built.partition, networks.mixer.kappa), utilities[0].amax(dim=-1)
+        )
+        gap = (utilities[0, ..., 1] - utilities[0, ..., 0]) * stored.state["lomaq"]["sigma"]
+        degree = env.true_graph.degree
+        gaps = {
+            f"{'up' if up else 'failed'}, {failed} of {d} neighbours failed": float(gap[alike].mean())
+            for d in degree.unique().tolist()
+            for up in (True, False)
+            for failed in range(d + 1)
+            if bool((alike := (states.up == up) & (states.failed_neighbours == failed) & (degree == d)).any())
+        }
+        optimum = env.references()["optimum"]
+        case = _case(run)
+        share = run.summary["test_return_mean"] / optimum
+        return cls(case.method, case.cost, run.settings["seed"], share, list(found.mean_by_hop), gaps)
+
+
+def _case(run: StudyRun) -> _Case:
+    settings, summary = run.settings, run.summary
+    method = NAMES[summary["algorithm"]] + (", tied" if settings.get("mixer.tie") else "")
+    permuted = bool(settings.get("env.permute", False))
+    return _Case(summary["n_agents"], settings["env.cost"], method, summary["kappa"], permuted)
+
+
+def _interval(share: np.ndarray) -> dict[str, float]:
+    """Mean and bootstrapped 95 % interval of it over seeds."""
+    mean = float(share.mean())
+    if np.ptp(share) == 0:
+        return {"mean": mean, "low": mean, "high": mean}
+    low, high = bootstrap((share,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+    return {"mean": mean, "low": float(low), "high": float(high)}
+
+
+def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[int, float], dict[str, float]]) -> None:
+    costs = sorted({case.cost for case in shares})
+    figure = Figure(figsize=(15, 4.6 * len(costs)), layout="constrained", dpi=110)
+    grid = figure.subplots(len(costs), 3, squeeze=False, width_ratios=[1.9, 1.2, 1.2])
+    for line, cost in zip(grid, costs, strict=True):
+        mine = {case: share for case, share in shares.items() if case.cost == cost}
+        middle = 50 if any(case.n_agents == 50 for case in mine) else max(case.n_agents for case in mine)
+        swept = {case.method for case in mine if case.n_agents == middle and case.kappa != 1}
+        shuffled = {case.method for case in mine if case.permuted}
+        by_size = {(c.method, f"{c.n_agents:,}"): s for c, s in mine.items() if c.kappa == 1 and not c.permuted}
+        by_kappa = {
+            (c.method, "all" if c.kappa >= c.n_agents // 2 else str(c.kappa)): share
+            for c, share in sorted(mine.items(), key=lambda item: item[0].kappa)
+            if c.n_agents == middle and not c.permuted and c.method in swept
+        }
+        by_graph = {
+            (c.method, "shuffled" if c.permuted else "true"): share
+            for c, share in sorted(mine.items(), key=lambda item: item[0].permuted)
+            if c.n_agents == middle and c.kappa == 1 and c.method in shuffled
+        }
+        size, lines = next(((n, r) for (n, c), r in references.items() if n == middle and c == cost))
+        never = lines["never"] / next(iter(lines.values()))
+        _panel(line[0], by_size, f"cost {cost:g}: machines on the ring (κ = 1)", never)
+        _panel(line[1], by_kappa, f"cost {cost:g}: κ, {size} machines", never)
+        _panel(line[2], by_graph, f"cost {cost:g}: graph of the mixers, {size} machines", never)
+        line[0].set_ylabel("return, % of the reference", fontsize=12)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=11, frameon=False)
+    figure.savefig(path)
+
+
+def _panel(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str, never: float) -> None:
+    """A group of bars for each label: means, with a dot for each seed."""
+    if not shares:  # a study that leaves this comparison out
+        axes.set_axis_off()
+        return
+    labels = list(dict.fromkeys(label for _, label in shares))
+    methods = [method for method in METHODS if any(method == m for m, _ in shares)]
+    width = 0.84 / max(1, len(methods))
+    for number, method in enumerate(methods):
+        for place, label in enumerate(labels):
+            share = shares.get((method, label))
+            if share is None:
+                continue
+            x = place + (number - (len(methods) - 1) / 2) * width
+            axes.bar(x, 100 * share.mean(), 0.92 * width, color=METHODS[method], alpha=0.55, label=method)
+            spread = x + np.linspace(-0.25, 0.25, len(share)) * width
+            axes.plot(spread, 100 * share, ".", color="black", markersize=4)
+    axes.axhline(100, color="gray", linestyle="--", linewidth=1)
+    axes.axhline(100 * never, color="gray", linestyle=":", linewidth=1.5)
+    axes.text(len(labels) - 0.5, 100 * never, "never reboot", ha="right", va="bottom", fontsize=10, color="dimgray")
+    axes.set_xticks(range(len(labels)), labels, fontsize=11)
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.set_ylim(0, 108)
+    axes.set_title(title, fontsize=12)

@@ -1,0 +1,290 @@
+"""Figure 6: which rewards of single agents and of the pair explain the team reward of two agents at one landmark?
+
+Two agents stand in a square around one landmark, as in ``env=nav``; each knows where it is relative to the landmark.
+The team is paid 1 while at least one agent covers it, so r is no sum of local rewards (Assumption 1 does not hold). No
+agents are trained: the rewards are fitted to the team reward of states in which both stand uniformly in the square.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from torch import Tensor
+
+from lomaq.envs.navigation import COVER_DISTANCE, HALF_WIDTH
+from lomaq.errors import InputError, check_float, check_int
+from lomaq.graph import AgentGraph
+from lomaq.rewards.decomposition import RewardDecomposition
+from lomaq.rewards.groups import RewardGroups
+
+#: Share p of the square from which the landmark is covered.
+SHARE = math.pi * COVER_DISTANCE**2 / (2 * HALF_WIDTH) ** 2
+#: Who is on the landmark: agent 1, agent 2.
+SITUATIONS = {"none": (0, 0), "agent 1": (1, 0), "agent 2": (0, 1), "both": (1, 1)}
+#: What is learned, and what it adds up to.
+FUNCTIONS = ("r_{1}", "r_{2}", "r_{12}", "sum")
+#: Largest difference from the expected value with which the figure counts as reproduced.
+TOLERANCE = 0.15
+#: States in each situation over which a learned function is averaged.
+STATES = 3000
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One row of the figure.
+
+    Attributes:
+        max_size: Largest group |I|.
+        regularisation: λ ≥ 0; w(1) = 0, w(2) = 1.
+    """
+
+    max_size: int
+    regularisation: float
+
+    def __str__(self) -> str:
+        return f"|I| <= {self.max_size}, lambda = {self.regularisation:g}"
+
+    def expected(self) -> dict[str, dict[str, float]]:
+        """Value of each function that is identified, in each of :data:`SITUATIONS`.
+
+        |I| ≤ 1: the least squares fit f(on_1) + f(on_2) of r. Setting its derivatives to zero gives
+        f(x) + E f = E[r | x], that is 1 on the landmark and p off it, hence E f = E[r] / 2 = p - p²/2 and
+        f(on) = 1 - p + p²/2, f(off) = p²/2. |I| ≤ 2: the sum is r whatever is moved between the r_I. With λ > 0 the
+        share of states that pay for r_{12} is smallest, p², where r_{12} = -1 corrects r_{i} = 1 for both on (but for
+        λ/2, which is lost in the rounding).
+        """
+        off, on = SHARE**2 / 2, 1 - SHARE + SHARE**2 / 2
+        if self.max_size == 1:
+            alone = [off + (on - off) * np.array(seen) for seen in zip(*SITUATIONS.values(), strict=True)]
+            values = dict(zip(FUNCTIONS, [*alone, np.zeros(4), alone[0] + alone[1]], strict=True))
+        else:
+            one, two = (np.array(seen) for seen in zip(*SITUATIONS.values(), strict=True))
+            values = dict(zip(FUNCTIONS, [one, two, -one * two, one + two - one * two], strict=True))
+            if self.regularisation == 0:
+                values = {"sum": values["sum"]}
+        return {name: dict(zip(SITUATIONS, row.astype(float).tolist(), strict=True)) for name, row in values.items()}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How each row is fitted: Adam on the squared error (Eq. 2), fresh states at every step.
+
+    Attributes:
+        seed: Of everything random, 0 … 2^32 - 1.
+        steps: Steps, at least 1.
+        batch: States a step, at least 1.
+        lr: Learning rate in (0, 1], falling to 0 in the second half.
+        beta2: Decay of Adam's squared gradients, in [0, 1).
+    """
+
+    seed: int
+    steps: int
+    batch: int
+    lr: float
+    beta2: float
+
+    def __post_init__(self) -> None:
+        check_int("seed", self.seed, 0, 2**32 - 1)
+        check_int("study.steps", self.steps, 1)
+        check_int("study.batch", self.batch, 1)
+        check_float("study.lr", self.lr, 0, 1, above=True)
+        check_float("study.beta2", self.beta2, 0, 1, below=True)
+
+
+# -------------------------------------------------------------------- the game
+
+
+def draw_positions(n_states: int, generator: torch.Generator) -> Tensor:
+    """Positions ``[M, 2, 2]`` of both agents relative to the landmark, uniform in the square."""
+    return torch.empty(n_states, 2, 2).uniform_(-HALF_WIDTH, HALF_WIDTH, generator=generator)
+
+
+def on_landmark(positions: Tensor) -> Tensor:
+    """Which agents are closer than 0.25 to the landmark: ``[..., 2, 2]`` → ``[..., 2]`` bool."""
+    return positions.norm(dim=-1) < COVER_DISTANCE
+
+
+def team_reward(positions: Tensor) -> Tensor:
+    """1 where at least one agent is on the landmark, else 0: ``[..., 2, 2]`` → ``[...]`` float32."""
+    return on_landmark(positions).any(dim=-1).float()
+
+
+def observe(positions: Tensor) -> Tensor:
+    """Position relative to the landmark and distance to it, ``[..., 2, 3]``.
+
+    What ``env=nav`` adds, whether an agent covers the landmark and with how many others, would tell one agent about
+    the other and leave nothing for the pair.
+    """
+    return torch.cat([positions, positions.norm(dim=-1, keepdim=True)], dim=-1)
+
+
+# -------------------------------------------------------------------- learning
+
+
+def learn(fit: Fit, training: Training) -> RewardDecomposition:
+    """Fit the rewards of one row.
+
+    Raises:
+        InputError: If the loss does not stay finite.
+    """
+    groups = RewardGroups.of(AgentGraph.complete(2), fit.max_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        model = RewardDecomposition(
+            groups, 3, 1, loss="squared", regularisation=fit.regularisation, weights=(0.0, 1.0)
+        )  # 3 numbers observed, 1 action
+    generator = torch.Generator().manual_seed(training.seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=training.lr, betas=(0.9, training.beta2))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 2 * (1 - step / training.steps)))
+    actions = torch.zeros(training.batch, 2, dtype=torch.int64)
+    valid = torch.ones(training.batch, dtype=torch.bool)
+    for _ in range(training.steps):
+        positions = draw_positions(training.batch, generator)
+        loss, _ = model.loss(observe(positions), actions, team_reward(positions), valid)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    if not loss.isfinite():
+        raise InputError("study.lr", "a learning rate with which the loss stays finite", training.lr, "lower it")
+    return model
+
+
+@torch.no_grad()
+def learned(model: RewardDecomposition, positions: Tensor) -> dict[str, Tensor]:
+    """Each of :data:`FUNCTIONS` at positions ``[..., 2, 2]``, ``[...]``; r_{12} is 0 where there is none."""
+    actions = torch.zeros(positions.shape[:-1], dtype=torch.int64)
+    alone, *pair = model.group_rewards(observe(positions), actions)  # [..., 2], [..., 1]
+    both = pair[0][..., 0] if pair else torch.zeros_like(alone[..., 0])
+    values = [alone[..., 0], alone[..., 1], both, alone.sum(dim=-1) + both]
+    return dict(zip(FUNCTIONS, values, strict=True))
+
+
+def averages(model: RewardDecomposition, seed: int) -> dict[str, dict[str, float]]:
+    """Mean of each function in each situation, both agents uniform in the square but for what the situation says."""
+    generator = torch.Generator().manual_seed(seed + 1)  # not the states that it was fitted to
+    positions = draw_positions(math.ceil(2 * STATES / SHARE), generator)  # twice as many as needed on the landmark
+    on = on_landmark(positions)
+    where = [positions[there][: 2 * STATES].view(2, -1, 2) for there in (~on, on)]
+    means: dict[str, dict[str, float]] = {name: {} for name in FUNCTIONS}
+    for situation, (first, second) in SITUATIONS.items():
+        states = torch.stack([where[first][0], where[second][1]], dim=1)  # [M, 2, 2]
+        for name, values in learned(model, states).items():
+            means[name][situation] = float(values.mean())
+    return means
+
+
+def pair_magnitude(model: RewardDecomposition, seed: int) -> float:
+    """Mean of |r_{12}| over both agents uniform in the square: what λ weighs, at the least p²."""
+    positions = draw_positions(10 * STATES, torch.Generator().manual_seed(seed + 1))
+    return float(learned(model, positions)["r_{12}"].abs().mean())
+
+
+# -------------------------------------------------------------------- the study
+
+
+def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Fit the three rows of the figure and draw ``fig6.png``.
+
+    Args:
+        folder: Where the picture goes; made where it is missing.
+        settings: Those of :class:`Training`, and ``regularisation``, λ > 0 of the third row.
+        console: Where progress is shown.
+
+    Returns:
+        For each row the mean of every function in every situation, what is expected, and the largest difference.
+
+    Raises:
+        InputError: If a setting is impossible.
+    """
+    recipe = dict(settings)
+    strength = check_float("study.regularisation", recipe.pop("regularisation"), 0, above=True)
+    training = Training(**recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # operations this small gain nothing from more
+    result: dict[str, Any] = {"share_of_the_square": SHARE, "tolerance": TOLERANCE, "fits": {}}
+    maps = {}
+    for fit in (Fit(1, 0.0), Fit(2, 0.0), Fit(2, strength)):
+        start = time.perf_counter()
+        model = learn(fit, training)
+        means, expected = averages(model, training.seed), fit.expected()
+        error = max(abs(means[name][s] - value) for name, row in expected.items() for s, value in row.items())
+        result["fits"][str(fit)] = {
+            "learned": means,
+            "expected": expected,
+            "largest_error": error,
+            "as_expected": error <= TOLERANCE,
+            "mean_magnitude_of_r_{12}": pair_magnitude(model, training.seed),
+        }
+        maps[fit] = {name: values.numpy() for name, values in learned(model, _section()).items()}
+        seconds = time.perf_counter() - start
+        console.print(f"{fit}: at most {error:.3f} from what is expected, {seconds:.0f} s", highlight=False)
+    result["why"] = (
+        "|I| <= 1 cannot say that two agents on the landmark are worth no more than one. |I| <= 2 can, but any part of "
+        "a reward may be moved between r_{1}, r_{2} and r_{12}, so that only the sum is expected there: the r_I follow "
+        "from the start and the optimiser. With lambda the pair keeps no more than it must, and a mean |r_{12}| of "
+        "share_of_the_square squared is the least it can keep."
+    )
+    _draw(folder / "fig6.png", maps, result["fits"])
+    return result
+
+
+def _section(points: int = 121) -> Tensor:
+    """Positions ``[K, K, 2, 2]`` of two agents on the horizontal line through the landmark, agent 2 by rows."""
+    line = torch.linspace(-HALF_WIDTH, HALF_WIDTH, points)
+    second, first = torch.meshgrid(line, line, indexing="ij")
+    offsets = torch.stack([first, second], dim=-1)  # [K, K, 2]
+    return torch.stack([offsets, torch.zeros_like(offsets)], dim=-1)
+
+
+def _draw(path: Path, maps: dict[Fit, dict[str, np.ndarray]], fits: dict[str, Any]) -> None:
+    figure = Figure(figsize=(11.5, 7.6), layout="constrained", dpi=110)
+    panels = figure.subplots(3, 5, sharex=True, sharey=True)
+    true = Fit(2, 0.0).expected()["sum"]
+    heads = (r"$r_{\{1\}}$", r"$r_{\{2\}}$", r"$r_{\{1,2\}}$", "sum of the learned", "true team reward $r$")
+    for line, (fit, learned_maps) in zip(panels, maps.items(), strict=True):
+        shown = [(learned_maps[name], fits[str(fit)]["learned"][name]) for name in FUNCTIONS]
+        for axes, (values, means) in zip(line, [*shown, (team_reward(_section()).numpy(), true)], strict=True):
+            image = _heat_map(axes, values, means)
+        size = rf"mean $|r|$: {fits[str(fit)]['mean_magnitude_of_r_{12}']:.3f}" if fit.max_size > 1 else "no pairs"
+        line[2].text(0, 0.63, size, ha="center", va="center", fontsize=12, style="italic")
+        strength = rf", $\lambda = {fit.regularisation:g}$" if fit.max_size > 1 else ""
+        line[0].set_ylabel(rf"$|I| \leq {fit.max_size}${strength}" + "\n" + r"$\Delta x_2$", fontsize=13)
+    for axes, head in zip(panels[0], heads, strict=True):
+        axes.set_title(head, fontsize=13)
+    for axes in panels[-1]:
+        axes.set_xlabel(r"$\Delta x_1$", fontsize=13)
+    bar = figure.colorbar(image, ax=panels, extend="both", shrink=0.8, aspect=40, pad=0.01)
+    bar.set_label("reward", fontsize=12)
+    figure.suptitle(
+        "Two agents, one landmark: rewards at places $\\Delta x_1$, $\\Delta x_2$ of the agents on the horizontal line "
+        "through it.\nDotted: its edge. Numbers: means over the whole square with none, one or both of them on it.",
+        fontsize=12,
+    )
+    figure.savefig(path)
+
+
+def _heat_map(axes: Any, values: np.ndarray, means: dict[str, float]) -> Any:
+    """One function over (Δx_1, Δx_2), with its mean in each situation."""
+    ends = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-2, vmax=2, origin="lower", extent=ends)
+    for edge in (-COVER_DISTANCE, COVER_DISTANCE):
+        axes.axvline(edge, color="black", linestyle=":", linewidth=0.7)
+        axes.axhline(edge, color="black", linestyle=":", linewidth=0.7)
+    for situation, seen in SITUATIONS.items():
+        x, y = (0.0 if on else -0.63 for on in seen)
+        value = means[situation]
+        shown = f"{value:.2f}".replace("-0.00", "0.00")
+        colour = "white" if abs(value) > 1.3 else "black"
+        axes.text(x, y, shown, ha="center", va="center", fontsize=12, color=colour)
+    axes.set_xticks([-1, 0, 1])
+    axes.set_yticks([-1, 0, 1])
+    return image
