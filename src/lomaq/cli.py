@@ -23,52 +23,20 @@ from rich.table import Table
 
 from lomaq.analysis import RunFiles
 from lomaq.analysis.certificate_plot import draw_certificate
+from lomaq.analysis.decomposition_plot import draw_decomposition
+from lomaq.analysis.results import write_atomic
 from lomaq.bandits import DEFAULTS as BANDIT
 from lomaq.bandits import run_bandits
 from lomaq.errors import InputError
 from lomaq.studies.runner import run_study
 from lomaq.training import NonFiniteLossError
 from lomaq.training.certify import certify_checkpoint
+from lomaq.training.decompose import decompose_checkpoint
 from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, train
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
+from lomaq.usage import BANDIT_USAGE, CERTIFY_USAGE, DECOMPOSE_USAGE, EVALUATE_USAGE, USAGE
 
 CONF = Path(__file__).resolve().parent / "conf"
-USAGE = """usage: lomaq train [setting=value ...]       train, or go on with resume=FOLDER; lomaq train --help
-       lomaq evaluate checkpoint=PATH [...]  play greedy episodes; lomaq evaluate --help
-       lomaq certify checkpoint=PATH [...]   is the mixer monotone and local? lomaq certify --help
-       lomaq bandit [n=6 K=3 ...]            Multi-OFUL of Section 3.2; lomaq bandit --help"""
-EVALUATE_USAGE = """usage: evaluate.py checkpoint=PATH [episodes=20] [seed=0] [env.KEY=VALUE ...]
-
-Plays greedy episodes with the utilities of a checkpoint and prints one JSON object.
-
-  checkpoint  a run folder (its best checkpoint) or a checkpoint file
-  episodes    episodes to play
-  seed        seed of their starts
-  env.KEY     any setting of the environment, for example env.n_agents=200"""
-BANDIT_USAGE = """Plays Multi-OFUL (Algorithm 1) with each partition and writes bandit.json and bandit.png.
-
-  n, K, d, T        agents, arms each, dimension of the context, rounds
-  partitions        singletons, pairs, full or lists of blocks
-  repetitions       independent problems, played together
-  noise             gaussian or bounded; noise_scale is R_i, one number or one an agent
-  alpha             factor on the confidence width; the bound is for 1
-  delta             confidence 1 - delta
-  regularisation    lambda of the ridge regression
-  smallest_gap      smallest scale of an agent's parameters; null for 1/sqrt(T)"""
-CERTIFY_USAGE = """usage: lomaq certify checkpoint=PATH [states=64] [epsilon=0.1] [tolerance=0.05] [samples=64] [seed=0]
-                     [output=FOLDER]
-
-Examines the mixer of a checkpoint at states that its agents visit; prints one line a check, writes certificate.json and
-certificate.png. Exit status 1 where the mixer is not monotone or not local. docs/certificate.md says what each line
-proves and what it does not.
-
-  checkpoint  a run folder (its best checkpoint) or a checkpoint file
-  states      visited states, drawn from 16 episodes
-  epsilon     share of random actions in these episodes
-  tolerance   error, in standard deviations of a block's value, that answers "which kappa do I need?"
-  samples     joint actions to draw where there are more than 4,096
-  seed        seed of the episodes and of everything drawn
-  output      where the files go; by default the run folder"""
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 
@@ -193,7 +161,11 @@ def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> No
             expected = f"only seed, run_dir and study.* with experiment={name}"
             raise InputError(key, expected, key, "no training run reads it, leave it out")
     folder = Path(str(config["run_dir"] or Path("results") / name))
-    result = run_study(config["study"], lambda more: {**compose([*words, *more])[0], "run_dir": None}, folder, console)
+
+    def configuration(more: list[str]) -> dict[str, Any]:
+        return {**compose([*words, *more])[0], "run_dir": None, "study": None}
+
+    result = run_study(config["study"], configuration, folder, console)
     print(json.dumps(result, indent=2))
     console.print(f"summary.json, the picture and any runs are in {folder}", highlight=False, soft_wrap=True)
 
@@ -297,6 +269,30 @@ def _certify() -> int:
     return 0 if certificate.passed else 1
 
 
+def _decompose() -> int:
+    given = _options(DECOMPOSE_USAGE, {"seed": 0, "output": None}, "checkpoint", free="env.")
+    if given is None:
+        return 0
+    path, seed, output = (given.pop(name) for name in ("checkpoint", "seed", "output"))
+    stored = open_checkpoint(str(path), resume=False)
+    folder = stored.run_dir if output is None else _folder("output", output)
+    config, env_steps = _changed(stored.config, given), stored.state["lomaq"]["env_steps"]
+    episode = decompose_checkpoint(stored, config, seed)
+    name = config["env"]["name"]
+    about = {"checkpoint": str(stored.path), "env": name, "trained_env_steps": env_steps, "seed": seed}
+    summary = {**about, **episode.to_json()}
+    write_atomic(folder / "decomposition.csv", episode.to_csv())
+    RunFiles(folder).write_json("decomposition.json", summary)
+    title = f"Learned rewards on {name} after {env_steps:,} env steps"
+    draw_decomposition(folder / "decomposition.png", episode.learned, episode.true, episode.tolerance, title)
+    print(json.dumps(summary, indent=2))
+    where = folder / "decomposition"
+    Console(stderr=True).print(
+        f"{where}.csv, .json and .png are written", highlight=False, markup=False, soft_wrap=True
+    )
+    return 0
+
+
 def _bandit() -> int:
     usage = "usage: lomaq bandit " + " ".join(f"[{k}={json.dumps(v).replace(' ', '')}]" for k, v in BANDIT.items())
     given = _options(f"{usage} [run_dir=FOLDER]\n\n{BANDIT_USAGE}", {**BANDIT, "run_dir": None}, None)
@@ -372,5 +368,6 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "certify": _certify,
+    "decompose": _decompose,
     "bandit": _bandit,
 }

@@ -13,7 +13,7 @@ Constraint = Literal["projection", "reparametrisation", "soft"]
 Start = Literal["mean", "normal", "decayed", "bent"]
 ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
 CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation", "soft")
-#: What a hop costs an agent's first weight with the start ``decayed``: the exponential decay of Proposition 5 as a prior.
+#: What a hop costs an agent's first weight with the start ``decayed``: the decay of Proposition 5 as a prior.
 DECAY = 0.25
 STARTS: tuple[Start, ...] = ("mean", "normal", "decayed", "bent")
 

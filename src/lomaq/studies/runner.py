@@ -9,7 +9,7 @@ import importlib
 import io
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -64,15 +64,13 @@ def run_study(
         return _call(study, folder, console)
     jobs = check_int("study.jobs", study["jobs"], 1)
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
-    todo = []
-    for grid in grids:
-        for values in itertools.product(*grid.values()):
-            settings = dict(zip(grid, values, strict=True))
-            todo.append((settings, compose([f"{key}={_word(value)}" for key, value in settings.items()])))
+    cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
+    # composed when it is a run's turn, since that takes a good part of a second
+    todo = ((cell, compose([f"{key}={_word(value)}" for key, value in cell.items()])) for cell in cells)
     if jobs == 1:
         runs = [_run(settings, config, folder, console) for settings, config in todo]
     else:
-        runs = _run_together(todo, folder, jobs, console)
+        runs = _run_together(todo, len(cells), folder, jobs, console)
     result: dict[str, Any] = _function(study["report"])(folder, runs)
     RunFiles(folder).write_json("summary.json", result)
     return result
@@ -101,16 +99,16 @@ def _function(path: str) -> Callable[..., dict[str, Any]]:
 
 
 def _run_together(
-    todo: list[tuple[dict[str, Any], dict[str, Any]]], folder: Path, jobs: int, console: Console
+    todo: Iterable[tuple[dict[str, Any], dict[str, Any]]], count: int, folder: Path, jobs: int, console: Console
 ) -> list[StudyRun]:
-    """All runs, ``jobs`` at a time; each answers with one line."""
+    """All ``count`` runs, ``jobs`` at a time; each answers with one line."""
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_run, settings, config, folder, None) for settings, config in todo]
         try:
+            waiting = [pool.submit(_run, settings, config, folder, None) for settings, config in todo]
             for number, future in enumerate(as_completed(waiting), start=1):
                 run = future.result()
                 result = f"test return {run.summary['test_return_mean']:,.1f}"
-                console.print(f"{number} of {len(todo)}: {run.folder.name}: {result}", highlight=False, soft_wrap=True)
+                console.print(f"{number} of {count}: {run.folder.name}: {result}", highlight=False, soft_wrap=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

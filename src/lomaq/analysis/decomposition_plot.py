@@ -1,0 +1,60 @@
+"""The picture of a reward decomposition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+#: Most steps of which each is marked by a dot, since a line alone would hide them.
+MARKED_STEPS = 60
+
+
+def draw_decomposition(path: Path, learned: np.ndarray, true: np.ndarray, tolerance: float, title: str) -> None:
+    """Learned and true rewards of the agents over time as heat maps, below them the team reward and its prediction.
+
+    Args:
+        path: Picture to write, ``.png`` or another ending that matplotlib knows.
+        learned: ``[T, N]``, learned rewards of one episode.
+        true: ``[T, N]``, the environment's local rewards.
+        tolerance: Δ of the gate, in the unit of the team reward.
+        title: Heading.
+    """
+    figure = Figure(figsize=(9, 8), layout="constrained", dpi=120)
+    figure.suptitle(title, fontsize=15)
+    top, middle, bottom = figure.subplots(3, sharex=True)
+    ends = min(0.0, learned.min(), true.min()), max(0.0, learned.max(), true.max())  # 0 keeps its colour's place
+    for axes, rewards, name in ((top, learned, "Learned rewards"), (middle, true, "True local rewards")):
+        image = axes.imshow(rewards.T, aspect="auto", cmap="viridis", vmin=ends[0], vmax=ends[1])
+        axes.set_title(name, fontsize=13)
+        axes.set_ylabel("agent", fontsize=12)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    figure.colorbar(image, ax=[top, middle], aspect=30, pad=0.01).set_label("reward of a step", fontsize=12)
+    _draw_team(bottom, learned.sum(axis=1), true.sum(axis=1), tolerance)
+    for axes in (top, middle, bottom):
+        axes.tick_params(labelsize=11)
+    figure.savefig(path)
+
+
+def _draw_team(axes: Axes, predicted: np.ndarray, team: np.ndarray, tolerance: float) -> None:
+    """Team reward with the span in which the gate is open, and the prediction; crosses where it is shut."""
+    steps = np.arange(len(team))
+    edges, low, high = np.append(steps, len(team)) - 0.5, team - tolerance, team + tolerance
+    label = f"gate open, Δ = {tolerance:.3g}"
+    axes.stairs(high, edges, baseline=low, fill=True, color="tab:gray", alpha=0.25, label=label)
+    dots = "o" if len(team) <= MARKED_STEPS else ""
+    axes.plot(steps, team, color="black", linewidth=1.5, marker=dots, markersize=4, label="team reward")
+    axes.plot(steps, predicted, color="tab:orange", linewidth=1.5, marker=dots, markersize=4, label="predicted")
+    shut = np.abs(predicted - team) > tolerance
+    if shut.any():
+        axes.plot(steps[shut], predicted[shut], "x", color="tab:red", markersize=9, label="left out by the gate")
+    axes.set_title("Sum over agents", fontsize=13)
+    axes.set_xlabel("step", fontsize=12)
+    axes.set_ylabel("reward of a step", fontsize=12)
+    axes.set_xlim(-0.5, len(team) - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=11, framealpha=0.8, loc="best")

@@ -1,0 +1,49 @@
+"""What the commands answer to ``--help``."""
+
+USAGE = """usage: lomaq train [setting=value ...]       train, or go on with resume=FOLDER; lomaq train --help
+       lomaq evaluate checkpoint=PATH [...]  play greedy episodes; lomaq evaluate --help
+       lomaq certify checkpoint=PATH [...]   is the mixer monotone and local? lomaq certify --help
+       lomaq decompose checkpoint=PATH [...] rewards learned from the team reward; lomaq decompose --help
+       lomaq bandit [n=6 K=3 ...]            Multi-OFUL of Section 3.2; lomaq bandit --help"""
+EVALUATE_USAGE = """usage: evaluate.py checkpoint=PATH [episodes=20] [seed=0] [env.KEY=VALUE ...]
+
+Plays greedy episodes with the utilities of a checkpoint and prints one JSON object.
+
+  checkpoint  a run folder (its best checkpoint) or a checkpoint file
+  episodes    episodes to play
+  seed        seed of their starts
+  env.KEY     any setting of the environment, for example env.n_agents=200"""
+BANDIT_USAGE = """Plays Multi-OFUL (Algorithm 1) with each partition and writes bandit.json and bandit.png.
+
+  n, K, d, T        agents, arms each, dimension of the context, rounds
+  partitions        singletons, pairs, full or lists of blocks
+  repetitions       independent problems, played together
+  noise             gaussian or bounded; noise_scale is R_i, one number or one an agent
+  alpha             factor on the confidence width; the bound is for 1
+  delta             confidence 1 - delta
+  regularisation    lambda of the ridge regression
+  smallest_gap      smallest scale of an agent's parameters; null for 1/sqrt(T)"""
+CERTIFY_USAGE = """usage: lomaq certify checkpoint=PATH [states=64] [epsilon=0.1] [tolerance=0.05] [samples=64] [seed=0]
+                     [output=FOLDER]
+
+Examines the mixer of a checkpoint at states that its agents visit; prints one line a check, writes certificate.json and
+certificate.png. Exit status 1 where the mixer is not monotone or not local. docs/certificate.md says what each line
+proves and what it does not.
+
+  checkpoint  a run folder (its best checkpoint) or a checkpoint file
+  states      visited states, drawn from 16 episodes
+  epsilon     share of random actions in these episodes
+  tolerance   error, in standard deviations of a block's value, that answers "which kappa do I need?"
+  samples     joint actions to draw where there are more than 4,096
+  seed        seed of the episodes and of everything drawn
+  output      where the files go; by default the run folder"""
+DECOMPOSE_USAGE = """usage: lomaq decompose checkpoint=PATH [seed=0] [env.KEY=VALUE ...] [output=FOLDER]
+
+Plays one greedy episode with a checkpoint of algo=lomaq_rd or reward=decomposed and sets the rewards that it learned
+from the team reward beside the environment's own; prints a summary and writes decomposition.csv, decomposition.json and
+decomposition.png. docs/reward-decomposition.md says what they mean.
+
+  checkpoint  a run folder (its best checkpoint) or a checkpoint file
+  seed        seed of the episode
+  env.KEY     any setting of the environment, for example env.n_agents=30
+  output      where the files go; by default the run folder"""
