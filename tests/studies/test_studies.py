@@ -48,6 +48,23 @@ def test_a_study_keeps_the_runs_that_are_there(tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.csv")} == stamps
 
 
+@pytest.mark.slow
+def test_runs_that_train_at_once_find_what_they_find_one_by_one(tmp_path: Path) -> None:
+    words = ["experiment=fig9", *TINY["fig9"]]
+    results = []
+    for jobs in (1, 2):
+        config = {**compose(words)[0]["study"], "grid": [GRIDS["fig9"]], "jobs": jobs}
+        folder = tmp_path / str(jobs)
+        results.append(run_study(config, lambda more: compose([*words, *more])[0], folder, Console(file=io.StringIO())))
+    assert results[0] == results[1]
+
+
+def test_jobs_must_be_a_number_of_processes(tmp_path: Path) -> None:
+    config = {**compose(["experiment=fig9"])[0]["study"], "jobs": 0}
+    with pytest.raises(InputError, match=r"study\.jobs"):
+        run_study(config, lambda more: {}, tmp_path, Console(file=io.StringIO()))
+
+
 def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     study("fig9", tmp_path)
     (tmp_path / "kappa=0,seed=0" / "summary.json").unlink()

@@ -113,8 +113,22 @@ class DecomposedReward(nn.Module, BlockReward):
         if self.relative_tolerance is None:
             return self.model.tolerance
         count, total, squares = self._moments.tolist()
+        if count == 0:
+            return self.model.tolerance
         deviation = max(squares / count - (total / count) ** 2, 0.0) ** 0.5
         return min(self.model.tolerance, self.relative_tolerance * deviation)
+
+    def agent_rewards(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Learned rewards of the agents.
+
+        Args:
+            observations: ``[..., N, O]`` float32, as the environment shows them.
+            actions: ``[..., N]`` int64.
+
+        Returns:
+            ``[..., N]``.
+        """
+        return self.model.agent_rewards(observations * self._scale, actions)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr, foreach=True)
@@ -131,7 +145,7 @@ class DecomposedReward(nn.Module, BlockReward):
         moments = torch.stack([torch.ones_like(wide).sum(), wide.sum(), wide.square().sum()])
         _sum_over_processes(moments)
         self._moments += moments
-        learned = self.model.agent_rewards(rollout.observations[:-1] * self._scale, rollout.actions)
+        learned = self.agent_rewards(rollout.observations[:-1], rollout.actions)
         error = (learned - rollout.rewards)[rollout.valid].abs().mean()
         shared = (team / rollout.rewards.size(-1))[..., None].expand_as(rollout.rewards)
         return replace(rollout, rewards=shared.contiguous()), {"local_reward_error": float(error)}
@@ -174,7 +188,7 @@ class DecomposedReward(nn.Module, BlockReward):
     @torch.no_grad()
     def _relabel(self, batch: Rollout) -> tuple[Rollout | None, Figures]:
         """Algorithm 5: learned rewards, and ``valid`` only where they may be used; None where too few may."""
-        rewards = self.model.agent_rewards(batch.observations[:-1] * self._scale, batch.actions)  # [T, B, N]
+        rewards = self.agent_rewards(batch.observations[:-1], batch.actions)  # [T, B, N]
         error = (rewards.sum(dim=-1) - batch.rewards.sum(dim=-1)).abs()
         passed = batch.valid & (error <= self.tolerance)
         sums = torch.stack([passed.sum(), batch.valid.sum(), error[batch.valid].sum()]).double()

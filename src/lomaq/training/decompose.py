@@ -112,7 +112,7 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
     env.generator.manual_seed(FRESH_SEED + seed)
     rollout = collector.collect(0.0)
     assert bool(rollout.valid.all())  # a single copy: nothing is played behind its end
-    learned = reward.model.agent_rewards(rollout.observations[:-1] * reward._scale, rollout.actions)  # [T, 1, N]
+    learned = reward.agent_rewards(rollout.observations[:-1], rollout.actions)  # [T, 1, N]
     if not bool(learned.isfinite().all()):
         raise InputError("checkpoint", "finite learned rewards", "NaN or infinity", "its training has diverged")
     return EpisodeRewards(learned[:, 0].double().numpy(), rollout.rewards[:, 0].double().numpy(), reward.tolerance)

@@ -1,4 +1,4 @@
-"""Tied mixers: how far the agents that a block sees share their weights."""
+"""Whom a block listens to: tied weights, and weights that start by distance."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
+from lomaq.nn.monotone import DECAY
 from lomaq.partition import Partition
 
 GRAPHS = {"ring": AgentGraph.ring(6), "star": AgentGraph.star(5), "grid": AgentGraph.grid(2, 3)}
@@ -75,3 +76,22 @@ def test_a_tied_gcn_on_a_ring_listens_equally_to_itself_and_its_neighbours():
 def test_tie_must_lie_between_zero_and_one(mixer, tie):
     with pytest.raises(InputError, match=r"mixer\.tie"):
         mixer(AgentGraph.line(3), Partition.singletons(3), 1, 8, tie=tie)
+
+
+@pytest.mark.parametrize("share", ["ego", "all", "none"])
+def test_with_the_decayed_start_a_block_listens_to_its_own_agents_most(share):
+    torch.manual_seed(0)
+    line = AgentGraph.line(7)
+    mixer = MaskedMLPMixer(line, Partition.singletons(7), 2, 256, share=share, start="decayed")
+    slopes = jacobian(mixer, torch.full((7,), 5.0))[3]
+    own, near, far = slopes[3], slopes[[2, 4]].mean(), slopes[[1, 5]].mean()
+    one_hop, two_hops = (1, 1) if share != "all" else (1 / 2, 1 / 2)  # there, a weight is for the mean at a distance
+    assert near / own == pytest.approx(DECAY * one_hop, rel=0.2)
+    assert far / own == pytest.approx(DECAY**2 * two_hops, rel=0.2)
+
+
+def test_with_the_decayed_start_a_convolution_passes_less_on_than_it_keeps():
+    torch.manual_seed(0)
+    convolution = GCNMixer(AgentGraph.line(4), Partition.singletons(4), 1, 512, start="decayed").convolutions[0]
+    ratio = float(convolution.around.mean() / convolution.self.mean())
+    assert ratio == pytest.approx(DECAY, rel=0.2)
