@@ -93,5 +93,5 @@ def test_with_the_decayed_start_a_block_listens_to_its_own_agents_most(share):
 def test_with_the_decayed_start_a_convolution_passes_less_on_than_it_keeps():
     torch.manual_seed(0)
     convolution = GCNMixer(AgentGraph.line(4), Partition.singletons(4), 1, 512, start="decayed").convolutions[0]
-    ratio = float(convolution.around.mean() / convolution.self.mean())
+    ratio = convolution.around.mean().item() / convolution.self.mean().item()
     assert ratio == pytest.approx(DECAY, rel=0.2)
