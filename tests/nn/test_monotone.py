@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.nn import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_weight_
+from lomaq.nn.monotone import LOUDNESS
 
 FINITE = st.floats(-20, 20, width=32)
 
@@ -104,6 +105,15 @@ def test_normal_start_is_the_positive_part_of_a_standard_normal():
     assert weight.min() == 0
     assert 0.45 < float((weight == 0).float().mean()) < 0.55
     assert abs(float(weight[weight > 0].mean()) - math.sqrt(2 / math.pi)) < 0.05
+
+
+@pytest.mark.parametrize(("start", "times"), [("mean", 1.0), ("bent", 1.0), ("decayed", LOUDNESS)])
+def test_a_layer_starts_as_the_mean_of_what_it_sees_or_louder(start, times):
+    torch.manual_seed(0)
+    weight = torch.empty(50, 400)
+    start_weight_(weight, 50, start)
+    assert 0 <= float(weight.min()) < float(weight.max()) <= times * 2 / 50
+    assert float(weight.sum(dim=0).mean()) == pytest.approx(times, rel=0.02)
 
 
 @pytest.mark.parametrize("start", STARTS)

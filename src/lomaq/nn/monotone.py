@@ -15,6 +15,8 @@ ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
 CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation", "soft")
 #: What a hop costs an agent's first weight with the start ``decayed``: the decay of Proposition 5 as a prior.
 DECAY = 0.25
+#: What the start ``decayed`` multiplies each layer with.
+LOUDNESS = 2.5
 STARTS: tuple[Start, ...] = ("mean", "normal", "decayed", "bent")
 
 
@@ -44,9 +46,10 @@ def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
 def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
     """Fill ``weight`` in place with non-negative numbers.
 
-    ``mean``, ``bent`` and ``decayed``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what
-    it sees; ``decayed`` then multiplies what a mixer's first layer gives to an agent by :data:`DECAY` for each hop to
-    it. ``normal``: the positive part of standard normals, where the paper's released code starts.
+    ``mean`` and ``bent``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what it sees.
+    ``decayed``: the same times :data:`LOUDNESS`, and what a mixer's first layer gives to an agent times :data:`DECAY`
+    for each hop to it; louder mixers keep up with targets that move every few episodes. ``normal``: the positive part
+    of standard normals, where the paper's released code starts.
 
     Args:
         weight: Parameter of any shape.
@@ -58,6 +61,8 @@ def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
             weight.normal_().clamp_(min=0)
         else:
             weight.uniform_(0, 2).div_(fan_in)
+            if start == "decayed":
+                weight.mul_(LOUDNESS)
 
 
 def start_bias(*shape: int, start: Start) -> nn.Parameter:
