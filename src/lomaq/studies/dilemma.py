@@ -169,8 +169,10 @@ def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[in
         _panel(line[1], by_kappa, f"cost {cost:g}: κ, {size} machines", never)
         _panel(line[2], by_graph, f"cost {cost:g}: graph of the mixers, {size} machines", never)
         line[0].set_ylabel("return, % of the reference", fontsize=12)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=11, frameon=False)
+    handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))  # one for each label
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=11, frameon=False
+    )
     figure.savefig(path)
 
 
@@ -191,9 +193,8 @@ def _panel(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str, ne
             axes.bar(x, 100 * share.mean(), 0.92 * width, color=METHODS[method], alpha=0.55, label=method)
             spread = x + np.linspace(-0.25, 0.25, len(share)) * width
             axes.plot(spread, 100 * share, ".", color="black", markersize=4)
-    axes.axhline(100, color="gray", linestyle="--", linewidth=1)
-    axes.axhline(100 * never, color="gray", linestyle=":", linewidth=1.5)
-    axes.text(len(labels) - 0.5, 100 * never, "never reboot", ha="right", va="bottom", fontsize=10, color="dimgray")
+    axes.axhline(100, color="black", linestyle="--", linewidth=1, label="reference")
+    axes.axhline(100 * never, color="black", linestyle=":", linewidth=1.5, label="never reboot")
     axes.set_xticks(range(len(labels)), labels, fontsize=11)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.set_ylim(0, 108)
