@@ -90,7 +90,7 @@ class MonotoneNetwork(Mixer):
             ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
             see :meth:`forward_with_violation` (the paper's LOMAQ-s).
         activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
-        start: Where weights and hidden biases begin, ``mean``, ``normal`` or ``bent``, see
+        start: Where weights and hidden biases begin, ``mean``, ``normal``, ``decayed`` or ``bent``, see
             :func:`lomaq.nn.start_weight_` and :func:`lomaq.nn.start_bias`.
         tie: How far the agents that a block sees share their weights, in [0, 1]: 0 learns each weight freely, 1 gives
             all the same, so that a block is a monotone function of the sum of what it sees. With free weights a block

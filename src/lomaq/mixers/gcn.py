@@ -12,16 +12,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
 from lomaq.mixers.base import MonotoneNetwork
-from lomaq.nn.monotone import (
-    DECAY,
-    Activation,
-    Constraint,
-    Start,
-    activate,
-    effective_weight,
-    start_bias,
-    start_weight_,
-)
+from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
 from lomaq.partition import Partition
 from lomaq.sparse import csr_matrix
 
@@ -35,10 +26,8 @@ class _Convolution(nn.Module):
         self.self = nn.Parameter(torch.empty(inputs, outputs))
         self.bias = start_bias(outputs, start=start)
         self.aggregate = SimpleConv(aggr="sum")
-        for weight in (self.around, self.self):
-            start_weight_(weight, 2 * inputs, start)
-        if start == "decayed":
-            self.around.data.mul_(DECAY)
+        for hops, weight in ((1, self.around), (0, self.self)):
+            start_weight_(weight, 2 * inputs, start, hops)
 
     def forward(
         self, x: Tensor, adjacency: Tensor, constraint: Constraint, activation: Activation, tie: float

@@ -14,16 +14,7 @@ from lomaq.ego import EgoClasses, ego_classes
 from lomaq.errors import InputError, check_choice, check_float
 from lomaq.graph import AgentGraph
 from lomaq.mixers.base import MonotoneNetwork
-from lomaq.nn.monotone import (
-    DECAY,
-    Activation,
-    Constraint,
-    Start,
-    activate,
-    effective_weight,
-    start_bias,
-    start_weight_,
-)
+from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
 from lomaq.partition import Partition
 
 Share = Literal["ego", "all", "none"]
@@ -93,9 +84,7 @@ class MaskedMLPMixer(MonotoneNetwork):
         self.w3 = nn.Parameter(torch.empty(n_networks, hidden))
         self.b1, self.b2 = (start_bias(n_networks, hidden, start=self.start) for _ in range(2))
         self.b3 = nn.Parameter(torch.zeros(n_networks))
-        start_weight_(self.w1, fan_in[:, None], self.start)
-        if self.start == "decayed":
-            self.w1.data.mul_(DECAY ** torch.from_numpy(layout.hops)[:, None])
+        start_weight_(self.w1, fan_in[:, None], self.start, torch.from_numpy(layout.hops)[:, None])
         start_weight_(self.w2, hidden, self.start)
         start_weight_(self.w3, hidden, self.start)
         self.hyper: _Hypernetwork | None = None

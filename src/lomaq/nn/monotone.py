@@ -43,7 +43,7 @@ def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
     return weight.abs() if constraint == "reparametrisation" else weight
 
 
-def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
+def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start, hops: Tensor | int = 0) -> None:
     """Fill ``weight`` in place with non-negative numbers.
 
     ``mean`` and ``bent``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what it sees.
@@ -55,6 +55,7 @@ def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
         weight: Parameter of any shape.
         fan_in: Number of inputs, a number or a tensor that broadcasts against ``weight``.
         start: Which of them.
+        hops: Distance of the agents that a weight is for, a number or a tensor that broadcasts against ``weight``.
     """
     with torch.no_grad():
         if start == "normal":
@@ -62,7 +63,7 @@ def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start) -> None:
         else:
             weight.uniform_(0, 2).div_(fan_in)
             if start == "decayed":
-                weight.mul_(LOUDNESS)
+                weight.mul_(LOUDNESS * DECAY**hops)
 
 
 def start_bias(*shape: int, start: Start) -> nn.Parameter:

@@ -16,9 +16,7 @@ from lomaq.analysis.certify import Colouring, slopes
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.studies.runner import StudyRun
-from lomaq.training.build import build_run
 from lomaq.training.evaluation import GreedyActor
-from lomaq.training.stored import open_checkpoint
 
 #: Methods in the order of the picture, with their colours.
 METHODS = {
@@ -98,9 +96,7 @@ class _Drift:
     @torch.no_grad()
     def of(cls, run: StudyRun) -> _Drift:
         """Read it from the last checkpoint of a run on few machines."""
-        stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=True)
-        built = build_run(stored.config)
-        built.module.load_state_dict(stored.state["state_dict"])
+        built, sigma = run.restore()
         networks, env = built.module.networks, built.make_env(1, 0, torch.device("cpu"))
         assert isinstance(env, SysAdmin)
         states = env.all_states()
@@ -112,7 +108,7 @@ class _Drift:
         found = slopes(
             networks.mixer, Colouring(env.graph, built.partition, networks.mixer.kappa), utilities[0].amax(dim=-1)
         )
-        gap = (utilities[0, ..., 1] - utilities[0, ..., 0]) * stored.state["lomaq"]["sigma"]
+        gap = (utilities[0, ..., 1] - utilities[0, ..., 0]) * sigma
         degree = env.true_graph.degree
         gaps = {
             f"{'up' if up else 'failed'}, {failed} of {d} neighbours failed": float(gap[alike].mean())

@@ -11,15 +11,11 @@ from matplotlib.figure import Figure
 
 from lomaq.envs import MatrixGame
 from lomaq.studies.runner import StudyRun
-from lomaq.training.build import build_run
-from lomaq.training.stored import open_checkpoint
 
 
 def learned_values(run: StudyRun) -> tuple[np.ndarray, np.ndarray]:
     """Learned value of every block and true block payoff for every joint action of two agents: each ``[P, A, A]``."""
-    stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=True)
-    built = build_run(stored.config)
-    built.module.load_state_dict(stored.state["state_dict"])
+    built, sigma = run.restore()
     networks, partition = built.module.networks, built.partition
     env = built.make_env(1, 0, torch.device("cpu"))
     assert isinstance(env, MatrixGame)
@@ -33,7 +29,7 @@ def learned_values(run: StudyRun) -> tuple[np.ndarray, np.ndarray]:
         )
         joint = torch.cartesian_prod(*(torch.arange(env.n_actions) for _ in range(env.n_agents)))  # [K, N]
         chosen = utilities[0, 0].gather(1, joint.T).T  # [K, N]
-        values = networks.mixer(chosen, observation.expand(len(joint), -1, -1)) * stored.state["lomaq"]["sigma"]
+        values = networks.mixer(chosen, observation.expand(len(joint), -1, -1)) * sigma
     shape = (partition.n_blocks, *[env.n_actions] * env.n_agents)
     true = partition.block_sum(env.payoffs.flatten(1).T).T
     return values.T.reshape(shape).numpy(), true.reshape(shape).numpy()

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from lomaq.analysis import RunFiles
 from lomaq.errors import InputError, check_int
+from lomaq.training.build import Run, build_run
 from lomaq.training.run import train
 from lomaq.training.stored import open_checkpoint
 
@@ -37,6 +38,13 @@ class StudyRun:
     settings: dict[str, Any]
     folder: Path
     summary: dict[str, Any]
+
+    def restore(self) -> tuple[Run, float]:
+        """The run with the networks of its last checkpoint, and what one unit of their values is worth."""
+        stored = open_checkpoint(self.folder / "checkpoints" / "last.ckpt", resume=True)
+        run = build_run(stored.config)
+        run.module.load_state_dict(stored.state["state_dict"])
+        return run, stored.state["lomaq"]["sigma"]
 
 
 def run_study(

@@ -79,10 +79,8 @@ def certify_checkpoint(
 
 
 def _load(networks: ValueNetworks, stored: Stored) -> ValueNetworks:
-    prefix = "networks."  # beside them, last.ckpt may hold a target copy
-    weights = {k[len(prefix) :]: v for k, v in stored.state["state_dict"].items() if k.startswith(prefix)}
     try:
-        networks.load_state_dict(weights)
+        networks.load_state_dict(stored.weights("networks."))  # beside them, last.ckpt may hold a target copy
     except RuntimeError as error:
         expected = "the weights of the networks that its configuration describes"
         remedy = "certify it with the version of lomaq, the graph file and the partition file that trained it"

@@ -128,9 +128,8 @@ def _check_groups(reward: DecomposedReward, stored: Stored, env: BatchedEnv) -> 
 
 
 def _load(module: nn.Module, stored: Stored, prefix: str) -> None:
-    weights = {k[len(prefix) :]: v for k, v in stored.state["state_dict"].items() if k.startswith(prefix)}
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict(stored.weights(prefix))
     except RuntimeError as error:
         raise InputError(
             "checkpoint",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
@@ -37,6 +38,11 @@ class Stored:
     def run_dir(self) -> Path:
         """Folder of its run."""
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
+
+    def weights(self, prefix: str) -> dict[str, Tensor]:
+        """The weights whose names begin with ``prefix``, named without it."""
+        state = self.state["state_dict"]
+        return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def open_checkpoint(path: str | Path, *, resume: bool) -> Stored:
@@ -74,9 +80,7 @@ def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, s
     env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, cpu)
     _check_fit(trained, env)
     utilities = build_utilities(stored.config, env)
-    prefix = "networks.utilities."
-    weights = {k[len(prefix) :]: v for k, v in stored.state["state_dict"].items() if k.startswith(prefix)}
-    utilities.load_state_dict(weights)
+    utilities.load_state_dict(stored.weights("networks.utilities."))
     returns = evaluate(GreedyActor(utilities), env, episodes, FRESH_SEED + seed)
     return {
         "checkpoint": str(stored.path),
