@@ -25,9 +25,11 @@ SMALL = (
     "evaluation.every_env_steps=80",
     "total_env_steps=400",
 )
-#: How an environment that has no ``env.n_agents`` gets three agents; here with 2, 2 and 1 actions.
+#: How an environment that has no ``env.n_agents`` gets three agents; here with 2, 2 and 1 actions. The two-step game
+#: always has two: its word changes nothing.
 THREE_AGENTS = {
     "matrix": "env.payoffs=[[[[0],[1]],[[1],[2]]],[[[2],[1]],[[1],[1]]],[[[0],[1]],[[0],[3]]]]",
+    "two_step": "env.name=two_step",
 }
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from lomaq.cli import CONF, compose
 from lomaq.envs import BatchedEnv
+from lomaq.errors import InputError
 from lomaq.mixers import Mixer
 from lomaq.training.build import build_run
 
@@ -18,13 +19,13 @@ CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / gro
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
-def test_every_choice_of_every_group_trains(run_small, three_agents, group: str, choice: str) -> None:
+def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) -> None:
     extra = ["learner.batch_size=2", "learner.replay_capacity=8", "env.max_steps=10"] if choice == "paper" else []
     if (group, choice) == ("learner", "paper"):
         extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
     extra = extra if group == "learner" else []
+    extra += ["partition=full"] if (group, choice) == ("mixer", "qmix") else []
     plays = compose([f"{group}={choice}"])[0]["algo"]["plays"]
-    extra += ["env=sysadmin", three_agents("sysadmin")] if plays == "oracle" else []
     folder, summary = run_small("run", f"{group}={choice}", *extra)
     assert (summary["env_steps"] > 0) == (plays == "utilities")
     if group == "algo":
@@ -32,14 +33,31 @@ def test_every_choice_of_every_group_trains(run_small, three_agents, group: str,
     assert json.loads((folder / "summary.json").read_text()) == summary
 
 
-@pytest.mark.parametrize("env", [c for g, c in CHOICES if g == "env"])
+@pytest.mark.parametrize("env", [c for g, c in CHOICES if g == "env" and c != "two_step"])
 @pytest.mark.parametrize("mixer", [c for g, c in CHOICES if g == "mixer"])
 @pytest.mark.parametrize("partition", ["singletons", "pairs", "full", "communities", "[[0,2],[1]]"])
 def test_every_environment_mixer_and_partition_fit_together(three_agents, env: str, mixer: str, partition: str) -> None:
     words = [f"env={env}", three_agents(env), f"mixer={mixer}", "kappa=2", f"partition={partition}"]
+    if mixer == "qmix" and partition not in ("full", "communities"):
+        with pytest.raises(InputError, match="partition: expected full for mixer=qmix"):
+            build_run(compose(words)[0])
+        return
     run = build_run(compose(words)[0])
     assert isinstance(run.module.networks.mixer, Mixer)
     assert run.partition.n_agents == 3
+
+
+@pytest.mark.parametrize(
+    ("mixer", "partition"),
+    [
+        *((c, "full") for g, c in CHOICES if g == "mixer"),
+        *(("mlp", partition) for partition in ("singletons", "pairs", "communities", "[[1],[0]]")),
+    ],
+)
+def test_the_two_agents_of_the_two_step_game_fit_every_mixer_and_kind_of_partition(mixer: str, partition: str) -> None:
+    run = build_run(compose(["env=two_step", f"mixer={mixer}", "kappa=2", f"partition={partition}"])[0])
+    assert isinstance(run.module.networks.mixer, Mixer)
+    assert run.partition.n_agents == 2
 
 
 def test_an_algorithm_with_a_foreign_choice_is_recorded_as_custom(run_small) -> None:

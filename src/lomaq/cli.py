@@ -19,7 +19,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table
 
 from lomaq.analysis import RunFiles
 from lomaq.analysis.certificate_plot import draw_certificate
@@ -28,13 +27,17 @@ from lomaq.analysis.results import write_atomic
 from lomaq.bandits import DEFAULTS as BANDIT
 from lomaq.bandits import run_bandits
 from lomaq.errors import InputError
+from lomaq.export import ParityError, export_checkpoint
+from lomaq.report import report
 from lomaq.studies.runner import run_study
 from lomaq.training import NonFiniteLossError
 from lomaq.training.certify import certify_checkpoint
 from lomaq.training.decompose import decompose_checkpoint
+from lomaq.training.film import check_render, film_checkpoint
+from lomaq.training.graph_picture import picture_graph
 from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, train
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
-from lomaq.usage import BANDIT_USAGE, CERTIFY_USAGE, DECOMPOSE_USAGE, EVALUATE_USAGE, USAGE
+from lomaq.usage import BANDIT_USAGE, CERTIFY_USAGE, DECOMPOSE_USAGE, EVALUATE_USAGE, EXPORT_USAGE, GRAPH_USAGE, USAGE
 
 CONF = Path(__file__).resolve().parent / "conf"
 #: What a resumed run may change; everything else decides what the run is.
@@ -197,52 +200,21 @@ def _resume(words: Sequence[str], console: Console) -> None:
     report(train(config, run_dir, console, stored.path), run_dir)
 
 
-def report(summary: dict[str, Any], run_dir: Path) -> None:
-    """Print the result as one table and the paths."""
-    if not summary:
-        return  # a process that does not lead
-    console = Console()
-    table = Table(title=f"{summary['algorithm']} on {summary['env']}, {summary['n_agents']} agents", show_header=False)
-    rows = {
-        "test return, last": f"{summary['test_return_mean']:,.1f}",
-        "test return, best": f"{summary['best_test_return_mean']:,.1f}",
-        **{name: f"{value:,.1f}" for name, value in summary["references"].items()},
-        "per agent, last": f"{summary['test_return_per_agent']:.2f}",
-        "first reached": ", ".join(
-            f"{float(name):,.0f} at {steps / 1000:,.0f} K"
-            for name, steps in summary["first_env_steps_at"].items()
-            if steps is not None
-        )
-        or "no threshold",
-    }
-    learned = "mixer" in summary
-    if learned:
-        rows |= {
-            "env steps": f"{summary['env_steps']:,}",
-            "training": f"{summary['wall_seconds']:,.1f} s, {summary['env_steps_per_second']:,.0f} env steps/s",
-            "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
-            "parameters": f"{summary['parameters']:,}",
-        }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
-    paths: dict[str, Path | str] = {"curve": run_dir / "curve.png", "summary": run_dir / "summary.json"}
-    if learned:
-        paths |= {"checkpoint": run_dir / "checkpoints/best.ckpt", "play": f"python evaluate.py checkpoint={run_dir}"}
-    for what, where in paths.items():
-        console.print(f"{what:<11}{where}", highlight=False, soft_wrap=True)
-
-
 # ------------------------------------------------------------------- evaluate
 
 
 def _evaluate() -> int:
-    given = _options(EVALUATE_USAGE, {"episodes": 20, "seed": 0}, "checkpoint", free="env.")
+    given = _options(EVALUATE_USAGE, {"episodes": 20, "seed": 0, "render": None}, "checkpoint", free="env.")
     if given is None:
         return 0
-    path, episodes, seed = (given.pop(name) for name in ("checkpoint", "episodes", "seed"))
+    path, episodes, seed, render = (given.pop(name) for name in ("checkpoint", "episodes", "seed", "render"))
+    render = None if render is None else check_render(render)
     stored = open_checkpoint(str(path), resume=False)
-    result = evaluate_checkpoint(stored, _changed(stored.config, given), episodes, seed)
+    config = _changed(stored.config, given)
+    result = evaluate_checkpoint(stored, config, episodes, seed)
+    if render is not None:
+        film_checkpoint(stored, config, seed, render)
+        result |= {} if render == "human" else {"film": render}
     print(json.dumps(result))
     return 0
 
@@ -290,6 +262,44 @@ def _decompose() -> int:
     Console(stderr=True).print(
         f"{where}.csv, .json and .png are written", highlight=False, markup=False, soft_wrap=True
     )
+    return 0
+
+
+def _export() -> int:
+    given = _options(EXPORT_USAGE, {"format": "onnx", "output": None}, "checkpoint")
+    if given is None:
+        return 0
+    stored, form, output = open_checkpoint(str(given["checkpoint"]), resume=False), given["format"], given["output"]
+    folder = stored.run_dir / f"policy-{form}" if output is None else Path(str(output))
+    try:
+        contract, parity = export_checkpoint(stored, folder, form)
+    except ParityError as error:
+        return _refuse(str(error), 1)
+    console = Console(highlight=False, markup=False)
+    console.print(f"parity     {parity.line()}", soft_wrap=True)
+    for policy in contract["policies"]:
+        console.print(f"policy     {folder / policy['file']}, {len(policy['agents'])} agents", soft_wrap=True)
+    console.print(f"contract   {folder / 'contract.json'}", soft_wrap=True)
+    return 0
+
+
+def _graph() -> int:
+    unset = dict.fromkeys(("env", "file", "checkpoint", "partition", "kappa", "agent"))
+    given = _options(GRAPH_USAGE, {**unset, "colour": "partition", "output": "graph.png", "seed": 0}, None, free="env.")
+    if given is None:
+        return 0
+    env, file, checkpoint = (given.pop(name) for name in ("env", "file", "checkpoint"))
+    changes = {key: given.pop(key) for key in [*given] if key.startswith("env.")}
+    if [env, file, checkpoint].count(None) != 2:
+        sources = [f"{k}={v}" for k, v in (("env", env), ("file", file), ("checkpoint", checkpoint)) if v is not None]
+        raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", " and ".join(sources) or "none")
+    if file is not None and changes:
+        raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", f"file={file}", "leave it out")
+    stored = None if checkpoint is None else open_checkpoint(str(checkpoint), resume=False)
+    config = None if stored is None else _changed(stored.config, changes)
+    if env is not None:
+        config = compose([word for word in arguments() if word.startswith(("env=", "env."))])[0]
+    print(picture_graph(config, None if file is None else str(file), stored, **given))
     return 0
 
 
@@ -369,5 +379,7 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "evaluate": _evaluate,
     "certify": _certify,
     "decompose": _decompose,
+    "export": _export,
+    "graph": _graph,
     "bandit": _bandit,
 }

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 import torch
 from torch import Tensor
 
 from lomaq.errors import InputError, check_int
 from lomaq.graph import AgentGraph
+from lomaq.sparse import csr_matrix
 
 NAMES = ("singletons", "pairs", "full", "communities")
 
@@ -164,6 +166,13 @@ class Partition:
             return values.sum(dim=-1, keepdim=True)
         total = values.new_zeros(*values.shape[:-1], self.n_blocks)
         return total.index_add_(-1, self.block_of.to(values.device), values)
+
+    def reach(self, graph: AgentGraph, kappa: int) -> Tensor:
+        """CSR matrix ``[P, N]``, 1 where agent i is within ``kappa`` hops of block J: it adds up what a block sees."""
+        reach = graph.khop(kappa, self.blocks)
+        block = np.repeat(np.arange(self.n_blocks), np.diff(reach.indptr))
+        rows, agents = torch.from_numpy(block), torch.from_numpy(reach.indices.astype(np.int64))
+        return csr_matrix(rows, agents, torch.ones(len(agents)), (self.n_blocks, self.n_agents))
 
     def redistribute(self, rewards: Tensor) -> Tensor:
         """Give each agent the mean of its block's rewards: ``[..., N]`` → ``[..., N]`` (Proposition 4).

@@ -4,14 +4,17 @@ USAGE = """usage: lomaq train [setting=value ...]       train, or go on with res
        lomaq evaluate checkpoint=PATH [...]  play greedy episodes; lomaq evaluate --help
        lomaq certify checkpoint=PATH [...]   is the mixer monotone and local? lomaq certify --help
        lomaq decompose checkpoint=PATH [...] rewards learned from the team reward; lomaq decompose --help
+       lomaq export checkpoint=PATH [...]    policies that act without this package; lomaq export --help
+       lomaq graph env=NAME [...]            draw the agents' graph, or an episode on it; lomaq graph --help
        lomaq bandit [n=6 K=3 ...]            Multi-OFUL of Section 3.2; lomaq bandit --help"""
-EVALUATE_USAGE = """usage: evaluate.py checkpoint=PATH [episodes=20] [seed=0] [env.KEY=VALUE ...]
+EVALUATE_USAGE = """usage: evaluate.py checkpoint=PATH [episodes=20] [seed=0] [render=FILE|human] [env.KEY=VALUE ...]
 
 Plays greedy episodes with the utilities of a checkpoint and prints one JSON object.
 
   checkpoint  a run folder (its best checkpoint) or a checkpoint file
   episodes    episodes to play
   seed        seed of their starts
+  render      film of the first of these episodes: a .gif or .mp4 file (needs lomaq[film]), or human for a window
   env.KEY     any setting of the environment, for example env.n_agents=200"""
 BANDIT_USAGE = """Plays Multi-OFUL (Algorithm 1) with each partition and writes bandit.json and bandit.png.
 
@@ -47,3 +50,27 @@ decomposition.png. docs/reward-decomposition.md says what they mean.
   seed        seed of the episode
   env.KEY     any setting of the environment, for example env.n_agents=30
   output      where the files go; by default the run folder"""
+EXPORT_USAGE = """usage: lomaq export checkpoint=PATH [format=onnx] [output=FOLDER]
+
+Writes one policy for each agent type and contract.json, which says what goes in and what comes out, and checks on 1,000
+observations of every agent that the policies act as the trained network does. Exit status 1, and nothing written, where
+they do not. docs/export.md says how to run them; examples/run_policy.py does, without this package.
+
+  checkpoint  a run folder (its best checkpoint) or a checkpoint file
+  format      onnx (needs lomaq[export]) or torch (.pt2, for PyTorch alone)
+  output      a new or empty folder; by default policy-onnx or policy-torch in the run folder"""
+GRAPH_USAGE = """usage: lomaq graph env=NAME|file=GRAPH|checkpoint=PATH [env.KEY=VALUE ...] [colour=partition]
+                   [partition=...] [kappa=1] [agent=null] [output=graph.png] [seed=0]
+
+Draws the graph of an environment, of a graph file or of a run, and prints one line about it.
+
+  env         an environment, as in training; env.KEY any of its settings, for example env.n_agents=100
+  file        a graph file: .json, .graphml, or one edge a line in .csv, .txt or .edges
+  checkpoint  a run folder (its best checkpoint) or a checkpoint file; env.KEY may be changed, too
+  colour      partition (blocks that touch differ), classes (ego classes, equal surroundings), degree; with a checkpoint
+              reward or utility of one greedy episode: a picture shows the mean over its steps, .html plays them
+  partition   as in training; by default that of the run, else singletons
+  kappa       hops of neighbourhood and ego classes; by default those of the run, else 1
+  agent       agent whose neighbourhood is outlined
+  output      .png, .svg, .pdf, or .html to zoom, to point at and to play (needs lomaq[html])
+  seed        seed of the episode"""

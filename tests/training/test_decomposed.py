@@ -46,7 +46,7 @@ def choices(group: str) -> list[str]:
 
 
 def short(env: str) -> list[str]:
-    return [] if env == "matrix" else ["env.max_steps=10"]
+    return [] if env in ("matrix", "two_step") else ["env.max_steps=10"]
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -203,8 +203,7 @@ def test_a_random_run_is_worth_its_simulated_episodes(run_small):
     assert summary["test_return_mean"] < summary["references"]["optimum"]
 
 
-@pytest.mark.parametrize("env", ["cartpole", "nav", "matrix"])
-def test_an_oracle_that_does_not_exist_is_refused_before_anything_is_written(run_small, tmp_path, env):
+def test_an_oracle_that_does_not_exist_is_refused_before_anything_is_written(run_small, tmp_path):
     with pytest.raises(InputError, match=r"^algo: expected an environment with a yardstick, got oracle for \w+$"):
-        run_small("oracle", f"env={env}", "algo=oracle")
+        run_small("oracle", "env=matrix", "algo=oracle")
     assert not list(tmp_path.iterdir())

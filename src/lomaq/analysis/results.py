@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,6 +129,21 @@ def first_at(
         steps[name] = hit.env_steps if hit else None
         seconds[name] = round(hit.train_seconds, 2) if hit else None
     return steps, seconds
+
+
+def read_curve(folder: Path) -> tuple[list[int], list[float]]:
+    """Env steps and mean returns of all tests in a run's ``results.json``."""
+    content = json.loads((folder / "results.json").read_text())
+    for _ in range(4):  # env, task, algorithm, seed: one each
+        (content,) = content.values()
+    points = [entry for name, entry in content.items() if name.startswith("step_")]
+    return [p["step_count"] for p in points], [sum(p["return"]) / len(p["return"]) for p in points]
+
+
+def solved_at(steps: Sequence[int], means: Sequence[float], threshold: float) -> int | None:
+    """Env steps of the first of two tests in a row that reach ``threshold``; None: never."""
+    pairs = zip(steps, itertools.pairwise(means), strict=False)  # the last test has no successor
+    return next((step for step, pair in pairs if min(pair) >= threshold), None)
 
 
 def pack(evaluations: list[Evaluation]) -> list[dict[str, Any]]:

@@ -5,5 +5,6 @@ from lomaq.envs.cartpole import CartPole
 from lomaq.envs.matrix import MatrixGame
 from lomaq.envs.navigation import Navigation
 from lomaq.envs.sysadmin import SysAdmin
+from lomaq.envs.two_step import TwoStep
 
-__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation", "Policy", "SysAdmin"]
+__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation", "Policy", "SysAdmin", "TwoStep"]

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lomaq.envs.base import BatchedEnv
+from lomaq.envs.matching import match, outside, steer
 from lomaq.errors import check_choice, check_float, check_int
 from lomaq.graph import AgentGraph, RegionShape
 from lomaq.sparse import csr_matrix
@@ -50,6 +51,9 @@ class Navigation(BatchedEnv):
 
     End:
         Never terminated; truncated after ``max_steps``.
+
+    Yardstick:
+        :meth:`oracle` matches all agents with landmarks centrally and steers each to its own; good, not optimal.
 
     Args:
         n_agents: Number of particles and of landmarks, at least 1.
@@ -204,6 +208,21 @@ class Navigation(BatchedEnv):
         distance = relative.square().sum(dim=2).sqrt_()
         parts = [self.velocity, self.position - self.base, relative.flatten(1, 2), distance, self._count[:, None]]
         return torch.cat(parts, dim=1).permute(2, 0, 1).contiguous()
+
+    def oracle(self) -> Tensor:
+        """Actions ``[B, N]`` int64 of a central matching of agents with landmarks that they can cover, at every step.
+
+        The matching has the least sum over agents of |Δx| + |Δy| (pushes are along the axes) from where an agent
+        would coast to; then each steers to its landmark. Contact is left out of account, and that an agent may
+        cover two landmarks.
+        """
+        landmark = self.landmark.index_select(0, self._landmark)  # [pairs, 2, B]
+        gap = outside(landmark - self.base.index_select(0, self._agent), HALF_WIDTH, self.regions)
+        rest = self.position + self.velocity * (DT * (1 - DAMPING) / DAMPING)
+        cost = (landmark - rest.index_select(0, self._agent)).abs().sum(dim=1)
+        chosen = match(cost.masked_fill(gap >= COVER_DISTANCE, math.inf), self._agent, self._landmark)  # [N, B]
+        offset = self.landmark.gather(0, chosen[:, None].expand(-1, 2, -1)) - self.position
+        return steer(offset, self.velocity, DT * self.moves, 1 - DAMPING, DT)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

@@ -3,6 +3,7 @@
 from lomaq.mixers.base import Mixer, MonotoneNetwork
 from lomaq.mixers.gcn import GCNMixer
 from lomaq.mixers.mlp import MaskedMLPMixer
+from lomaq.mixers.qmix import QMIXMixer
 from lomaq.mixers.sum import SumMixer
 
-__all__ = ["GCNMixer", "MaskedMLPMixer", "Mixer", "MonotoneNetwork", "SumMixer"]
+__all__ = ["GCNMixer", "MaskedMLPMixer", "Mixer", "MonotoneNetwork", "QMIXMixer", "SumMixer"]

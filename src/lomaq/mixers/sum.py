@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lomaq.errors import check_bool
 from lomaq.graph import AgentGraph
 from lomaq.mixers.base import Mixer
 from lomaq.partition import Partition
-from lomaq.sparse import csr_matrix
 
 
 class SumMixer(Mixer):
@@ -36,12 +33,10 @@ class SumMixer(Mixer):
 
     def __init__(self, graph: AgentGraph, partition: Partition, kappa: int, own: bool = False) -> None:
         super().__init__(graph, partition, kappa)
-        reach = graph.khop(0 if check_bool("mixer.own", own) else kappa, partition.blocks)
-        block = np.repeat(np.arange(self.n_blocks), np.diff(reach.indptr))
-        rows, agents = torch.from_numpy(block), torch.from_numpy(reach.indices.astype(np.int64))
-        matrix = csr_matrix(rows, agents, torch.ones(len(agents)), (self.n_blocks, self.n_agents))
+        matrix = partition.reach(graph, 0 if check_bool("mixer.own", own) else kappa)
         self.register_buffer("_sees", matrix, persistent=False)
-        self._alone = self.n_blocks == len(agents) == self.n_agents  # each block is one agent, in the agents' order
+        # each block is one agent, in the agents' order
+        self._alone = self.n_blocks == self.n_agents == len(matrix.values())
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         return utilities if self._alone else self._sees @ utilities

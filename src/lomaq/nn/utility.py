@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lomaq.errors import InputError, check_bool, check_choice, check_int
+from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graph import AgentGraph
 from lomaq.nn.gru import GRU
 
 Network = Literal["mlp", "gru"]
+
+
+def observation_factors(name: str, scale: Sequence[float] | None, obs_size: int) -> Tensor:
+    """What observed numbers are multiplied with, ``[O]`` float32: ``scale``, or ones where it is None.
+
+    Raises:
+        InputError: If ``scale``, the setting ``name``, is no list of ``obs_size`` finite numbers.
+    """
+    if scale is None:
+        return torch.ones(obs_size)
+    if isinstance(scale, str) or not isinstance(scale, Sequence) or len(scale) != obs_size:
+        raise InputError(name, f"{obs_size} numbers", repr(scale))
+    return torch.tensor([check_float(name, factor, -math.inf) for factor in scale], dtype=torch.float32)
 
 
 def _body(inputs: int, sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
@@ -115,12 +129,8 @@ class Utilities(nn.Module):
         self.type_sizes = torch.bincount(types).tolist()
         self.register_buffer("_order", order, persistent=False)
         self.register_buffer("_place", torch.argsort(order), persistent=False)
-        scale = None
-        if observation_scale is not None:
-            if len(observation_scale) != obs_size:
-                raise InputError("agent.observation_scale", f"{obs_size} numbers", list(observation_scale))
-            scale = torch.tensor(list(observation_scale), dtype=torch.float32)
-        self.register_buffer("_scale", scale, persistent=False)
+        factors = observation_factors("agent.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", None if observation_scale is None else factors, persistent=False)
         self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
 
     def initial_hidden(self, n_sequences: int, device: torch.device) -> Tensor:

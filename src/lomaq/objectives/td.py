@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -11,19 +12,29 @@ from lomaq.errors import check_bool, check_choice, check_float
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives.returns import lambda_returns
+from lomaq.partition import Partition
 from lomaq.rollout import Rollout
 
 
+class Critic(nn.Module, ABC):
+    """What an objective learns besides utilities and mixer; it may see everything, since only training uses it."""
+
+    @abstractmethod
+    def rescale_(self, factor: float) -> None:
+        """Multiply every value by ``factor`` > 0, in the last layer."""
+
+
 class ValueNetworks(nn.Module):
-    """The utilities and the mixer: all that is learned.
+    """The utilities and the mixer, with what the objective learns besides: all that is learned.
 
     Block values come out in units of the run's value scale σ, see :class:`lomaq.training.scale.ValueScale`.
     """
 
-    def __init__(self, utilities: Utilities, mixer: Mixer) -> None:
+    def __init__(self, utilities: Utilities, mixer: Mixer, critic: Critic | None = None) -> None:
         super().__init__()
         self.utilities = utilities
         self.mixer = mixer
+        self.critic = critic
 
     def unroll(self, rollout: Rollout, steps: int | None = None) -> Tensor:
         """Utilities of every action along the first ``steps`` (all T + 1) observations: ``[steps, B, N, A]``."""
@@ -31,8 +42,10 @@ class ValueNetworks(nn.Module):
         return self.utilities(observations, previous, rollout.first[:steps], rollout.hidden)[0]
 
     def rescale_(self, factor: float) -> None:
-        """Multiply every block value by ``factor``: in the mixer's last layer, else in the utilities'."""
+        """Multiply every value by ``factor``: in the mixer's last layer or the utilities', and in the critic's."""
         (self.mixer if self.mixer.head() else self.utilities).rescale_(factor)
+        if self.critic is not None:
+            self.critic.rescale_(factor)
 
 
 class PartitionTD:
@@ -58,6 +71,10 @@ class PartitionTD:
         self.lam = check_float("learner.objective.lam", lam, 0, 1)
         self.double_q = check_bool("learner.objective.double_q", double_q)
         self.time_limit = check_choice("learner.objective.time_limit", time_limit, ("bootstrap", "terminal"))
+
+    def make_critic(self, partition: Partition, obs_size: int, n_actions: int) -> Critic | None:
+        """What is learned besides utilities and mixer; here nothing."""
+        return None
 
     @torch.no_grad()
     def targets(
@@ -87,15 +104,17 @@ class PartitionTD:
             judge = utilities
         elif judge is None:
             judge = online.unroll(rollout)
-        if rollout.action_mask is not None:
-            judge = judge.masked_fill(~rollout.action_mask, -torch.inf)
-        best = utilities.gather(-1, judge.argmax(dim=-1, keepdim=True))[..., 0]  # [T + 1, B, N]
-        values = target.mixer(best[1:], rollout.observations[1:]) * scale
+        values = self._next_values(target, rollout, utilities, greedy_actions(judge, rollout)) * scale
         ended = rollout.terminated | rollout.truncated
         terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
         cut = ended.clone()
         cut[:-1] |= ~rollout.valid[1:]  # a step that does not count has no reward to go on with
         return lambda_returns(rewards, values, terminal, cut, self.gamma, self.lam)
+
+    def _next_values(self, target: ValueNetworks, rollout: Rollout, utilities: Tensor, greedy: Tensor) -> Tensor:
+        """Values ``[T, B, P]`` of the ``greedy`` actions ``[T + 1, B, N]`` behind every step."""
+        best = utilities.gather(-1, greedy[..., None])[..., 0]  # [T + 1, B, N]
+        return target.mixer(best[1:], rollout.observations[1:])
 
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor | None = None) -> Tensor:
         """Squared error, summed over blocks (Eq. 1) and averaged over transitions.
@@ -114,4 +133,16 @@ class PartitionTD:
             error = (values - targets).square().sum(dim=-1) + online.mixer.penalty * violation  # [T, B]
         else:
             error = (online.mixer(chosen, rollout.observations[:-1]) - targets).square().sum(dim=-1)
-        return (error * rollout.valid).sum() / rollout.valid.sum().clamp(min=1)  # a part may have no valid step
+        return mean_over_transitions(error, rollout)
+
+
+def greedy_actions(utilities: Tensor, rollout: Rollout) -> Tensor:
+    """Each agent's best allowed action: utilities ``[t, B, N, A]`` of the first t observations → ``[t, B, N]``."""
+    if rollout.action_mask is not None:
+        utilities = utilities.masked_fill(~rollout.action_mask[: len(utilities)], -torch.inf)
+    return utilities.argmax(dim=-1)
+
+
+def mean_over_transitions(error: Tensor, rollout: Rollout) -> Tensor:
+    """Mean of ``error`` ``[T, B]`` over the valid steps; a part of a rollout may have none."""
+    return (error * rollout.valid).sum() / rollout.valid.sum().clamp(min=1)

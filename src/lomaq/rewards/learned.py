@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -12,6 +11,7 @@ from torch import Tensor, distributed, nn
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
 from lomaq.graph import AgentGraph
+from lomaq.nn import observation_factors
 from lomaq.partition import Partition
 from lomaq.rewards.classes import RewardClassification, Value
 from lomaq.rewards.decomposition import Decomposition, Inputs, Loss, RewardDecomposition, Share
@@ -92,11 +92,8 @@ class DecomposedReward(nn.Module, BlockReward):
             self.model = RewardClassification(
                 *sizes, values, value, inputs, share, hidden, regularisation, weights, tolerance
             )
-        scale = [1.0] * obs_size if observation_scale is None else observation_scale
-        if isinstance(scale, str) or not isinstance(scale, Sequence) or len(scale) != obs_size:
-            raise InputError("reward.observation_scale", f"{obs_size} numbers", repr(scale))
-        factors = [check_float("reward.observation_scale", factor, -math.inf) for factor in scale]
-        self.register_buffer("_scale", torch.tensor(factors), persistent=False)
+        factors = observation_factors("reward.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", factors, persistent=False)
         self.relative_tolerance = relative_tolerance
         if relative_tolerance is not None:
             self.relative_tolerance = check_float("reward.relative_tolerance", relative_tolerance, 0)

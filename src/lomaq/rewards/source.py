@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lomaq.errors import check_choice
+from lomaq.errors import check_choice, check_int
+from lomaq.graph import AgentGraph
 from lomaq.partition import Partition
 from lomaq.rollout import Rollout
 
@@ -61,21 +62,33 @@ class RewardSource(BlockReward):
 
     Args:
         partition: The blocks J.
-        source: ``local``: r_J, the sum of its agents' local rewards; ``team``: the sum over all agents.
+        graph: The agents.
+        kappa: Number of hops of ``neighbourhood``, at least 0.
+        source: ``local``: r_J, the sum of its agents' local rewards; ``neighbourhood``: the sum over the agents within
+            ``kappa`` hops of J; ``team``: the sum over all agents.
         redistribute: Partition whose blocks share their agents' rewards equally first (Proposition 4); None for not.
     """
 
     def __init__(
         self,
         partition: Partition,
-        source: Literal["local", "team"] = "local",
+        graph: AgentGraph,
+        kappa: int,
+        source: Literal["local", "neighbourhood", "team"] = "local",
         redistribute: Partition | None = None,
     ) -> None:
         super().__init__(partition)
-        self.source = check_choice("reward.source", source, ("local", "team"))
+        self.source = check_choice("reward.source", source, ("local", "neighbourhood", "team"))
         self.parent = redistribute
+        self._reach = partition.reach(graph, check_int("kappa", kappa, 0)) if source == "neighbourhood" else None
 
     def block_rewards(self, rewards: Tensor) -> Tensor:
+        if self.parent is not None:
+            rewards = self.parent.redistribute(rewards)
         if self.source == "team":
             return rewards.sum(dim=-1, keepdim=True).expand(*rewards.shape[:-1], self.partition.n_blocks)
-        return super().block_rewards(rewards if self.parent is None else self.parent.redistribute(rewards))
+        if self._reach is None:
+            return super().block_rewards(rewards)
+        self._reach = self._reach.to(rewards.device)
+        total = self._reach @ rewards.reshape(-1, rewards.size(-1)).T  # [P, M]
+        return total.T.reshape(*rewards.shape[:-1], -1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from lomaq.analysis.results import read_curve
 from lomaq.studies.runner import StudyRun
 
 
@@ -20,7 +20,7 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for kappa in sorted({run.settings["kappa"] for run in runs}):
         mine = [run for run in runs if run.settings["kappa"] == kappa]
-        steps, curves = zip(*(_curve(run) for run in mine), strict=True)
+        steps, curves = zip(*(read_curve(run.folder) for run in mine), strict=True)
         length = min(map(len, steps))
         x = np.mean([s[:length] for s in steps], axis=0)
         y = np.array([c[:length] for c in curves])  # [seeds, evaluations]
@@ -45,11 +45,3 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     axes.legend(loc="lower right", fontsize=9, frameon=False)
     figure.savefig(folder / "fig9.png")
     return result
-
-
-def _curve(run: StudyRun) -> tuple[list[int], list[float]]:
-    content = json.loads((run.folder / "results.json").read_text())
-    for _ in range(4):  # env, task, algorithm, seed: one each
-        (content,) = content.values()
-    points = [entry for name, entry in content.items() if name.startswith("step_")]
-    return [p["step_count"] for p in points], [float(np.mean(p["return"])) for p in points]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -24,13 +25,19 @@ from lomaq.training.settings import LearnerSettings
 T = TypeVar("T")
 
 #: Keys of a group that describe it and are no arguments.
-_NOTES = ("_target_", "name", "recommended")
+_NOTES = ("_target_", "name", "recommended", "tuned")
 
 
-def build(node: dict[str, Any], kind: Callable[..., T], **extra: Any) -> T:
+def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] | None = None, **extra: Any) -> T:
     """Make what ``node["_target_"]`` names, with the node's other keys and ``extra`` as arguments.
 
     Nodes inside that have a ``_target_`` are made first.
+
+    Args:
+        node: The target and its settings.
+        kind: What it must be.
+        offered: Further arguments, given where the target has one of that name.
+        extra: Further arguments, given always.
 
     Raises:
         InputError: If the target is unknown, is no ``kind``, or does not take these arguments.
@@ -49,6 +56,8 @@ def build(node: dict[str, Any], kind: Callable[..., T], **extra: Any) -> T:
         for key, value in node.items()
         if key not in _NOTES
     }
+    taken = inspect.signature(target).parameters
+    extra |= {key: value for key, value in (offered or {}).items() if key in taken}
     try:
         return cast(T, target(**arguments, **extra))
     except TypeError as error:
@@ -101,26 +110,25 @@ def build_run(config: dict[str, Any]) -> Run:
     make_env = env_maker(config)
     env = make_env(1, 0, torch.device("cpu"))
     partition = Partition.from_spec(config["partition"], env.graph)
+    kappa = config["kappa"]
+    sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
     mixer = build(
         _with_partition(config["mixer"], "enforce", env.graph),
         Mixer,
+        sizes,
         graph=env.graph,
         partition=partition,
-        kappa=config["kappa"],
-        **({"obs_size": env.obs_size} if "state" in config["mixer"] else {}),
+        kappa=kappa,
     )
-    networks = ValueNetworks(build_utilities(config, env), mixer)
+    settings = build(config["learner"], LearnerSettings)
+    critic = settings.objective.make_critic(partition, env.obs_size, env.n_actions)
+    networks = ValueNetworks(build_utilities(config, env), mixer, critic)
     reward = build(
         _with_partition(config["reward"], "redistribute", env.graph),
         BlockReward,
+        {"graph": env.graph, "kappa": kappa, **sizes},
         partition=partition,
-        **(
-            {"graph": env.graph, "obs_size": env.obs_size, "n_actions": env.n_actions}
-            if "variant" in config["reward"]
-            else {}
-        ),
     )
-    settings = build(config["learner"], LearnerSettings)
     if settings.replay_capacity is not None:
         steps = settings.rollout_steps or env.max_steps
         Replay(settings.replay_capacity).check_memory(sequence_bytes(env, networks.utilities.memory_size, steps))

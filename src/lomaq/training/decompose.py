@@ -102,7 +102,7 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
         )
     env = env_maker(config)(1, 0, torch.device("cpu"))
     utilities = build_utilities(config, env)
-    sizes = {"obs_size": env.obs_size, "n_actions": env.n_actions}
+    sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
     blocks = Partition.from_spec("singletons", env.graph)  # what the agents get does not depend on it
     reward = build(config["reward"], DecomposedReward, partition=blocks, graph=env.graph, **sizes)
     _check_groups(reward, stored, env)

@@ -25,6 +25,7 @@ from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, RandomActor, evaluate
+from lomaq.training.film import check_format
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
@@ -60,6 +61,8 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     run = build_run(config)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
     tests = config["evaluation"]
+    if tests["film"] is not None:
+        check_format("evaluation.film", tests["film"])
     recorder = Recorder(files, run.make_env, tests["episodes"], tests["every_env_steps"], tests["at_start"])
     trainer = _make_trainer(config, run_dir, [recorder, ProgressLine(console)])
     if checkpoint is None and leads:
@@ -122,11 +125,18 @@ def _make_logger(name: str, run_dir: Path) -> Logger | bool:
 
 
 def algorithm_name(config: dict[str, Any]) -> str:
-    """``algo.name`` where the choices on the other axes are what goes by that name, else ``custom``."""
+    """``algo.name`` where every setting that the name requires has one of its values, else ``custom``."""
     algo = config["algo"]
-    chosen = {"mixers": config["mixer"]["name"], "rewards": config["reward"]["name"], "partitions": config["partition"]}
-    known = all(algo[axis] is None or choice in algo[axis] for axis, choice in chosen.items())
+    known = all(_setting(config, key) in allowed for key, allowed in algo["requires"].items())
     return str(algo["name"]) if known else "custom"
+
+
+def _setting(config: dict[str, Any], key: str) -> Any:
+    """The value of ``a.b.c``, None where there is no such setting."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _thresholds(config: dict[str, Any], n_agents: int) -> dict[str, float]:

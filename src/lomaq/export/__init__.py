@@ -1,0 +1,10 @@
+"""Policies taken away: files in which agents act without this package, and a contract that says how to call them.
+
+Decentralised execution needs the utilities alone, so neither mixer nor rewards are exported.
+"""
+
+from lomaq.export.files import export_checkpoint
+from lomaq.export.parity import Parity, ParityError
+from lomaq.export.policy import Format, Policy
+
+__all__ = ["Format", "Parity", "ParityError", "Policy", "export_checkpoint"]

@@ -1,0 +1,154 @@
+"""The folder that an export leaves: the policies and their contract, whole or not at all."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lomaq.analysis import RunFiles
+from lomaq.envs import BatchedEnv
+from lomaq.errors import InputError, check_choice
+from lomaq.export.parity import Parity, ParityError, compare
+from lomaq.export.policy import Format, Policy, open_policy, write_policy
+from lomaq.graph import AgentGraph
+from lomaq.nn import Utilities
+from lomaq.training.build import build_utilities, env_maker
+from lomaq.training.run import versions
+from lomaq.training.stored import FRESH_SEED, Stored
+
+#: Ending of the files of each format.
+ENDINGS = {"onnx": "onnx", "torch": "pt2"}
+#: Packages that each format needs beyond this one's own.
+PACKAGES: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "torch": ()}
+#: Of the layout of ``contract.json``.
+FORMAT_VERSION = 1
+#: Copies of the environment that are played to compare; with their steps, 1,000 observations of each agent.
+COPIES = 8
+
+
+def export_checkpoint(stored: Stored, output: str | Path, format: Format = "onnx") -> tuple[dict[str, Any], Parity]:
+    """Write a policy for each agent type, and ``contract.json`` beside them, into a new folder.
+
+    Args:
+        stored: The checkpoint.
+        output: The folder, new or empty; it appears whole, and only where the policies pass the comparison.
+        format: ``onnx`` (for onnxruntime) or ``torch`` (``torch.export``, for PyTorch alone); one file a type.
+
+    Returns:
+        The contract, as written, and the comparison of the written policies with the trained network.
+
+    Raises:
+        InputError: If the folder is in use, a package is missing, or the checkpoint cannot act.
+        ParityError: If a written policy differs from the network that was trained.
+    """
+    check_choice("format", format, ENDINGS)
+    _require(format)
+    folder = _unused(Path(output))
+    env = env_maker(stored.config)(COPIES, FRESH_SEED, torch.device("cpu"))
+    utilities = _load(stored, env)
+    policies = [Policy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
+    agents = _agents_of_type(env.graph)
+    files = [f"policy-{number}.{ENDINGS[format]}" for number in range(len(policies))]
+    with _appearing(folder) as temporary:
+        for file, policy in zip(files, policies, strict=True):
+            write_policy(policy, temporary / file, format)
+        written = [open_policy(temporary / file, format) for file in files]
+        parity = compare(written, agents, [port["name"] for port in policies[0].inputs], utilities, env)
+        if not parity.passed:
+            raise ParityError(
+                f"parity: expected policies within {parity.tolerance:.1e} of the trained network, got {parity.line()}, "
+                f"which gives away up to {parity.largest_loss:.1e}; nothing was written"
+            )
+        contract = {
+            "format_version": FORMAT_VERSION,
+            "format": format,
+            **_about(stored, env, utilities),
+            "policies": [
+                {"file": file, "agents": mine.tolist(), "inputs": policy.inputs, "outputs": policy.outputs}
+                for file, mine, policy in zip(files, agents, policies, strict=True)
+            ],
+            "parity": {**asdict(parity), "tolerance": parity.tolerance},
+            "versions": {
+                **versions(),
+                **{name: importlib.import_module(name).__version__ for name in PACKAGES[format]},
+            },
+        }
+        RunFiles(temporary).write_json("contract.json", contract)
+    return contract, parity
+
+
+def _require(format: Format) -> None:
+    missing = [name for name in PACKAGES[format] if importlib.util.find_spec(name) is None]
+    if missing:
+        expected = f"the packages {', '.join(PACKAGES[format])} for {format}"
+        remedy = "pip install 'lomaq[export]', or take format=torch"
+        raise InputError("format", expected, f"no {', '.join(missing)}", remedy)
+
+
+def _unused(folder: Path) -> Path:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError("output", "a new or empty folder", folder, "choose another, nothing is overwritten")
+    above = next(path for path in folder.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise InputError("output", "a folder in which one can be made", f"the file {above}")
+    return folder.resolve()
+
+
+def _load(stored: Stored, env: BatchedEnv) -> Utilities:
+    utilities = build_utilities(stored.config, env)
+    try:
+        utilities.load_state_dict(stored.weights("networks.utilities."))
+    except RuntimeError as error:
+        expected = "the weights of the utilities that its configuration describes"
+        remedy = "export it with the version of lomaq and the graph file that trained it"
+        raise InputError("checkpoint", expected, stored.path, remedy) from error
+    return utilities
+
+
+def _agents_of_type(graph: AgentGraph) -> list[Tensor]:
+    """The agents of each type, in rising order."""
+    types = graph.agent_type if "agent_type" in graph else torch.zeros(graph.n_agents, dtype=torch.int64)
+    return [(types == number).nonzero()[:, 0] for number in range(int(types.max()) + 1)]
+
+
+def _about(stored: Stored, env: BatchedEnv, utilities: Utilities) -> dict[str, Any]:
+    """What the policies were trained for."""
+    settings = {k: v for k, v in stored.config["env"].items() if k not in ("_target_", "name", "recommended")}
+    edges = [pair for pair in env.graph.edge_index.T.tolist() if pair[0] < pair[1]]
+    scale = utilities._scale
+    return {
+        "checkpoint": str(stored.path),
+        "trained_env_steps": stored.state["lomaq"]["env_steps"],
+        "environment": {"name": stored.config["env"]["name"], "settings": settings, "max_steps": env.max_steps},
+        "n_agents": env.n_agents,
+        "graph": {"n_agents": env.n_agents, "edges": edges},
+        "normalisation": {
+            "observation_scale": None if scale is None else scale.tolist(),
+            "applied": "inside the policy",
+        },
+    }
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A folder to fill in place of ``folder``: a temporary one beside it, put there whole or, on any error, not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=folder.name, suffix=".tmp"))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        os.replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

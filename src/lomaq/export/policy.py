@@ -1,0 +1,176 @@
+"""One agent type's policy: as a module, as a file, and run from that file."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lomaq.nn import Utilities
+
+Format = Literal["onnx", "torch"]
+#: An exported policy at work: its inputs by name to its outputs in order.
+Act = Callable[[dict[str, Tensor]], list[Tensor]]
+
+
+class Policy(nn.Module):
+    """What the agents of one type compute to act: their network and all that :class:`Utilities` does around it.
+
+    Args:
+        utilities: The utilities of all agents.
+        agent_type: Whose network to take.
+
+    Attributes:
+        inputs: What ``forward`` takes, as the contract has it: name, dtype, shape and meaning; ``at_start`` is given
+            at the beginning of an episode and the output ``then`` afterwards.
+        outputs: What it returns.
+
+    Example:
+        >>> from lomaq.graph import AgentGraph
+        >>> policy = Policy(Utilities(AgentGraph.line(3), obs_size=4, n_actions=2), 0)
+        >>> action, utilities = policy(torch.zeros(5, 4), torch.tensor([[False, True]]).expand(5, 2))
+        >>> action.tolist(), utilities.shape
+        ([1, 1, 1, 1, 1], torch.Size([5, 2]))
+    """
+
+    scale: Tensor | None
+
+    def __init__(self, utilities: Utilities, agent_type: int) -> None:
+        super().__init__()
+        network = copy.deepcopy(utilities.networks[agent_type]).requires_grad_(False)
+        self.body, self.head = network.get_submodule("body"), network.get_submodule("head")
+        self.memory = network.get_submodule("memory") if utilities.memory_size else None
+        self.register_buffer("scale", utilities._scale)
+        self.n_agents, self.n_actions = utilities.n_agents, utilities.n_actions
+        self.inputs, self.outputs = _inputs(utilities), _outputs(utilities)
+
+    def forward(
+        self,
+        observation: Tensor,
+        action_mask: Tensor,
+        previous_action: Tensor | None = None,
+        agent: Tensor | None = None,
+        hidden: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """One step of B agents of the type; the last three are given exactly where the network uses them.
+
+        Args:
+            observation: ``[B, O]`` float32, as the environment gives it.
+            action_mask: ``[B, A]`` bool, the allowed actions.
+            previous_action: ``[B]`` int64, -1 where there is none.
+            agent: ``[B]`` int64, which agent each row is.
+            hidden: ``[B, H]`` float32 memory before the step, zeros at the beginning of an episode.
+
+        Returns:
+            Greedy actions ``[B]`` int64 (the first of equals), utilities ``[B, A]`` and, where there is one, the memory
+            behind the step ``[B, H]``, both float32.
+        """
+        x = observation if self.scale is None else observation * self.scale
+        if previous_action is not None:
+            x = torch.cat([x, _one_hot(previous_action, self.n_actions)], dim=-1)
+        if agent is not None:
+            x = torch.cat([x, _one_hot(agent, self.n_agents)], dim=-1)
+        x = self.body(x)  # [B, H]
+        if self.memory is not None:
+            assert hidden is not None
+            x = self.memory(x[None], hidden[None])[0][0]  # [B, H], output and memory are the same
+        utilities = self.head(x)
+        action = utilities.masked_fill(~action_mask, -torch.inf).argmax(dim=-1)
+        return (action, utilities) if self.memory is None else (action, utilities, x)
+
+
+def _one_hot(number: Tensor, size: int) -> Tensor:
+    """``[B, size]`` float32; a number outside makes a row of zeros."""
+    return (number[:, None] == torch.arange(size, device=number.device)).to(torch.float32)
+
+
+def _inputs(utilities: Utilities) -> list[dict[str, Any]]:
+    inputs = [
+        _port("observation", "float32", [utilities.obs_size], "what the agent observes, as the environment gives it"),
+        _port("action_mask", "bool", [utilities.n_actions], "the actions that are allowed now; all true for any"),
+    ]
+    if utilities.last_action:
+        meaning = "the action that the agent took one step before, -1 for none"
+        inputs.append({**_port("previous_action", "int64", [], meaning), "at_start": -1, "then": "action"})
+    if utilities.agent_id:
+        inputs.append(_port("agent", "int64", [], "the agent's own number, from 0"))
+    if utilities.memory_size:
+        hidden = _port("hidden", "float32", [utilities.memory_size], "the agent's memory")
+        inputs.append({**hidden, "at_start": 0, "then": "next_hidden"})
+    return inputs
+
+
+def _outputs(utilities: Utilities) -> list[dict[str, Any]]:
+    outputs = [
+        _port("action", "int64", [], "the allowed action of largest utility, the first of equals"),
+        _port("utilities", "float32", [utilities.n_actions], "of each action, also of those that are not allowed"),
+    ]
+    if utilities.memory_size:
+        outputs.append(_port("next_hidden", "float32", [utilities.memory_size], "the memory behind this step"))
+    return outputs
+
+
+def _port(name: str, dtype: str, sizes: list[int], meaning: str) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype, "shape": ["batch", *sizes], "meaning": meaning}
+
+
+def write_policy(policy: Policy, path: Path, format: Format) -> None:
+    """Write a policy for any batch size, weights included."""
+    batch = torch.export.Dim("batch", min=1)
+    shapes = {port["name"]: {0: batch} for port in policy.inputs}
+    example = {
+        port["name"]: torch.zeros([2, *port["shape"][1:]], dtype=getattr(torch, port["dtype"]))
+        for port in policy.inputs
+    }
+    with _quiet():
+        program = torch.export.export(policy, (), example, dynamic_shapes=shapes)
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # names folders of this machine
+        if format == "torch":
+            torch.export.save(program, path)
+            return
+        onnx = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=list(shapes),
+            output_names=[port["name"] for port in policy.outputs],
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+        assert onnx is not None
+        onnx.save(path, external_data=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says about itself: deprecated calls of its own, and that torchvision is not there."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\).*", FutureWarning)
+            warnings.filterwarnings("ignore", r".*The axis name: batch will not be used.*", UserWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def open_policy(path: Path, format: Format) -> Act:
+    """A written policy, run by what will run it."""
+    if format == "torch":
+        module = torch.export.load(path).module()
+        return lambda given: list(module(**given))
+    import onnxruntime  # only the extra brings it
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda given: [
+        torch.from_numpy(output) for output in session.run(None, {name: x.numpy() for name, x in given.items()})
+    ]

@@ -1,0 +1,143 @@
+"""QTRAN-base (Son et al., 2019): a free joint value, and utilities whose sum is bound to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lomaq.errors import InputError, check_float, check_int
+from lomaq.nn import observation_factors
+from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, greedy_actions, mean_over_transitions
+from lomaq.partition import Partition
+from lomaq.rollout import Rollout
+
+
+class QTRAN(PartitionTD):
+    """L_td + w_opt L_opt + w_nopt L_nopt (Son et al., 2019, Eqs. 4 to 6).
+
+    A joint value Q of the whole state and joint action is trained by Q-learning, without any constraint; ū are the
+    agents' greedy actions, V a value of the state, Q̂ = Q held fixed:
+
+    - L_td = (Q(s, u) - y)², y the return that follows Q(s', ū'),
+    - L_opt = (Σ_i U_i(ū_i) - Q̂(s, ū) + V(s))²: at the greedy joint action the sum is the joint value less V,
+    - L_nopt = min(Σ_i U_i(u_i) - Q̂(s, u) + V(s), 0)²: elsewhere it is no smaller.
+
+    Args:
+        gamma: Discount γ in [0, 1).
+        lam: λ of the returns in [0, 1].
+        double_q: As in :class:`PartitionTD`.
+        time_limit: As in :class:`PartitionTD`.
+        hidden: Width of the critic's layers, at least 1.
+        optimal: w_opt, at least 0.
+        taken: w_nopt, at least 0.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+    """
+
+    def __init__(
+        self,
+        gamma: float,
+        lam: float,
+        double_q: bool = False,
+        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
+        hidden: int = 64,
+        optimal: float = 1.0,
+        taken: float = 1.0,
+        observation_scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(gamma, lam, double_q, time_limit)
+        self.hidden = check_int("learner.objective.hidden", hidden, 1)
+        self.optimal = check_float("learner.objective.optimal", optimal, 0)
+        self.taken = check_float("learner.objective.taken", taken, 0)
+        self.observation_scale = observation_scale
+
+    def make_critic(self, partition: Partition, obs_size: int, n_actions: int) -> JointCritic:
+        """The joint value.
+
+        Raises:
+            InputError: If there are several blocks; QTRAN has no local form.
+        """
+        if partition.n_blocks != 1:
+            raise InputError("partition", "full for algo=qtran", f"{partition.n_blocks} blocks", "partition=full")
+        return JointCritic(partition.n_agents, obs_size, n_actions, self.hidden, self.observation_scale)
+
+    def _next_values(self, target: ValueNetworks, rollout: Rollout, utilities: Tensor, greedy: Tensor) -> Tensor:
+        return _critic(target)(rollout.observations[1:], greedy[1:])[0]
+
+    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor | None = None) -> Tensor:
+        if utilities is None:
+            utilities = online.unroll(rollout, rollout.n_steps)
+        observations, critic = rollout.observations[:-1], _critic(online)
+        greedy = greedy_actions(utilities.detach(), rollout)
+
+        def summed(actions: Tensor) -> Tensor:  # [T, B, 1]
+            return online.mixer(utilities.gather(-1, actions[..., None])[..., 0])
+
+        joint, value = critic(observations, rollout.actions)
+        best = critic(observations, greedy)[0].detach()
+        error = (joint - targets).square()
+        error = error + self.optimal * (summed(greedy) - best + value).square()
+        error = error + self.taken * (summed(rollout.actions) - joint.detach() + value).clamp(max=0).square()
+        return mean_over_transitions(error.sum(dim=-1), rollout)
+
+
+class JointCritic(Critic):
+    """Q(s, u) and V(s), where s is what all agents observe.
+
+    Each agent's observation and action go through one shared network, and the mean of what comes out stands for the
+    joint action (Son et al. add up hidden features), so that no width grows with the number of joint actions.
+
+    Args:
+        n_agents: Number of agents N.
+        obs_size: Observation size O.
+        n_actions: Number of actions A.
+        hidden: Width of the layers.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+    """
+
+    _scale: Tensor
+
+    def __init__(
+        self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
+    ) -> None:
+        super().__init__()
+        self.n_actions = n_actions
+        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", scale, persistent=False)
+        self.observe = nn.Linear(obs_size, hidden)
+        self.act = nn.Embedding(n_actions, hidden)
+        self.identity = nn.Parameter(torch.zeros(n_agents, hidden))  # a sum over agents alone would mix up who did what
+        self.encode = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+        self.state = nn.Linear(n_agents * obs_size, hidden)
+        self.joint, self.value = (
+            nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+            for width in (2 * hidden, hidden)
+        )
+
+    def forward(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of joint actions and of states.
+
+        Args:
+            observations: ``[..., N, O]`` float32.
+            actions: ``[..., N]`` int64.
+
+        Returns:
+            Q(s, u) ``[..., 1]`` and V(s) ``[..., 1]``.
+        """
+        observations = observations * self._scale
+        state = self.state(observations.flatten(-2))
+        agents = self.encode(self.observe(observations) + self.act(actions) + self.identity).mean(dim=-2)
+        return self.joint(torch.cat([state, agents], dim=-1)), self.value(state)
+
+    @torch.no_grad()
+    def rescale_(self, factor: float) -> None:
+        for head in (self.joint[-1], self.value[-1]):
+            for parameter in head.parameters():
+                parameter.mul_(factor)
+
+
+def _critic(networks: ValueNetworks) -> JointCritic:
+    assert isinstance(networks.critic, JointCritic)
+    return networks.critic

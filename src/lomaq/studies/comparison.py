@@ -1,0 +1,111 @@
+"""Methods side by side: the search for their settings, and their curves (Figure 5)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from lomaq.analysis import RunFiles
+from lomaq.analysis.results import read_curve, solved_at
+from lomaq.studies.runner import StudyRun
+from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
+
+#: Methods in the order of legends and tables, with their names; the first ones use the graph.
+METHODS = {
+    "lomaq": "LOMAQ",
+    "lomaq_gcn": "LOMAQ, GCN",
+    "lomaq_soft": "LOMAQ-s",
+    "lomaq_rd": "LOMAQ+RD",
+    "vdn_local": "local VDN",
+    "iql_nbr": "IQL, κ-hop rewards",
+    "iql_local": "IQL, local rewards",
+    "vdn": "VDN",
+    "qmix": "QMIX",
+    "qtran": "QTRAN",
+    "iql": "IQL",
+}
+#: Fresh episodes that the best checkpoint of a run plays.
+FRESH_EPISODES = 100
+
+
+def tuning(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+    """For each method the settings with the highest mean test return over the whole run, and all that was tried."""
+    tried: dict[str, dict[str, float]] = {}
+    for run in runs:
+        words = [f"{key}={value}" for key, value in run.settings.items() if key not in ("algo", "seed")]
+        score = tried.setdefault(run.settings["algo"], {})
+        _, curve = read_curve(run.folder)
+        score[" ".join(words)] = float(np.mean(curve))
+    return {name: {"chosen": max(score, key=score.__getitem__), "tried": score} for name, score in tried.items()}
+
+
+def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+    """Curves of every method: mean over seeds, band from the lowest to the highest; and a table of the same.
+
+    A run solved the task where two tests in a row reach the threshold (the highest ``evaluation.thresholds_per_agent``
+    below the best possible return that the study names). Its best checkpoint plays fresh episodes, which no test of
+    the run has seen; the figure is kept beside the run in ``fresh.json``.
+    """
+    methods = [name for name in METHODS if any(run.settings["algo"] == name for run in runs)]
+    curves = {name: _band(run for run in runs if run.settings["algo"] == name) for name in methods}
+    _draw(folder / f"{folder.name}.png", runs[0].summary, curves)
+    table = {}
+    for name in methods:
+        mine = [run for run in runs if run.settings["algo"] == name]
+        tests = [read_curve(run.folder) for run in mine]
+        thresholds = mine[0].summary["first_env_steps_at"]
+        table[name] = {
+            "seeds": [run.settings["seed"] for run in mine],
+            "last": [curve[-1] for _, curve in tests],
+            "best_checkpoint_on_fresh_episodes": [_fresh(run) for run in mine],
+            "solved_at_env_steps": {
+                t: [solved_at(steps, curve, float(t)) for steps, curve in tests] for t in thresholds
+            },
+            "env_steps_per_second": [run.summary["env_steps_per_second"] for run in mine],
+        }
+    return {"fresh_episodes": FRESH_EPISODES, "references": runs[0].summary["references"], "methods": table}
+
+
+def _fresh(run: StudyRun) -> float:
+    place = run.folder / "fresh.json"
+    if not place.is_file():
+        stored = open_checkpoint(run.folder, resume=False)
+        RunFiles(run.folder).write_json("fresh.json", evaluate_checkpoint(stored, stored.config, FRESH_EPISODES, 0))
+    return float(json.loads(place.read_text())["test_return_mean"])
+
+
+def _band(runs: Iterable[StudyRun]) -> tuple[np.ndarray, np.ndarray]:
+    """Env steps ``[K]`` of the tests, and the test returns ``[seeds, K]``."""
+    steps, curves = zip(*(read_curve(run.folder) for run in runs), strict=True)
+    length = min(map(len, steps))
+    return np.mean([s[:length] for s in steps], axis=0), np.array([c[:length] for c in curves])
+
+
+def _draw(path: Path, about: dict[str, Any], curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    figure = Figure(figsize=(9, 5.2), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    looks = itertools.product(
+        ["-", "--"], [f"C{number}" for number in range(10) if number != 7]
+    )  # gray is for references
+    for (name, (steps, returns)), (style, colour) in zip(curves.items(), looks, strict=False):
+        axes.plot(steps, returns.mean(axis=0), style, color=colour, linewidth=2, label=METHODS[name])
+        axes.fill_between(steps, returns.min(axis=0), returns.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+    for name, value in about["references"].items():
+        axes.axhline(value, color="gray", linestyle=":", linewidth=1.5, label=name)
+    seeds = max(len(returns) for _, returns in curves.values())
+    axes.set_title(f"{about['env']}, {about['n_agents']} agents: mean and range of {seeds} seeds", fontsize=13)
+    axes.set_xlabel("environment steps", fontsize=12)
+    axes.set_ylabel("test return", fontsize=12)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=11, frameon=False)
+    figure.savefig(path)

@@ -1,0 +1,86 @@
+"""The search for settings and the comparison of methods."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lomaq.analysis.results import read_curve, solved_at
+from lomaq.cli import CONF, compose
+from lomaq.studies.comparison import METHODS
+from lomaq.studies.runner import run_study
+
+SMALL = (
+    "env.n_agents=3",
+    "total_env_steps=400",
+    "evaluation.every_env_steps=200",
+    "learner.n_envs=4",
+    "learner.minibatches=2",
+)
+
+
+def study(name: str, folder: Path, **grid) -> dict:
+    words = [f"experiment={name}", *SMALL]
+    settings = compose(words)[0]["study"]
+    settings = {**settings, "jobs": 1, "grid": {**settings["grid"], **grid}}
+    return run_study(settings, lambda more: compose([*words, *more])[0], folder, Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("env", ["cartpole", "nav"])
+def test_a_comparison_draws_every_method_and_replays_its_best_checkpoint(tmp_path: Path, env: str) -> None:
+    result = study(f"fig5_{env}", tmp_path / "comparison", algo=["vdn", "lomaq"], seed=[0, 1])
+    assert list(result["methods"]) == ["lomaq", "vdn"]  # in the order of the legend
+    assert (tmp_path / "comparison" / "comparison.png").stat().st_size > 10_000
+    for name, row in result["methods"].items():
+        folders = [tmp_path / "comparison" / f"algo={name},seed={seed}" for seed in (0, 1)]
+        assert row["last"] == [read_curve(folder)[1][-1] for folder in folders]
+        fresh = [json.loads((folder / "fresh.json").read_text()) for folder in folders]
+        assert row["best_checkpoint_on_fresh_episodes"] == [f["test_return_mean"] for f in fresh]
+        assert {f["episodes"] for f in fresh} == {100}
+
+
+def test_the_search_names_the_settings_with_the_highest_mean_return(tmp_path: Path) -> None:
+    grid = {"learner.lr": [0.001, 0.01], "learner.objective.lam": [0.8]}
+    result = study("tune_cartpole", tmp_path, algo=["lomaq"], **grid)["lomaq"]
+    scores = {}
+    for lr in (0.001, 0.01):
+        (folder,) = tmp_path.glob(f"*learner.lr={lr},*")
+        _, means = read_curve(folder)
+        scores[f"learner.lr={lr} learner.objective.lam=0.8"] = sum(means) / len(means)
+    assert result["tried"] == pytest.approx(scores)
+    assert scores[result["chosen"]] == max(scores.values())
+
+
+def test_solved_means_two_tests_in_a_row() -> None:
+    steps = [0, 10, 20, 30, 40]
+    assert solved_at(steps, [0, 5, 1, 5, 6], 5) == 30
+    assert solved_at(steps, [5, 5, 0, 0, 0], 5) == 0
+    assert solved_at(steps, [0, 5, 1, 5, 4], 5) is None
+    assert solved_at([0], [9], 5) is None
+
+
+def test_every_method_that_learns_is_compared_and_searched_with_as_many_tries() -> None:
+    learned = {
+        file.stem
+        for file in (CONF / "algo").glob("*.yaml")
+        if compose([f"algo={file.stem}"])[0]["algo"]["plays"] == "utilities"
+    }
+    assert learned == set(METHODS)
+    for env in ("cartpole", "nav"):
+        compared = compose([f"experiment=fig5_{env}"])[0]["study"]["grid"]
+        searched = compose([f"experiment=tune_{env}"])[0]["study"]["grid"]
+        assert set(compared["algo"]) == set(searched["algo"]) == learned
+        assert not set(compared["seed"]) & set(searched["seed"])
+
+
+def test_the_chosen_settings_are_used_with_the_method_they_were_chosen_for() -> None:
+    for env in ("cartpole", "nav"):
+        config = compose([f"env={env}"])[0]
+        for name in METHODS:
+            learner = compose([f"env={env}", f"algo={name}"])[0]["learner"]
+            chosen = {**config["env"]["recommended"], **config["env"]["tuned"].get(name, {})}
+            assert (learner["lr"], learner["objective"]["lam"]) == (chosen["lr"], chosen["lam"])
