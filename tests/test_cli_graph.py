@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lomaq import cli
+from lomaq.cli import compose
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
 from lomaq.training import graph_picture
@@ -189,9 +190,9 @@ def test_a_run_with_other_networks_is_refused(graph, run_folder):
     status, _, err = graph(f"checkpoint={run_folder}", "env.n_agents=5", "partition=full", "colour=reward", "seed=0")
     assert status == 0, err  # its agents observe and act alike
     stored = open_checkpoint(run_folder, resume=False)
-    config = {**stored.config, "agent": {**stored.config["agent"], "hidden": [3]}}
-    with pytest.raises(InputError, match=r"^checkpoint: expected an environment whose agents observe and act as in"):
-        play_episode(stored, config)
+    env = compose(["env=nav", "env.n_agents=3"])[0]["env"]
+    with pytest.raises(InputError, match=r"^checkpoint: expected an environment with obs_size 4, as in training, got"):
+        play_episode(stored, {**stored.config, "env": env})
 
 
 def test_help_is_given(graph):

@@ -1,9 +1,34 @@
 """LOMAQ: cooperative multi-agent reinforcement learning on a graph of agents."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
 from lomaq.partition import Partition
 from lomaq.rollout import Rollout
 
+if TYPE_CHECKING:
+    from lomaq.api import Policy, Trained, load, train
+
 __version__ = "0.1.0"
-__all__ = ["AgentGraph", "InputError", "Partition", "Rollout", "__version__"]
+__all__ = [
+    "AgentGraph",
+    "InputError",
+    "Partition",
+    "Policy",
+    "Rollout",
+    "Trained",
+    "__version__",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Lightning and hydra take seconds to import; those who want the graph alone need not wait."""
+    if name in ("Policy", "Trained", "load", "train"):
+        return getattr(importlib.import_module("lomaq.api"), name)
+    raise AttributeError(f"module 'lomaq' has no attribute {name!r}")

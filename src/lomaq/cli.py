@@ -35,7 +35,7 @@ from lomaq.training.certify import certify_checkpoint
 from lomaq.training.decompose import decompose_checkpoint
 from lomaq.training.film import check_render, film_checkpoint
 from lomaq.training.graph_picture import picture_graph
-from lomaq.training.run import RUN_DIR_VARIABLE, algorithm_name, train
+from lomaq.training.run import RUN_DIR_VARIABLE, default_run_dir, train
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.usage import BANDIT_USAGE, CERTIFY_USAGE, DECOMPOSE_USAGE, EVALUATE_USAGE, EXPORT_USAGE, GRAPH_USAGE, USAGE
 
@@ -126,8 +126,8 @@ def _train() -> int:
         _study(words, configs[0], console)
         return 0
     for number, config in enumerate(configs):
-        name = f"{config['env']['name']}-{algorithm_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run_dir = Path(str(config["run_dir"] or Path("runs") / (name + (f"-{number}" if len(configs) > 1 else ""))))
+        suffix = f"-{number}" if len(configs) > 1 else ""
+        run_dir = Path(str(config["run_dir"] or f"{default_run_dir(config)}{suffix}"))
         report(train(config, run_dir, console), run_dir)
     return 0
 
@@ -157,13 +157,26 @@ def compose(words: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
+def compose_one(words: Sequence[str]) -> dict[str, Any]:
+    """The configuration of one run, for callers that know nothing of hydra.
+
+    Raises:
+        InputError: For everything that :func:`compose` and hydra refuse.
+    """
+    try:
+        (config,) = compose(words)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError("settings", "what train.py takes", _one_line(error)) from error
+    return config
+
+
 def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> None:
     name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
     for key in (word.partition("=")[0] for word in words if "run" in config["study"]):
         if not key.startswith(("experiment", "seed", "run_dir", "study.", "-")):
             expected = f"only seed, run_dir and study.* with experiment={name}"
             raise InputError(key, expected, key, "no training run reads it, leave it out")
-    folder = Path(str(config["run_dir"] or Path("results") / name))
+    folder = Path(str(config["run_dir"] or Path("runs") / name))
 
     def configuration(more: list[str]) -> dict[str, Any]:
         return {**compose([*words, *more])[0], "run_dir": None, "study": None}

@@ -231,7 +231,7 @@ MISTAKES = {
     "other agents": (
         ("agent.agent_id=true",),
         ("env.n_agents=4",),
-        r"checkpoint: expected an environment whose agents",
+        r"env\.n_agents: expected 3, since agent\.agent_id=true fixes it, got 4",
     ),
 }
 

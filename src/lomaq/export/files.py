@@ -23,7 +23,7 @@ from lomaq.export.parity import Parity, ParityError, compare
 from lomaq.export.policy import Format, Policy, open_policy, write_policy
 from lomaq.graph import AgentGraph
 from lomaq.nn import Utilities
-from lomaq.training.build import build_utilities, env_maker
+from lomaq.training.build import NOTES, env_maker
 from lomaq.training.run import versions
 from lomaq.training.stored import FRESH_SEED, Stored
 
@@ -56,7 +56,7 @@ def export_checkpoint(stored: Stored, output: str | Path, format: Format = "onnx
     _require(format)
     folder = _unused(Path(output))
     env = env_maker(stored.config)(COPIES, FRESH_SEED, torch.device("cpu"))
-    utilities = _load(stored, env)
+    utilities = stored.utilities(env)
     policies = [Policy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
     agents = _agents_of_type(env.graph)
     files = [f"policy-{number}.{ENDINGS[format]}" for number in range(len(policies))]
@@ -105,17 +105,6 @@ def _unused(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _load(stored: Stored, env: BatchedEnv) -> Utilities:
-    utilities = build_utilities(stored.config, env)
-    try:
-        utilities.load_state_dict(stored.weights("networks.utilities."))
-    except RuntimeError as error:
-        expected = "the weights of the utilities that its configuration describes"
-        remedy = "export it with the version of lomaq and the graph file that trained it"
-        raise InputError("checkpoint", expected, stored.path, remedy) from error
-    return utilities
-
-
 def _agents_of_type(graph: AgentGraph) -> list[Tensor]:
     """The agents of each type, in rising order."""
     types = graph.agent_type if "agent_type" in graph else torch.zeros(graph.n_agents, dtype=torch.int64)
@@ -124,7 +113,7 @@ def _agents_of_type(graph: AgentGraph) -> list[Tensor]:
 
 def _about(stored: Stored, env: BatchedEnv, utilities: Utilities) -> dict[str, Any]:
     """What the policies were trained for."""
-    settings = {k: v for k, v in stored.config["env"].items() if k not in ("_target_", "name", "recommended")}
+    settings = {k: v for k, v in stored.config["env"].items() if k not in NOTES}
     edges = [pair for pair in env.graph.edge_index.T.tolist() if pair[0] < pair[1]]
     scale = utilities._scale
     return {

@@ -49,9 +49,8 @@ def tuning(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
 def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     """Curves of every method: mean over seeds, band from the lowest to the highest; and a table of the same.
 
-    A run solved the task where two tests in a row reach the threshold (the highest ``evaluation.thresholds_per_agent``
-    below the best possible return that the study names). Its best checkpoint plays fresh episodes, which no test of
-    the run has seen; the figure is kept beside the run in ``fresh.json``.
+    A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes,
+    which no test of the run has seen; the figure is kept beside the run in ``fresh.json``.
     """
     methods = [name for name in METHODS if any(run.settings["algo"] == name for run in runs)]
     curves = {name: _band(run for run in runs if run.settings["algo"] == name) for name in methods}

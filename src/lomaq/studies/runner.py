@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from lomaq.analysis import RunFiles
@@ -129,14 +130,15 @@ def _run(settings: dict[str, Any], config: dict[str, Any], folder: Path, console
     if console is None:  # in a process of its own, where nothing is shown
         console = Console(file=io.StringIO())
     console.print(place.name, highlight=False, soft_wrap=True)
+    if (place / "config.yaml").is_file():
+        stored = yaml.safe_load((place / "config.yaml").read_text())
+        if {**stored, "run_dir": None} != {**config, "run_dir": None}:
+            raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if (place / "summary.json").is_file():
         return StudyRun(settings, place, json.loads((place / "summary.json").read_text()))
     checkpoint = place / "checkpoints" / "last.ckpt"
     if checkpoint.is_file():
-        stored = open_checkpoint(checkpoint, resume=True)
-        if {**stored.config, "run_dir": None} != {**config, "run_dir": None}:
-            raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
-        return StudyRun(settings, place, train(stored.config, place, console, checkpoint))
+        return StudyRun(settings, place, train(config, place, console, checkpoint))
     return StudyRun(settings, place, train(config, place, console))
 
 

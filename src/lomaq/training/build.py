@@ -25,7 +25,7 @@ from lomaq.training.settings import LearnerSettings
 T = TypeVar("T")
 
 #: Keys of a group that describe it and are no arguments.
-_NOTES = ("_target_", "name", "recommended", "tuned")
+NOTES = ("_target_", "name", "recommended", "tuned")
 
 
 def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] | None = None, **extra: Any) -> T:
@@ -54,7 +54,7 @@ def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] 
     arguments = {
         key: build(value, object) if isinstance(value, dict) and "_target_" in value else value
         for key, value in node.items()
-        if key not in _NOTES
+        if key not in NOTES
     }
     taken = inspect.signature(target).parameters
     extra |= {key: value for key, value in (offered or {}).items() if key in taken}

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.partition import Partition
 from lomaq.rewards import DecomposedReward
-from lomaq.training.build import build, build_utilities, env_maker
+from lomaq.training.build import build, env_maker
 from lomaq.training.collector import Collector
 from lomaq.training.stored import FRESH_SEED, Stored
 
@@ -101,13 +100,20 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
             "checkpoint", "one in which rewards were learned", f"{stored.path} of env step 0", "take last.ckpt"
         )
     env = env_maker(config)(1, 0, torch.device("cpu"))
-    utilities = build_utilities(config, env)
+    utilities = stored.utilities(env)
     sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
     blocks = Partition.from_spec("singletons", env.graph)  # what the agents get does not depend on it
     reward = build(config["reward"], DecomposedReward, partition=blocks, graph=env.graph, **sizes)
     _check_groups(reward, stored, env)
-    _load(utilities, stored, "networks.utilities.")
-    _load(reward, stored, "reward.")
+    try:
+        reward.load_state_dict(stored.weights("reward."))
+    except RuntimeError as error:
+        raise InputError(
+            "checkpoint",
+            "an environment whose agents, groups and observations suit its networks",
+            f"other sizes in {stored.path}",
+            "take the environment that trained it",
+        ) from error
     collector = Collector(env, utilities, 0, None)
     env.generator.manual_seed(FRESH_SEED + seed)
     rollout = collector.collect(0.0)
@@ -125,18 +131,6 @@ def _check_groups(reward: DecomposedReward, stored: Stored, env: BatchedEnv) -> 
     if not same and reward.model.share != "size":
         expected = f"the graph of the training, since reward.share={reward.model.share} gives networks to its groups"
         raise InputError("env", expected, f"another one, of {env.n_agents} agents", "leave out what changes it")
-
-
-def _load(module: nn.Module, stored: Stored, prefix: str) -> None:
-    try:
-        module.load_state_dict(stored.weights(prefix))
-    except RuntimeError as error:
-        raise InputError(
-            "checkpoint",
-            "an environment whose agents, groups and observations suit its networks",
-            f"other sizes in {stored.path}",
-            "take the environment that trained it",
-        ) from error
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lomaq.errors import InputError, check_int
-from lomaq.training.build import build_utilities, env_maker
+from lomaq.training.build import env_maker
 from lomaq.training.collector import Collector
 from lomaq.training.stored import FRESH_SEED, Stored
 
@@ -41,16 +41,7 @@ def play_episode(stored: Stored, config: dict[str, Any], seed: int = 0) -> Episo
     """
     check_int("seed", seed, 0, 2**32 - 1)
     env = env_maker(config)(1, 0, torch.device("cpu"))
-    utilities = build_utilities(config, env)
-    try:
-        utilities.load_state_dict(stored.weights("networks.utilities."))
-    except RuntimeError as error:
-        raise InputError(
-            "checkpoint",
-            "an environment whose agents observe and act as in training",
-            f"utilities of other sizes in {stored.path}",
-            "take the environment that trained it",
-        ) from error
+    utilities = stored.utilities(env)
     collector = Collector(env, utilities, 0, None)
     env.generator.manual_seed(FRESH_SEED + seed)
     rollout = collector.collect(0.0)

@@ -17,7 +17,7 @@ from lomaq.analysis.results import replacing
 from lomaq.analysis.scenes import Moment, look, make_scene
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
-from lomaq.training.build import build_utilities, env_maker
+from lomaq.training.build import env_maker
 from lomaq.training.evaluation import Actor, GreedyActor
 from lomaq.training.stored import FRESH_SEED, Stored
 
@@ -132,14 +132,12 @@ def film_checkpoint(stored: Stored, config: dict[str, Any], seed: int, render: s
 
     Args:
         stored: The checkpoint.
-        config: Its configuration, where ``env`` may have been changed; the utilities fit this environment.
+        config: Its configuration, where ``env`` may have been changed.
         seed: Seed of the start and of what happens in the episode, at least 0.
         render: What :func:`check_render` let pass.
     """
     env = env_maker(config)(1, 0, torch.device("cpu"))
-    utilities = build_utilities(stored.config, env)
-    utilities.load_state_dict(stored.weights("networks.utilities."))
-    film = Film(env, play(GreedyActor(utilities), env, FRESH_SEED + seed))
+    film = Film(env, play(GreedyActor(stored.utilities(env)), env, FRESH_SEED + seed))
     if render == "human":
         film.show()
     else:

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import resource
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,11 @@ def algorithm_name(config: dict[str, Any]) -> str:
     algo = config["algo"]
     known = all(_setting(config, key) in allowed for key, allowed in algo["requires"].items())
     return str(algo["name"]) if known else "custom"
+
+
+def default_run_dir(config: dict[str, Any]) -> Path:
+    """``runs/<env>-<algo>-<date-time>``."""
+    return Path("runs") / f"{config['env']['name']}-{algorithm_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _setting(config: dict[str, Any], key: str) -> Any:

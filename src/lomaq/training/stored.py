@@ -44,6 +44,22 @@ class Stored:
         state = self.state["state_dict"]
         return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
+    def utilities(self, env: BatchedEnv) -> Utilities:
+        """The trained utilities for the agents of ``env``: those of training, or others that observe and act alike.
+
+        Raises:
+            InputError: If they do not fit the environment, or the weights not the configuration.
+        """
+        _check_fit(build_utilities(self.config, env_maker(self.config)(1, 0, torch.device("cpu"))), env)
+        utilities = build_utilities(self.config, env)
+        try:
+            utilities.load_state_dict(self.weights("networks.utilities."))
+        except RuntimeError as error:
+            expected = "the weights of the utilities that its configuration describes"
+            remedy = "use the version of lomaq and the graph file that trained it"
+            raise InputError("checkpoint", expected, self.path, remedy) from error
+        return utilities
+
 
 def open_checkpoint(path: str | Path, *, resume: bool) -> Stored:
     """Read the checkpoint that ``path`` means: to go on from, or to evaluate.
@@ -80,17 +96,13 @@ def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, s
     check_int("episodes", episodes, 1)
     check_int("seed", seed, 0)
     cpu = torch.device("cpu")
-    trained = build_utilities(stored.config, env_maker(stored.config)(1, 0, cpu))
     env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, cpu)
-    _check_fit(trained, env)
-    utilities = build_utilities(stored.config, env)
-    utilities.load_state_dict(stored.weights("networks.utilities."))
-    returns = evaluate(GreedyActor(utilities), env, episodes, FRESH_SEED + seed)
+    returns = evaluate(GreedyActor(stored.utilities(env)), env, episodes, FRESH_SEED + seed)
     return {
         "checkpoint": str(stored.path),
         "env": config["env"]["name"],
         "n_agents": env.n_agents,
-        "trained_n_agents": trained.n_agents,
+        "trained_n_agents": env_maker(stored.config)(1, 0, cpu).n_agents,
         "trained_env_steps": stored.state["lomaq"]["env_steps"],
         "episodes": len(returns),
         "seed": seed,
