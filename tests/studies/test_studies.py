@@ -77,7 +77,7 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
 def test_every_experiment_of_the_configuration_is_tested_here() -> None:
     from lomaq.cli import CONF
 
-    own_files = {"fig6", "dilemma", "fig5_cartpole", "fig5_nav", "tune_cartpole", "tune_nav"}
+    own_files = {"fig6", "dilemma", "fig5_cartpole", "fig5_nav", "tune_cartpole", "tune_nav", "tune_sysadmin"}
     assert {p.stem for p in (CONF / "experiment").glob("*.yaml")} == {*TINY, *own_files}
 
 

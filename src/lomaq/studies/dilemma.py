@@ -26,14 +26,22 @@ METHODS = {
     "LOMAQ GCN": "tab:olive",
     "local VDN": "tab:purple",
     "VDN": "tab:orange",
+    "QMIX": "tab:brown",
+    "QTRAN": "tab:pink",
+    "IQL κ-hop": "gold",
     "IQL local": "tab:red",
+    "IQL": "tab:gray",
 }
 NAMES = {
     "lomaq": "LOMAQ",
     "lomaq_gcn": "LOMAQ GCN",
     "vdn_local": "local VDN",
     "vdn": "VDN",
+    "qmix": "QMIX",
+    "qtran": "QTRAN",
+    "iql_nbr": "IQL κ-hop",
     "iql_local": "IQL local",
+    "iql": "IQL",
 }
 
 
@@ -102,12 +110,10 @@ class _Drift:
         states = env.all_states()
         actor = GreedyActor(networks.utilities)
         actor.begin(states)
-        utilities, _ = networks.utilities(
-            states.observe()[None], actor.previous[None], actor.first[None], actor.hidden
-        )  # [1, S, N, A]
-        found = slopes(
-            networks.mixer, Colouring(env.graph, built.partition, networks.mixer.kappa), utilities[0].amax(dim=-1)
-        )
+        seen = states.observe()
+        utilities, _ = networks.utilities(seen[None], actor.previous[None], actor.first[None], actor.hidden)
+        colouring = Colouring(env.graph, built.partition, networks.mixer.kappa)
+        found = slopes(networks.mixer, colouring, utilities[0].amax(dim=-1), seen)  # utilities are [1, S, N, A]
         gap = (utilities[0, ..., 1] - utilities[0, ..., 0]) * sigma
         degree = env.true_graph.degree
         gaps = {
