@@ -168,7 +168,7 @@ def train(
     if config["study"] is not None:
         raise InputError("experiment", "settings of one run", "a study", "use the command line for it")
     folder = Path(run_dir or config["run_dir"] or default_run_dir(config))
-    console = Console(stderr=True) if progress else Console(file=io.StringIO())
+    console = Console(stderr=True) if progress else Console(file=io.StringIO(), force_jupyter=False)
     return Trained(folder, train_run(config, folder, console))
 
 

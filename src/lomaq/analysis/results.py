@@ -131,13 +131,19 @@ def first_at(
     return steps, seconds
 
 
-def read_curve(folder: Path) -> tuple[list[int], list[float]]:
-    """Env steps and mean returns of all tests in a run's ``results.json``."""
+def read_returns(folder: Path) -> list[Evaluation]:
+    """All tests in a run's ``results.json``."""
     content = json.loads((folder / "results.json").read_text())
     for _ in range(4):  # env, task, algorithm, seed: one each
         (content,) = content.values()
     points = [entry for name, entry in content.items() if name.startswith("step_")]
-    return [p["step_count"] for p in points], [sum(p["return"]) / len(p["return"]) for p in points]
+    return [Evaluation(p["step_count"], p["elapsed_time"], p["return"]) for p in points]
+
+
+def read_curve(folder: Path) -> tuple[list[int], list[float]]:
+    """Env steps and mean returns of all tests in a run's ``results.json``."""
+    tests = read_returns(folder)
+    return [test.env_steps for test in tests], [test.mean for test in tests]
 
 
 def solved_at(steps: Sequence[int], means: Sequence[float], threshold: float) -> int | None:

@@ -128,7 +128,7 @@ def _run(settings: dict[str, Any], config: dict[str, Any], folder: Path, console
     name = ",".join(f"{key}={_word(value)}" for key, value in settings.items())
     place = folder / name.replace("/", "_")
     if console is None:  # in a process of its own, where nothing is shown
-        console = Console(file=io.StringIO())
+        console = Console(file=io.StringIO(), force_jupyter=False)
     console.print(place.name, highlight=False, soft_wrap=True)
     if (place / "config.yaml").is_file():
         stored = yaml.safe_load((place / "config.yaml").read_text())
