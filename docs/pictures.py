@@ -25,7 +25,7 @@ SIDE = 5
 
 def panels(count: int, height: float = 4.2) -> tuple[Figure, list[Axes]]:
     """A figure with ``count`` panels in a row."""
-    figure = Figure(figsize=(3.4 * count, height), layout="constrained", dpi=90)
+    figure = Figure(figsize=(3.4 * count, height), layout="constrained", dpi=84)
     return figure, list(figure.subplots(1, count))
 
 
@@ -95,7 +95,7 @@ def monotone() -> None:
         best = points[mixer(points)[:, 0].argmax()]
         place.scatter(*best, s=420, facecolor="none", edgecolor="red", linewidth=2, label="largest value")
         place.set(xlabel="U of agent 0", ylabel="U of agent 1", title=title, aspect="equal")
-    axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), labelspacing=1.4, frameon=False)
     save(figure, "monotone")
 
 
