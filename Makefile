@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= env=nav mixer=gcn kappa=2
 
-.PHONY: help install train test test-slow lint format bench clean
+.PHONY: help install train test test-slow lint format bench docs clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,5 +40,8 @@ format: install ## Put the code in its usual form
 bench: install ## Speeds of this machine
 	$(BIN)/python benchmarks/speed.py
 
+docs: install ## The pages of docs/ as a site, site/index.html
+	$(BIN)/mkdocs build --strict --quiet
+
 clean: ## Remove what was made, runs excepted
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,7 +23,7 @@ SHORT: dict[str, dict[str, int]] = {
     "05_certify_and_kappa": {"env_steps": 2000},
 }
 #: Packages that a notebook may import; rich only for the console that a study prints on.
-ALLOWED = {"IPython", "lomaq", "matplotlib", "numpy", "pathlib", "rich", "tempfile", "torch", "warnings"}
+ALLOWED = {"IPython", "lomaq", "matplotlib", "numpy", "pathlib", "rich", "tempfile", "torch"}
 #: Bytes of the largest notebook and of the largest film in one.
 LARGEST, LARGEST_FILM = 10**6, 600_000
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
+
+with warnings.catch_warnings():  # tqdm, which PyG imports, asks for ipywidgets in notebooks; nothing here needs them
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import torch_geometric  # noqa: F401
 
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph

@@ -6,16 +6,24 @@ import pytest
 
 HALF = [[4, -6, -6], [-6, 0, 0], [-6, 0, 0]]
 ONE_STEP = f"env.payoffs={[HALF, HALF]}".replace(" ", "")
-UNIFORM = ("learner.epsilon.end=1.0", "evaluation.every_env_steps=100000", "learner.n_envs=32", "learner.minibatches=4")
+QUICK = (
+    "learner.epsilon.end=1.0",  # uniform actions all the time
+    "evaluation.every_env_steps=100000",
+    "learner.n_envs=64",
+    "learner.rollout_steps=4",
+    "learner.minibatches=4",
+    "learner.lr=0.01",
+    "total_env_steps=8000",
+)
 
 
 @pytest.mark.parametrize(("algo", "found"), [("vdn", 0.0), ("qmix", 0.0), ("qtran", 8.0)])
 def test_one_step_game_in_which_only_a_free_joint_value_finds_8(run_small, algo, found):
-    _, summary = run_small("run", "env=matrix", ONE_STEP, f"algo={algo}", "total_env_steps=15000", *UNIFORM)
+    _, summary = run_small("run", "env=matrix", ONE_STEP, f"algo={algo}", *QUICK)
     assert summary["test_return_mean"] == pytest.approx(found)
 
 
 @pytest.mark.parametrize(("algo", "found"), [("vdn", 7.0), ("qmix", 8.0), ("qtran", 8.0)])
 def test_two_step_game_in_which_a_sum_settles_for_7(run_small, algo, found):
-    _, summary = run_small("run", "env=two_step", f"algo={algo}", "total_env_steps=15000", *UNIFORM)
+    _, summary = run_small("run", "env=two_step", f"algo={algo}", *QUICK)
     assert summary["test_return_mean"] == pytest.approx(found)

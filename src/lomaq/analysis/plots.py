@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ class Curve:
         return cls(steps, [sum(m) / len(m) for m in means], [min(m) for m in means], [max(m) for m in means])
 
 
-def draw_band(axes: Axes, curve: Curve, label: str, style: str = "-", **line: object) -> None:
+def draw_band(axes: Axes, curve: Curve, label: str, style: str = "-", **line: Any) -> None:
     """Draw a mean line and its band in one colour.
 
     Args:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from lomaq.analysis import RunFiles
-from lomaq.analysis.results import read_curve, solved_at
+from lomaq.analysis.plots import Curve, draw_band, finish_axes, looks
+from lomaq.analysis.results import read_curve, read_returns, solved_at
 from lomaq.studies.runner import StudyRun
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
@@ -52,11 +50,8 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes,
     which no test of the run has seen; the figure is kept beside the run in ``fresh.json``.
     """
-    methods = [name for name in METHODS if any(run.settings["algo"] == name for run in runs)]
-    curves = {name: _band(run for run in runs if run.settings["algo"] == name) for name in methods}
-    _draw(folder / f"{folder.name}.png", runs[0].summary, curves)
     table = {}
-    for name in methods:
+    for name in (name for name in METHODS if any(run.settings["algo"] == name for run in runs)):
         mine = [run for run in runs if run.settings["algo"] == name]
         tests = [read_curve(run.folder) for run in mine]
         thresholds = mine[0].summary["first_env_steps_at"]
@@ -68,8 +63,12 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
                 t: [solved_at(steps, curve, float(t)) for steps, curve in tests] for t in thresholds
             },
             "env_steps_per_second": [run.summary["env_steps_per_second"] for run in mine],
+            "curve": vars(Curve.over_seeds([Curve.of(read_returns(run.folder)) for run in mine])),
         }
-    return {"fresh_episodes": FRESH_EPISODES, "references": runs[0].summary["references"], "methods": table}
+    about = {key: runs[0].summary[key] for key in ("env", "n_agents", "references")}
+    result = {"fresh_episodes": FRESH_EPISODES, **about, "methods": table}
+    draw(folder, result)
+    return result
 
 
 def _fresh(run: StudyRun) -> float:
@@ -80,31 +79,18 @@ def _fresh(run: StudyRun) -> float:
     return float(json.loads(place.read_text())["test_return_mean"])
 
 
-def _band(runs: Iterable[StudyRun]) -> tuple[np.ndarray, np.ndarray]:
-    """Env steps ``[K]`` of the tests, and the test returns ``[seeds, K]``."""
-    steps, curves = zip(*(read_curve(run.folder) for run in runs), strict=True)
-    length = min(map(len, steps))
-    return np.mean([s[:length] for s in steps], axis=0), np.array([c[:length] for c in curves])
-
-
-def _draw(path: Path, about: dict[str, Any], curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+def draw(folder: Path, summary: dict[str, Any]) -> Path:
+    """Draw the picture, named as the folder, from what :func:`report` found."""
     figure = Figure(figsize=(9, 5.2), layout="constrained", dpi=120)
     axes = figure.subplots()
-    looks = itertools.product(
-        ["-", "--"], [f"C{number}" for number in range(10) if number != 7]
-    )  # gray is for references
-    for (name, (steps, returns)), (style, colour) in zip(curves.items(), looks, strict=False):
-        axes.plot(steps, returns.mean(axis=0), style, color=colour, linewidth=2, label=METHODS[name])
-        axes.fill_between(steps, returns.min(axis=0), returns.max(axis=0), color=colour, alpha=0.12, linewidth=0)
-    for name, value in about["references"].items():
+    for (name, entry), (style, colour) in zip(summary["methods"].items(), looks(), strict=False):
+        draw_band(axes, Curve(**entry["curve"]), METHODS[name], style, color=colour, linewidth=2)
+    for name, value in summary["references"].items():
         axes.axhline(value, color="gray", linestyle=":", linewidth=1.5, label=name)
-    seeds = max(len(returns) for _, returns in curves.values())
-    axes.set_title(f"{about['env']}, {about['n_agents']} agents: mean and range of {seeds} seeds", fontsize=13)
-    axes.set_xlabel("environment steps", fontsize=12)
-    axes.set_ylabel("test return", fontsize=12)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
+    finish_axes(axes)
+    seeds = max(len(entry["seeds"]) for entry in summary["methods"].values())
+    axes.set_title(f"{summary['env']}, {summary['n_agents']} agents: mean and range of {seeds} seeds", fontsize=13)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=11, frameon=False)
+    path = folder / f"{folder.name}.png"
     figure.savefig(path)
+    return path

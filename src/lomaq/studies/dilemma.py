@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,27 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
         case: np.array(returns) / next(iter(references[case.n_agents, case.cost].values()))
         for case, returns in found.items()
     }
-    _draw(folder / "dilemma.png", shares, references)
     rows = [
         {**vars(case), "seeds": len(share), "returns": found[case], "share": share.tolist(), **_interval(share)}
         for case, share in shares.items()
     ]
     seen = [_Drift.of(run) for run in runs if _case(run).n_agents <= EXACT_LIMIT]
     named = [{"n_agents": n, "cost": cost, **lines} for (n, cost), lines in references.items()]
-    return {"references": named, "results": rows, "slopes_and_gaps": [vars(drift) for drift in seen]}
+    result = {"references": named, "results": rows, "slopes_and_gaps": [vars(drift) for drift in seen]}
+    draw(folder, result)
+    return result
+
+
+def draw(folder: Path, summary: dict[str, Any]) -> Path:
+    """Draw ``dilemma.png`` from what :func:`report` found."""
+    names = [field.name for field in fields(_Case)]
+    shares = {_Case(**{name: row[name] for name in names}): np.array(row["share"]) for row in summary["results"]}
+    references = {
+        (row["n_agents"], row["cost"]): {name: value for name, value in row.items() if name not in names}
+        for row in summary["references"]
+    }
+    _draw(folder / "dilemma.png", shares, references)
+    return folder / "dilemma.png"
 
 
 @dataclass(frozen=True)

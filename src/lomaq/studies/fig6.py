@@ -7,6 +7,7 @@ agents are trained: the rewards are fitted to the team reward of states in which
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
+from lomaq.analysis.results import write_atomic
 from lomaq.envs.navigation import COVER_DISTANCE, HALF_WIDTH
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graph import AgentGraph
@@ -191,6 +193,11 @@ def pair_magnitude(model: RewardDecomposition, seed: int) -> float:
 # -------------------------------------------------------------------- the study
 
 
+def _fits(regularisation: float) -> tuple[Fit, Fit, Fit]:
+    """The rows of the figure."""
+    return Fit(1, 0.0), Fit(2, 0.0), Fit(2, regularisation)
+
+
 def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, Any]:
     """Fit the three rows of the figure and draw ``fig6.png``.
 
@@ -212,7 +219,7 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
     torch.set_num_threads(1)  # operations this small gain nothing from more
     result: dict[str, Any] = {"share_of_the_square": SHARE, "tolerance": TOLERANCE, "fits": {}}
     maps = {}
-    for fit in (Fit(1, 0.0), Fit(2, 0.0), Fit(2, strength)):
+    for fit in _fits(strength):
         start = time.perf_counter()
         model = learn(fit, training)
         means, expected = averages(model, training.seed), fit.expected()
@@ -224,7 +231,7 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
             "as_expected": error <= TOLERANCE,
             "mean_magnitude_of_r_{12}": pair_magnitude(model, training.seed),
         }
-        maps[fit] = {name: values.numpy() for name, values in learned(model, _section()).items()}
+        maps[str(fit)] = _section_of(model)
         seconds = time.perf_counter() - start
         console.print(f"{fit}: at most {error:.3f} from what is expected, {seconds:.0f} s", highlight=False)
     result["why"] = (
@@ -233,8 +240,23 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
         "from the start and the optimiser. With lambda the pair keeps no more than it must, and a mean |r_{12}| of "
         "share_of_the_square squared is the least it can keep."
     )
-    _draw(folder / "fig6.png", maps, result["fits"])
+    write_atomic(folder / "sections.json", json.dumps(maps) + "\n")
+    draw(folder, {"settings": settings, **result})
     return result
+
+
+def _section_of(model: RewardDecomposition) -> dict[str, list[Any]]:
+    """What is drawn of a fit, to three decimals: r_{1}, r_{2} ``[K]``, r_{12} ``[K, K]`` with agent 2 by rows, or 0."""
+    maps = {name: values.numpy().round(3) for name, values in learned(model, _section()).items()}
+    pair = maps["r_{12}"] if maps["r_{12}"].any() else np.zeros((1, 1))
+    return {"r_{1}": maps["r_{1}"][0].tolist(), "r_{2}": maps["r_{2}"][:, 0].tolist(), "r_{12}": pair.tolist()}
+
+
+def _maps(section: dict[str, list[Any]]) -> dict[str, np.ndarray]:
+    """Each of :data:`FUNCTIONS` over the section, ``[K, K]``."""
+    one, two, both = (np.array(section[name], dtype=float) for name in FUNCTIONS[:3])
+    values = [*np.broadcast_arrays(one, two[:, None], both), one + two[:, None] + both]
+    return dict(zip(FUNCTIONS, values, strict=True))
 
 
 def _section(points: int = 121) -> Tensor:
@@ -243,6 +265,21 @@ def _section(points: int = 121) -> Tensor:
     second, first = torch.meshgrid(line, line, indexing="ij")
     offsets = torch.stack([first, second], dim=-1)  # [K, K, 2]
     return torch.stack([offsets, torch.zeros_like(offsets)], dim=-1)
+
+
+def draw(folder: Path, summary: dict[str, Any]) -> Path:
+    """Draw ``fig6.png`` from what :func:`run` found: ``summary.json``, and ``sections.json`` beside it.
+
+    Raises:
+        InputError: If ``sections.json`` is missing.
+    """
+    stored = folder / "sections.json"
+    if not stored.is_file():
+        raise InputError("fig6", "sections.json", "none", "python train.py experiment=fig6 makes it")
+    fits, sections = summary["fits"], json.loads(stored.read_text())
+    maps = {fit: _maps(sections[str(fit)]) for fit in _fits(summary["settings"]["regularisation"])}
+    _draw(folder / "fig6.png", maps, fits)
+    return folder / "fig6.png"
 
 
 def _draw(path: Path, maps: dict[Fit, dict[str, np.ndarray]], fits: dict[str, Any]) -> None:

@@ -61,15 +61,18 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
         "With singletons, r_1 rises in agent 1's action 1 (0 to 1 where agent 2 plays 0) while r_2 falls (2 to 1): no "
         "single utility of agent 1 can be monotone for both, so some block must be wrong by at least 0.5."
     )
-    _draw(folder / "fig8.png", best)
+    draw(folder, result)
     return result
 
 
-def _draw(path: Path, best: dict[str, tuple[float, np.ndarray, np.ndarray, int]]) -> None:
+def draw(folder: Path, summary: dict[str, Any]) -> Path:
+    """Draw ``fig8.png`` from what :func:`report` found: true and learned tables, a row a partition and activation."""
+    best = {name: entry for name, entry in summary.items() if name != "why"}
     rows = len(best)
     figure = Figure(figsize=(11, 2.1 * rows), layout="constrained", dpi=110)
     grid = figure.subplots(rows, 6, squeeze=False)
-    for line, (name, (error, values, true, _)) in zip(grid, best.items(), strict=True):
+    for line, (name, entry) in zip(grid, best.items(), strict=True):
+        error, values, true = entry["largest_error"], np.array(entry["learned"]), np.array(entry["true"])  # [P, A, A]
         tables = []
         for number, (t, v) in enumerate(zip(true, values, strict=True), start=1):
             block = f"_{number}" if len(true) > 1 else ""
@@ -88,4 +91,5 @@ def _draw(path: Path, best: dict[str, tuple[float, np.ndarray, np.ndarray, int]]
         partition, _, activation = name.partition(", ")
         shown = {"full": "P = {{1, 2}}", "singletons": "P = {{1}, {2}}"}.get(partition, partition)
         line[0].set_ylabel(f"{shown}\n{activation}\nlargest error {error:.2f}", fontsize=10)
-    figure.savefig(path)
+    figure.savefig(folder / "fig8.png")
+    return folder / "fig8.png"

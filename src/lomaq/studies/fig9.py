@@ -5,43 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
-from lomaq.analysis.results import read_curve
+from lomaq.analysis.plots import Curve, draw_band, finish_axes
+from lomaq.analysis.results import read_returns
 from lomaq.studies.runner import StudyRun
 
 
 def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
-    """Test return against env steps for each κ: mean over seeds, band from the lowest to the highest."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained", dpi=120)
-    axes = figure.subplots()
+    """Test return against env steps for each κ: mean over seeds, band from the lowest to the highest; ``fig9.png``."""
     result: dict[str, Any] = {}
     for kappa in sorted({run.settings["kappa"] for run in runs}):
         mine = [run for run in runs if run.settings["kappa"] == kappa]
-        steps, curves = zip(*(read_curve(run.folder) for run in mine), strict=True)
-        length = min(map(len, steps))
-        x = np.mean([s[:length] for s in steps], axis=0)
-        y = np.array([c[:length] for c in curves])  # [seeds, evaluations]
-        (line,) = axes.plot(x, y.mean(axis=0), label=f"κ = {kappa}")
-        axes.fill_between(x, y.min(axis=0), y.max(axis=0), alpha=0.15, color=line.get_color(), linewidth=0)
         first = [run.summary["first_env_steps_at"] for run in mine]
+        tests = [Curve.of(read_returns(run.folder)) for run in mine]
         result[f"kappa={kappa}"] = {
             "seeds": len(mine),
             "first_env_steps_at": {name: [f[name] for f in first] for name in first[0]},
-            "last": y[:, -1].tolist(),
-            "mean_over_the_run": y.mean(axis=1).tolist(),
+            "last": [test.mean[-1] for test in tests],
+            "mean_over_the_run": [sum(test.mean) / len(test.mean) for test in tests],
+            "curve": vars(Curve.over_seeds(tests)),
         }
-    best = runs[0].summary["references"]["best possible"]
+    about = {key: runs[0].summary[key] for key in ("env", "n_agents", "references")}
+    result["about"] = about
+    draw(folder, result)
+    return result
+
+
+def draw(folder: Path, summary: dict[str, Any]) -> Path:
+    """Draw ``fig9.png`` from what :func:`report` found."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    about = summary["about"]
+    for name, entry in summary.items():
+        if name != "about":
+            draw_band(axes, Curve(**entry["curve"]), name.replace("kappa=", "κ = "))
+    best = about["references"]["best possible"]
     axes.axhline(best, color="gray", linestyle="--", linewidth=1, label="best possible")
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel("test return")
-    axes.set_title(f"{runs[0].summary['env']}, {runs[0].summary['n_agents']} agents: κ of the mixer", fontsize=11)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
+    finish_axes(axes)
+    axes.set_title(f"{about['env']}, {about['n_agents']} agents: κ of the mixer", fontsize=11)
     axes.legend(loc="lower right", fontsize=9, frameon=False)
     figure.savefig(folder / "fig9.png")
-    return result
+    return folder / "fig9.png"

@@ -9,6 +9,7 @@ import importlib
 import io
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from lomaq.errors import InputError, check_int
 from lomaq.training.build import Run, build_run
 from lomaq.training.run import train
 from lomaq.training.stored import open_checkpoint
+
+#: Settings that say nothing about what a run finds.
+ASIDE: dict[str, Any] = {"run_dir": None, "jobs": None, "logger": None}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def run_study(
     # composed when it is a run's turn, since that takes a good part of a second
     todo = ((cell, compose([f"{key}={_word(value)}" for key, value in cell.items()])) for cell in cells)
     if jobs == 1:
-        runs = [_run(settings, config, folder, console) for settings, config in todo]
+        runs = [run_one(settings, config, folder, console) for settings, config in todo]
     else:
         runs = _run_together(todo, len(cells), folder, jobs, console)
     result: dict[str, Any] = _function(study["report"])(folder, runs)
@@ -113,7 +117,7 @@ def _run_together(
     """All ``count`` runs, ``jobs`` at a time; each answers with one line."""
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
-            waiting = [pool.submit(_run, settings, config, folder, None) for settings, config in todo]
+            waiting = [pool.submit(run_one, settings, config, folder, None) for settings, config in todo]
             for number, future in enumerate(as_completed(waiting), start=1):
                 run = future.result()
                 result = f"test return {run.summary['test_return_mean']:,.1f}"
@@ -124,21 +128,42 @@ def _run_together(
     return [future.result() for future in waiting]
 
 
-def _run(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> StudyRun:
-    name = ",".join(f"{key}={_word(value)}" for key, value in settings.items())
-    place = folder / name.replace("/", "_")
-    if console is None:  # in a process of its own, where nothing is shown
+def run_name(settings: dict[str, Any]) -> str:
+    """Name of the folder of a run.
+
+    >>> run_name({"algo": "lomaq", "partition": [[0, 1], [2]]})
+    'algo=lomaq,partition=[[0, 1], [2]]'
+    """
+    return ",".join(f"{key}={_word(value)}" for key, value in settings.items()).replace("/", "_")
+
+
+def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> StudyRun:
+    """Train one run below ``folder``, go on with it, or, where it has ended, read it.
+
+    Args:
+        settings: What it varies, and so its name.
+        config: Its whole configuration.
+        folder: Where its run folder goes.
+        console: Where progress is shown; None in a process of its own, where nothing is.
+
+    Raises:
+        InputError: If a setting is impossible, or a run of another configuration is there.
+    """
+    place = folder / run_name(settings)
+    if console is None:
         console = Console(file=io.StringIO(), force_jupyter=False)
     console.print(place.name, highlight=False, soft_wrap=True)
     if (place / "config.yaml").is_file():
         stored = yaml.safe_load((place / "config.yaml").read_text())
-        if {**stored, "run_dir": None} != {**config, "run_dir": None}:
+        if {**stored, **ASIDE} != {**config, **ASIDE}:
             raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if (place / "summary.json").is_file():
         return StudyRun(settings, place, json.loads((place / "summary.json").read_text()))
     checkpoint = place / "checkpoints" / "last.ckpt"
     if checkpoint.is_file():
         return StudyRun(settings, place, train(config, place, console, checkpoint))
+    if (place / "config.yaml").is_file():  # stopped before anything was learned
+        shutil.rmtree(place)
     return StudyRun(settings, place, train(config, place, console))
 
 

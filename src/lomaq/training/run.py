@@ -15,7 +15,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch_geometric
-from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from lomaq.analysis import Evaluation, RunFiles, draw_curve
@@ -27,6 +26,7 @@ from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, RandomActor, evaluate
 from lomaq.training.film import check_format
+from lomaq.training.loggers import check_loggers, open_loggers
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
@@ -65,12 +65,14 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     if tests["film"] is not None:
         check_format("evaluation.film", tests["film"])
     recorder = Recorder(files, run.make_env, tests["episodes"], tests["every_env_steps"], tests["at_start"])
-    trainer = _make_trainer(config, run_dir, [recorder, ProgressLine(console)])
+    loggers = check_loggers(config["logger"])
+    trainer = _make_trainer(config, [recorder, ProgressLine(console)])
     if checkpoint is None and leads:
         files.begin(config)
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     try:
-        trainer.fit(run.module, ckpt_path=checkpoint, weights_only=True)
+        with open_loggers(loggers if leads else [], config, run_dir) as trainer.loggers:
+            trainer.fit(run.module, ckpt_path=checkpoint, weights_only=True)
     finally:
         os.environ.pop(RUN_DIR_VARIABLE)
     return _finish(run, files, thresholds) if trainer.is_global_zero else {}
@@ -90,7 +92,7 @@ def _keep_freed_memory() -> None:
         library.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _make_trainer(config: dict[str, Any], run_dir: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+def _make_trainer(config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
@@ -100,7 +102,7 @@ def _make_trainer(config: dict[str, Any], run_dir: Path, callbacks: list[pl.Call
             **options,
             max_epochs=-1,
             deterministic=check_bool("deterministic", config["deterministic"]),
-            logger=_make_logger(config["logger"]["name"], run_dir),
+            logger=False,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=False,
@@ -111,18 +113,6 @@ def _make_trainer(config: dict[str, Any], run_dir: Path, callbacks: list[pl.Call
         )
     except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
         raise InputError("trainer", "settings that Lightning's Trainer takes", options, str(error)) from error
-
-
-def _make_logger(name: str, run_dir: Path) -> Logger | bool:
-    check_choice("logger.name", name, ("none", "tensorboard"))
-    if name == "none":
-        return False
-    from pytorch_lightning.loggers import TensorBoardLogger
-
-    try:
-        return TensorBoardLogger(save_dir=run_dir, name="tensorboard", version="")
-    except ModuleNotFoundError as error:
-        raise InputError("logger", "installed packages", error, "pip install 'lomaq[tensorboard]'") from error
 
 
 def algorithm_name(config: dict[str, Any]) -> str:

@@ -1,0 +1,90 @@
+"""Draws the pictures of stored results again, from their numbers alone: ``make figures``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lomaq.analysis.plots import Curve, draw_curves
+from lomaq.analysis.runs import is_run, read_run
+from lomaq.bandits.picture import draw_regret
+from lomaq.errors import InputError
+from lomaq.studies import comparison, dilemma, fig6, fig8, fig9
+from lomaq.training.summaries import task_of
+
+#: Draws the picture of a study from its folder and its ``summary.json``.
+Drawer = Callable[[Path, dict[str, Any]], Path]
+#: The studies that have one, by the beginning of their folder's name; how to make what is missing.
+DRAWERS: dict[str, Drawer] = {
+    "fig5_": comparison.draw,
+    "fig6": fig6.draw,
+    "fig8": fig8.draw,
+    "fig9": fig9.draw,
+    "dilemma": dilemma.draw,
+}
+
+
+def draw_all(results: Path) -> tuple[list[Path], dict[str, str]]:
+    """Draw every picture whose numbers are in the folders of ``results``.
+
+    A study's folder has ``summary.json``, a bandit's ``bandit.json``; a folder of single runs gets ``curves.png``.
+
+    Args:
+        results: Folder of folders of results.
+
+    Returns:
+        The pictures, and for each folder without one why there is none.
+
+    Raises:
+        InputError: If it is no folder, or nothing in it can be drawn.
+    """
+    if not results.is_dir():
+        raise InputError("results", "a folder of results", results)
+    drawn: list[Path] = []
+    left: dict[str, str] = {}
+    for folder in sorted(place for place in results.iterdir() if place.is_dir()):
+        try:
+            drawn.append(draw(folder))
+        except InputError as error:
+            left[folder.name] = str(error)
+    if not drawn:
+        raise InputError("results", "a folder with results of studies or runs", results)
+    return drawn, left
+
+
+def draw(folder: Path) -> Path:
+    """Draw the picture of one folder of results.
+
+    Raises:
+        InputError: If its numbers are missing, or of an older version of the study.
+    """
+    if (folder / "bandit.json").is_file():
+        draw_regret(folder / "bandit.png", json.loads((folder / "bandit.json").read_text()))
+        return folder / "bandit.png"
+    drawer = next((drawer for name, drawer in DRAWERS.items() if folder.name.startswith(name)), None)
+    if drawer is None:
+        return _draw_runs(folder)
+    summary = folder / "summary.json"
+    if not summary.is_file():
+        raise InputError(folder.name, "a finished study, with summary.json", "none")
+    try:
+        return drawer(folder, json.loads(summary.read_text()))
+    except KeyError as error:
+        remedy = f"python train.py experiment={folder.name} makes it anew"
+        raise InputError(folder.name, "the numbers of this version of the study", f"none of {error}", remedy) from error
+
+
+def _draw_runs(folder: Path) -> Path:
+    found = {place.name: read_run(place) for place in sorted(folder.iterdir()) if is_run(place)}
+    runs = {name: run for name, run in found.items() if run.tests.mean}
+    if not runs:
+        raise InputError(folder.name, "run folders with tests", "none")
+    tasks = {name: task_of(run) for name, run in runs.items() if run.config or run.summary}
+    rest = tasks.popitem()[1] if len({*tasks.values()}) == 1 else "task not stored"  # stopped, only metrics.csv kept
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, run in runs.items():
+        panels.setdefault(task_of(run) if run.config or run.summary else rest, {})[name] = run.tests
+    draw_curves(folder / "curves.png", panels, "lowest to highest episode")
+    return folder / "curves.png"

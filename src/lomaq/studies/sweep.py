@@ -1,0 +1,222 @@
+"""Several runs at once: ``python train.py -m seed=0,1,2 algo=lomaq,vdn``.
+
+Each run has a process and a folder of its own; what they found is merged. A run that fails leaves the others alone, and
+a sweep that was stopped goes on when it is started again in its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lomaq.analysis import RunFiles
+from lomaq.analysis.plots import Curve, draw_curves
+from lomaq.analysis.results import read_returns
+from lomaq.errors import InputError, check_int
+from lomaq.studies.runner import StudyRun, run_name, run_one
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        settings: What it varies.
+        config: Its whole configuration.
+    """
+
+    settings: dict[str, Any]
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its folder within the sweep's."""
+        return run_name(self.settings)
+
+
+def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]:
+    """Train all jobs, each on one core, and merge what they found.
+
+    Args:
+        jobs: The runs; ``jobs`` of the first one's configuration is how many train at once, null for one a core.
+        folder: The sweep's folder: new, empty, or that of the same sweep, whose finished runs are kept.
+        console: Where progress is shown.
+
+    Returns:
+        ``summary.json``: ``groups``, the results of runs that differ by their seed alone, and ``failed``, a line for
+        each run without a result. Beside it stand ``results.json``, in marl-eval's layout, and ``curves.png``.
+
+    Raises:
+        InputError: If a setting is impossible or the folder in use.
+    """
+    at_once = _check(jobs, folder)
+    RunFiles(folder).write_json("sweep.json", [job.name for job in jobs])
+    console.print(f"{len(jobs)} runs, {at_once} at once, in {folder}", highlight=False, soft_wrap=True)
+    done, failed = _train_all(jobs, folder, at_once, console)
+    files = RunFiles(folder)
+    files.write_json("results.json", merge_results(done))
+    groups = _groups(done)
+    if done:
+        draw_curves(folder / "curves.png", _panels(groups), "lowest to highest seed; with one seed, episode")
+    summary = {"groups": {name: _figures(runs) for name, runs in groups.items()}, "failed": failed}
+    files.write_json("summary.json", summary)
+    return summary
+
+
+def _check(jobs: list[Job], folder: Path) -> int:
+    """Refuse what cannot run; how many train at once."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = jobs[0].config["jobs"]
+    at_once = cores if wanted is None else check_int("jobs", wanted, 1)
+    names = [job.name for job in jobs]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError("-m", "runs that all differ", f"{twice[0]} twice")
+    for job in jobs:
+        trainer = job.config["trainer"]
+        if (trainer["devices"], trainer["num_nodes"]) != (1, 1):  # its processes would start the whole sweep again
+            raise InputError(
+                "trainer.devices", "1 with -m", trainer["devices"], "start runs of several processes alone"
+            )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        marker = folder / "sweep.json"
+        if not marker.is_file() or json.loads(marker.read_text()) != names:
+            raise InputError("run_dir", "a new folder, or that of the same sweep", folder, "choose another run_dir")
+    return min(at_once, len(jobs))
+
+
+# -------------------------------------------------------------------- training
+
+
+def _train_all(jobs: list[Job], folder: Path, at_once: int, console: Console) -> tuple[list[StudyRun], dict[str, str]]:
+    """The runs that ended, in order, and a line for each that did not."""
+    queue = iter(jobs)
+    lock, stopped = threading.Lock(), threading.Event()
+    done: dict[str, StudyRun] = {}
+    failed: dict[str, str] = {}
+
+    def take() -> Job | None:
+        with lock:
+            return None if stopped.is_set() else next(queue, None)
+
+    def tell(job: Job, result: StudyRun | str) -> None:
+        with lock:
+            if isinstance(result, str):
+                failed[job.name] = result
+                said = f"failed: {result}"
+            else:
+                done[job.name] = result
+                said = f"test return {result.summary['test_return_mean']:,.1f}"
+            number = len(done) + len(failed)
+            console.print(f"{number} of {len(jobs)}: {job.name}: {said}", highlight=False, markup=False, soft_wrap=True)
+
+    def slot() -> None:
+        """Train one job after the other in one process, in a new one where that failed."""
+        pool = _process()
+        try:
+            while (job := take()) is not None:
+                result = _attempt(pool, job, folder)
+                tell(job, result)
+                if isinstance(result, str):
+                    pool.shutdown()
+                    pool = _process()
+        finally:
+            pool.shutdown()
+
+    with ThreadPoolExecutor(at_once) as slots:
+        running = [slots.submit(slot) for _ in range(at_once)]
+        try:
+            for future in as_completed(running):
+                future.result()
+        except BaseException:
+            stopped.set()
+            console.print(f"go on with the same settings and run_dir={folder}", highlight=False, soft_wrap=True)
+            raise
+    return [done[job.name] for job in jobs if job.name in done], failed
+
+
+def _process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def _attempt(pool: ProcessPoolExecutor, job: Job, folder: Path) -> StudyRun | str:
+    """Train; the run, or what went wrong in one line."""
+    try:
+        return pool.submit(run_one, job.settings, job.config, folder, None).result()
+    except BrokenProcessPool:
+        return "its process died, of too little memory perhaps; jobs=1 takes the least"
+    except Exception as error:  # whatever it is, the other runs go on
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        return " ".join(f"{kind}{error}".split())
+
+
+# --------------------------------------------------------------------- merging
+
+
+def merge_results(runs: Iterable[StudyRun]) -> dict[str, Any]:
+    """One ``results.json`` of many: env → task → algorithm → seed → step → per-episode returns.
+
+    Runs that would be one entry, since they differ by other settings, get these into the name of their algorithm.
+    """
+    entries = []
+    for run in runs:
+        content = json.loads((run.folder / "results.json").read_text())
+        path = []
+        for _ in range(4):
+            ((key, content),) = content.items()
+            path.append(key)
+        entries.append((run, path, content))
+    meant = Counter(tuple(path) for _, path, _ in entries)
+    ambiguous = {path[2] for path, count in meant.items() if count > 1}
+    merged: dict[str, Any] = {}
+    for run, (env, task, algorithm, seed), content in entries:
+        others = run_name({key: value for key, value in run.settings.items() if key not in ("seed", "algo", "env")})
+        name = f"{algorithm}, {others}" if algorithm in ambiguous else algorithm
+        merged.setdefault(env, {}).setdefault(task, {}).setdefault(name, {})[seed] = content
+    return merged
+
+
+def _groups(runs: list[StudyRun]) -> dict[str, list[StudyRun]]:
+    """Runs that differ by their seed alone, under the settings that they share."""
+    found: dict[str, list[StudyRun]] = {}
+    for run in runs:
+        shared = {key: value for key, value in run.settings.items() if key != "seed"}
+        found.setdefault(run_name(shared) or run.summary["algorithm"], []).append(run)
+    return found
+
+
+def _figures(runs: list[StudyRun]) -> dict[str, Any]:
+    last, best = ([run.summary[key] for run in runs] for key in ("test_return_mean", "best_test_return_mean"))
+    return {
+        "env": runs[0].summary["env"],
+        "n_agents": runs[0].summary["n_agents"],
+        "algorithm": runs[0].summary["algorithm"],
+        "seeds": [run.summary["seed"] for run in runs],
+        "last": last,
+        "last_mean": sum(last) / len(last),
+        "best": best,
+        "best_mean": sum(best) / len(best),
+        "env_steps": [run.summary["env_steps"] for run in runs],
+        "folders": [run.folder.name for run in runs],
+    }
+
+
+def _panels(groups: dict[str, list[StudyRun]]) -> dict[str, dict[str, Curve]]:
+    """Curves by task."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, runs in groups.items():
+        about = runs[0].summary
+        tests = [Curve.of(read_returns(run.folder)) for run in runs]
+        curve = tests[0] if len(tests) == 1 else Curve.over_seeds(tests)
+        panels.setdefault(f"{about['env']}, {about['n_agents']} agents", {})[name] = curve
+    return panels
