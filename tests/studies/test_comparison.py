@@ -82,8 +82,11 @@ def test_every_method_that_learns_is_compared_and_searched_with_as_many_tries() 
 
 def test_the_chosen_settings_are_used_with_the_method_they_were_chosen_for() -> None:
     for env in ("cartpole", "nav", "sysadmin"):
-        config = compose([f"env={env}"])[0]
-        for name in METHODS:
-            learner = compose([f"env={env}", f"algo={name}"])[0]["learner"]
-            chosen = {**config["env"]["recommended"], **config["env"]["tuned"].get(name, {})}
+        table = compose([f"env={env}"])[0]["env"]["tuned"]
+        assert set(table) == set(METHODS)
+        for name, chosen in table.items():
+            config = compose([f"env={env}", f"algo={name}", "learner=tuned"])[0]
+            learner, fast = config["learner"], compose([f"env={env}", f"algo={name}"])[0]["learner"]
             assert (learner["lr"], learner["objective"]["lam"]) == (chosen["lr"], chosen["lam"])
+            own = {"name": "tuned", "lr": learner["lr"], "objective": learner["objective"]}
+            assert learner == {**fast, **own, "objective": {**fast["objective"], "lam": chosen["lam"]}}
