@@ -35,9 +35,8 @@ def target_of(page: str, link: str) -> str:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add README.md as a page, and whatever pages link to outside docs/."""
     files.append(File.generated(config, "readme.md", content=(ROOT / "README.md").read_text()))
-    linked = {
-        target_of(page.src_uri, link) for page in files.documentation_pages() for link, _ in LINK.findall(page.content_string)
-    }
+    pages = {page.src_uri: LINK.findall(page.content_string) for page in files.documentation_pages()}
+    linked = {target_of(page, link) for page, links in pages.items() for link, _ in links}
     for path in sorted(linked):
         if not path.startswith("docs/") and path != "README.md" and (ROOT / path).is_file():
             files.append(File.generated(config, place_of(path), abs_src_path=str(ROOT / path)))

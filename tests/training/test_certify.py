@@ -27,6 +27,7 @@ RUNS = {
     "pairs on nav": (("env=nav", "partition=pairs"), (1, 2, 6, 64)),
     "mlp on matrix": (("env=matrix",), (1, 3, 9, COPIES)),  # episodes of one step
     "sum on matrix": (("env=matrix", "mixer=sum", "partition=full"), (1, 1, 3, COPIES)),
+    "hypernetworks": (("algo=qmix",), (1, 1, 3, 64)),
     "gcn on sysadmin": (("env=sysadmin", "mixer=gcn", "env.graph=star"), (1, 3, 7, 64)),
     "local state": (("env=sysadmin", "mixer.state=local"), (1, 3, 9, 64)),
     "a memory": (("agent=gru", "agent.last_action=true"), (1, 3, 7, 64)),
