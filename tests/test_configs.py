@@ -20,6 +20,8 @@ CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / gro
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
 def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) -> None:
+    if choice in ("wandb", "mlflow"):  # tests/training/test_loggers.py has stand-ins for them
+        pytest.importorskip(choice)
     extra = ["learner.batch_size=2", "learner.replay_capacity=8", "env.max_steps=10"] if choice == "paper" else []
     if (group, choice) == ("learner", "paper"):
         extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
@@ -64,6 +66,14 @@ def test_an_algorithm_with_a_foreign_choice_is_recorded_as_custom(run_small) -> 
     _, summary = run_small("run", "algo=vdn", "mixer=mlp")
     assert summary["algorithm"] == "custom"
     assert (summary["mixer"], summary["partition"], summary["reward"]) == ("mlp", "full", "team")
+
+
+@pytest.mark.parametrize("algo", [c for g, c in CHOICES if g == "algo" and c not in ("oracle", "random")])
+def test_every_method_trains_with_target_copies(run_small, algo: str) -> None:
+    _, summary = run_small(
+        "run", f"algo={algo}", "learner.target=hard", "learner.target_every=2", "total_env_steps=100"
+    )
+    assert summary["algorithm"] == algo
 
 
 def test_defaults_live_in_yaml_with_a_comment_each() -> None:

@@ -49,7 +49,7 @@ def test_an_episode_has_a_frame_and_a_place_on_the_slider_for_each_step():
         assert frame.data[0].marker.color == pytest.approx(values[step].tolist(), abs=1e-5)
     slider, button = figure.layout.sliders[0], figure.layout.updatemenus[0].buttons[0]
     assert [list(step.args[0]) for step in slider.steps] == [[str(t)] for t in range(7)]
-    assert button.label == "▶"
+    assert button.label == "play"
     discs = figure.data[-1].marker
     ends = float(values.min()), float(values.max())
     assert (discs.cmin, discs.cmax) == pytest.approx(ends, abs=1e-5)  # one scale for all

@@ -233,6 +233,6 @@ def _slider(steps: int) -> dict[str, Any]:
 
 
 def _buttons() -> dict[str, Any]:
-    play = {"label": "▶", "method": "animate", "args": _animation(None, PACE)}
-    pause = {"label": "⏸", "method": "animate", "args": [[None], {"mode": "immediate"}]}
+    play = {"label": "play", "method": "animate", "args": _animation(None, PACE)}
+    pause = {"label": "pause", "method": "animate", "args": [[None], {"mode": "immediate"}]}
     return {"type": "buttons", "direction": "left", "x": 0.1, "xanchor": "right", "y": 0, "buttons": [play, pause]}

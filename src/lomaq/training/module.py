@@ -72,7 +72,7 @@ class LomaqModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.networks = networks
-        self.target_copy = copy.deepcopy(networks).requires_grad_(False) if settings.target != "none" else None
+        self.target_copy = _copy(networks).requires_grad_(False) if settings.target != "none" else None
         self.reward, self.make_env, self.settings = reward, make_env, settings
         # learned rewards have gradients and steps of their own; DDP would wait for them in every pass of the values
         names = [name for name, _ in (*self.named_parameters(), *self.named_buffers()) if name.startswith("reward.")]
@@ -284,6 +284,12 @@ class LomaqModule(pl.LightningModule):
         torch.set_rng_state(own["torch"].cpu())
         if "cuda" in own and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([x.cpu() for x in own["cuda"]])
+
+
+def _copy(networks: ValueNetworks) -> ValueNetworks:
+    """A deep copy; sparse buffers, which deepcopy cannot take, are cloned."""
+    clones = {id(buffer): buffer.clone() for buffer in networks.buffers() if buffer.layout == torch.sparse_csr}
+    return copy.deepcopy(networks, clones)
 
 
 def stream_seeds(seed: int, rank: int, count: int) -> list[int]:
