@@ -43,5 +43,8 @@ bench: install ## Speeds of this machine
 docs: install ## The pages of docs/ as a site, site/index.html
 	$(BIN)/mkdocs build --strict --quiet
 
+figures: install ## Draw all pictures in results/ again, from the numbers stored there
+	$(BIN)/lomaq figures results=results
+
 clean: ## Remove what was made, runs excepted
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

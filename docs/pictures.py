@@ -31,7 +31,7 @@ def panels(count: int, height: float = 4.2) -> tuple[Figure, list[Axes]]:
 
 def save(figure: Figure, name: str) -> None:
     """Write ``docs/images/concept-<name>.png``, without empty margins."""
-    figure.savefig(FOLDER / f"concept-{name}.png", bbox_inches="tight", pad_inches=0.08)
+    figure.savefig(FOLDER / f"concept-{name}.png", bbox_inches="tight", pad_inches=0.08, pil_kwargs={"optimize": True})
 
 
 def graphs() -> None:

@@ -6,14 +6,17 @@ import errno
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # mistakes reach us as exceptions, which answer in one line
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -21,25 +24,23 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from lomaq.analysis import RunFiles
-from lomaq.analysis.certificate_plot import draw_certificate
 from lomaq.analysis.decomposition_plot import draw_decomposition
 from lomaq.analysis.results import write_atomic
-from lomaq.bandits import DEFAULTS as BANDIT
-from lomaq.bandits import run_bandits
+from lomaq.commands import COMMANDS as SIMPLE
+from lomaq.commands import COMPOSED, Options, folder_named, print_table
+from lomaq.completion import CONF, PLACES
 from lomaq.errors import InputError
-from lomaq.export import ParityError, export_checkpoint
 from lomaq.report import report
 from lomaq.studies.runner import run_study
+from lomaq.studies.sweep import Job, run_sweep
 from lomaq.training import NonFiniteLossError
-from lomaq.training.certify import certify_checkpoint
 from lomaq.training.decompose import decompose_checkpoint
 from lomaq.training.film import check_render, film_checkpoint
 from lomaq.training.graph_picture import picture_graph
 from lomaq.training.run import RUN_DIR_VARIABLE, default_run_dir, train
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
-from lomaq.usage import BANDIT_USAGE, CERTIFY_USAGE, DECOMPOSE_USAGE, EVALUATE_USAGE, EXPORT_USAGE, GRAPH_USAGE, USAGE
+from lomaq.usage import USAGE
 
-CONF = Path(__file__).resolve().parent / "conf"
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 
@@ -119,17 +120,41 @@ def _train() -> int:
     if any(word.startswith("resume=") and word != "resume=null" for word in words):
         _resume(words, console)
         return 0
-    configs = compose(words)
-    if not configs:  # --help, --cfg job and the like answer for themselves
+    if {"-sc", "--shell-completion"} & {*words} and not sys.argv[0].endswith(".py"):
+        raise InputError(
+            "--shell-completion", "python train.py before it", "lomaq train", "see lomaq completion --help"
+        )
+    jobs = compose_jobs(words)
+    if not jobs:  # --help, --cfg job and the like answer for themselves
         return 0
-    if configs[0]["study"] is not None:
-        _study(words, configs[0], console)
+    config = jobs[0].config
+    if config["study"] is not None:
+        _study(words, config, console)
         return 0
-    for number, config in enumerate(configs):
-        suffix = f"-{number}" if len(configs) > 1 else ""
-        run_dir = Path(str(config["run_dir"] or f"{default_run_dir(config)}{suffix}"))
-        report(train(config, run_dir, console), run_dir)
+    if len(jobs) > 1:
+        return _sweep(jobs, console)
+    run_dir = Path(str(config["run_dir"] or default_run_dir(config)))
+    report(train(config, run_dir, console), run_dir)
     return 0
+
+
+def _sweep(jobs: list[Job], console: Console) -> int:
+    folder = Path(str(jobs[0].config["run_dir"] or f"runs/sweep-{time.strftime('%Y%m%d-%H%M%S')}"))
+    try:
+        summary = run_sweep(jobs, folder, console)
+    except KeyboardInterrupt:
+        return _refuse(f"interrupted; go on with the same settings and run_dir={folder}", 130)
+    heading = ["", "env", "agents", "seeds", "last test", "best test"]
+    rows = [
+        [name, g["env"], f"{g['n_agents']:,}", str(len(g["seeds"])), f"{g['last_mean']:,.1f}", f"{g['best_mean']:,.1f}"]
+        for name, g in summary["groups"].items()
+    ]
+    print_table([heading, *rows])
+    pictures = ", curves.png" if rows else ""
+    console.print(f"results.json, summary.json{pictures} and the runs are in {folder}", highlight=False, soft_wrap=True)
+    for name, line in summary["failed"].items():
+        _refuse(f"{name}: {line}")
+    return 2 if summary["failed"] else 0
 
 
 def compose(words: Sequence[str]) -> list[dict[str, Any]]:
@@ -138,23 +163,37 @@ def compose(words: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         InputError: For a word that adds a key.
     """
+    return [job.config for job in compose_jobs(words)]
+
+
+def compose_jobs(words: Sequence[str]) -> list[Job]:
+    """The same, each with those of its settings in which they differ.
+
+    Raises:
+        InputError: For a word that adds a key.
+    """
     for word in words:
         if word.startswith(("+", "~")):
             raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
-    found: list[dict[str, Any]] = []
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def keep(config: DictConfig) -> None:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
-        found.append({str(key): value for key, value in plain.items()})
+        given = _parse(HydraConfig.get().overrides.task, places=())
+        found.append((given, {str(key): value for key, value in plain.items()}))
 
     own = sys.argv
-    sys.argv = [own[0], *words]
-    try:
-        hydra.main(version_base=None, config_path=str(CONF), config_name="train")(keep)()
-    finally:
-        sys.argv = own
-    return found
+    with tempfile.TemporaryDirectory() as scratch:  # where hydra leaves its multirun.yaml, which nobody asked for
+        several = [f"hydra.sweep.dir={scratch}"] if {"-m", "--multirun"} & {*words} else []
+        sys.argv = [own[0], *words, *several]
+        try:
+            hydra.main(version_base=None, config_path=str(CONF), config_name="train")(keep)()
+        finally:
+            sys.argv = own
+    first = found[0][0] if found else {}
+    swept = [key for key in first if any(given[key] != first[key] for given, _ in found)]
+    return [Job({key: given[key] for key in swept}, config) for given, config in found]
 
 
 def compose_one(words: Sequence[str]) -> dict[str, Any]:
@@ -171,6 +210,8 @@ def compose_one(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> None:
+    if {"-m", "--multirun"} & {*words}:
+        raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
     name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
     for key in (word.partition("=")[0] for word in words if "run" in config["study"]):
         if not key.startswith(("experiment", "seed", "run_dir", "study.", "-")):
@@ -198,6 +239,9 @@ def _resume(words: Sequence[str], console: Console) -> None:
             "start a new run to change it",
         )
     stored = open_checkpoint(str(path), resume=True)
+    before = stored.config["logger"]
+    if "name" in before:  # before there could be several
+        stored.config["logger"] = compose([f"logger={before['name']}"])[0]["logger"]
     config = _changed(stored.config, given)
     total, done = config["total_env_steps"], stored.state["lomaq"]["env_steps"]
     if isinstance(total, int) and total <= done:
@@ -217,7 +261,7 @@ def _resume(words: Sequence[str], console: Console) -> None:
 
 
 def _evaluate() -> int:
-    given = _options(EVALUATE_USAGE, {"episodes": 20, "seed": 0, "render": None}, "checkpoint", free="env.")
+    given = _options(COMPOSED["evaluate"])
     if given is None:
         return 0
     path, episodes, seed, render = (given.pop(name) for name in ("checkpoint", "episodes", "seed", "render"))
@@ -232,35 +276,13 @@ def _evaluate() -> int:
     return 0
 
 
-def _certify() -> int:
-    defaults = {"states": 64, "epsilon": 0.1, "tolerance": 0.05, "samples": 64, "seed": 0, "output": None}
-    given = _options(CERTIFY_USAGE, defaults, "checkpoint")
-    if given is None:
-        return 0
-    path, output = str(given.pop("checkpoint")), given.pop("output")
-    stored = open_checkpoint(path, resume=False)
-    folder = stored.run_dir if output is None else _folder("output", output)
-    certificate = certify_checkpoint(stored, **given)
-    config, env_steps = stored.config, stored.state["lomaq"]["env_steps"]
-    folder.mkdir(parents=True, exist_ok=True)
-    RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
-    mixer = f"{config['mixer']['name']} mixer, κ = {config['kappa']}"
-    title = f"{mixer}, on {config['env']['name']} after {env_steps:,} env steps"
-    draw_certificate(folder / "certificate.png", certificate, title)
-    console = Console(highlight=False, markup=False)
-    for line in certificate.lines():
-        console.print(line, soft_wrap=True)
-    console.print(f"report     {folder / 'certificate.json'}\npicture    {folder / 'certificate.png'}", soft_wrap=True)
-    return 0 if certificate.passed else 1
-
-
 def _decompose() -> int:
-    given = _options(DECOMPOSE_USAGE, {"seed": 0, "output": None}, "checkpoint", free="env.")
+    given = _options(COMPOSED["decompose"])
     if given is None:
         return 0
     path, seed, output = (given.pop(name) for name in ("checkpoint", "seed", "output"))
     stored = open_checkpoint(str(path), resume=False)
-    folder = stored.run_dir if output is None else _folder("output", output)
+    folder = stored.run_dir if output is None else folder_named("output", output)
     config, env_steps = _changed(stored.config, given), stored.state["lomaq"]["env_steps"]
     episode = decompose_checkpoint(stored, config, seed)
     name = config["env"]["name"]
@@ -278,27 +300,8 @@ def _decompose() -> int:
     return 0
 
 
-def _export() -> int:
-    given = _options(EXPORT_USAGE, {"format": "onnx", "output": None}, "checkpoint")
-    if given is None:
-        return 0
-    stored, form, output = open_checkpoint(str(given["checkpoint"]), resume=False), given["format"], given["output"]
-    folder = stored.run_dir / f"policy-{form}" if output is None else Path(str(output))
-    try:
-        contract, parity = export_checkpoint(stored, folder, form)
-    except ParityError as error:
-        return _refuse(str(error), 1)
-    console = Console(highlight=False, markup=False)
-    console.print(f"parity     {parity.line()}", soft_wrap=True)
-    for policy in contract["policies"]:
-        console.print(f"policy     {folder / policy['file']}, {len(policy['agents'])} agents", soft_wrap=True)
-    console.print(f"contract   {folder / 'contract.json'}", soft_wrap=True)
-    return 0
-
-
 def _graph() -> int:
-    unset = dict.fromkeys(("env", "file", "checkpoint", "partition", "kappa", "agent"))
-    given = _options(GRAPH_USAGE, {**unset, "colour": "partition", "output": "graph.png", "seed": 0}, None, free="env.")
+    given = _options(COMPOSED["graph"])
     if given is None:
         return 0
     env, file, checkpoint = (given.pop(name) for name in ("env", "file", "checkpoint"))
@@ -316,61 +319,46 @@ def _graph() -> int:
     return 0
 
 
-def _bandit() -> int:
-    usage = "usage: lomaq bandit " + " ".join(f"[{k}={json.dumps(v).replace(' ', '')}]" for k, v in BANDIT.items())
-    given = _options(f"{usage} [run_dir=FOLDER]\n\n{BANDIT_USAGE}", {**BANDIT, "run_dir": None}, None)
-    if given is None:
-        return 0
-    folder = _folder("run_dir", given.pop("run_dir") or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
-    console = Console(stderr=True)
-    run_bandits(folder, console, **given)
-    console.print(f"bandit.json and bandit.png are in {folder}", highlight=False, soft_wrap=True)
-    return 0
+def _simple(name: str) -> int:
+    options, act = SIMPLE[name]
+    given = _options(options)
+    return 0 if given is None else act(given)
 
 
-def _options(
-    usage: str, defaults: dict[str, Any], needed: str | None, free: str | None = None
-) -> dict[str, Any] | None:
+def _options(options: Options) -> dict[str, Any] | None:
     """What stands behind a command, over its defaults; None where help was asked for and given.
 
-    Args:
-        usage: Its help.
-        defaults: What may be given, with the value where it is not.
-        needed: What must be given.
-        free: Beginning of further keys that may be given.
-
     Raises:
-        InputError: For other keys, or where ``needed`` is not given.
+        InputError: For other keys, or where one that is needed is not given.
     """
     words = arguments()
     if any(word in ("-h", "--help") for word in words):
-        print(usage)
+        print(options.usage)
         return None
-    given = _parse(words)
-    if needed is not None and needed not in given:
-        raise InputError(needed, f"{needed}=PATH", "none", f"usage: {usage.splitlines()[0].removeprefix('usage: ')}")
-    known = [*defaults, *([needed] if needed else [])]
-    for key in given:
-        if key not in known and not (free and key.startswith(free)):
-            raise InputError(key, ", ".join([*known, *([free + "*"] if free else [])]), given[key])
-    return {**defaults, **given}
+    return options.check(_parse(words, repeated=options.needed if options.repeated else None))
 
 
-def _folder(name: str, value: object) -> Path:
-    """The folder that ``value`` says, which need not exist."""
-    path = Path(str(value))
-    if path.exists() and not path.is_dir():
-        raise InputError(name, "a folder, new or not", f"the file {path}")
-    return path
+def _parse(words: Sequence[str], repeated: str | None = None, places: Sequence[str] = PLACES) -> dict[str, Any]:
+    """``key=value`` words as hydra reads them, without a configuration to compose.
 
-
-def _parse(words: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` words as hydra reads them, without a configuration to compose."""
+    Args:
+        words: The words.
+        repeated: A key that may come several times, and whose value is the list of all that it was given.
+        places: Keys whose values are paths, taken as they are: names of runs have signs that mean something to hydra.
+    """
     given: dict[str, Any] = {}
-    for override in OverridesParser.create().parse_overrides(overrides=list(words)):
-        if override.is_add() or override.is_delete() or override.is_sweep_override():
-            raise InputError(str(override.input_line), "one known setting as key=value", "another form")
-        given[override.key_or_group] = override.value()
+    for word in words:
+        key, _, text = word.partition("=")
+        value: Any = text
+        if key not in places or text in ("", "null") or text[0] in "'\"[":
+            (override,) = OverridesParser.create().parse_overrides(overrides=[word])
+            if override.is_add() or override.is_delete() or override.is_sweep_override():
+                raise InputError(str(override.input_line), "one known setting as key=value", "another form")
+            key, value = override.key_or_group, override.value()
+        if key == repeated:
+            given[key] = given.get(key, []) + (value if isinstance(value, list) else [value])
+        else:
+            given[key] = value
     return given
 
 
@@ -390,9 +378,7 @@ def _changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 COMMANDS: dict[str, Callable[[], int]] = {
     "train": _train,
     "evaluate": _evaluate,
-    "certify": _certify,
     "decompose": _decompose,
-    "export": _export,
     "graph": _graph,
-    "bandit": _bandit,
+    **{name: partial(_simple, name) for name in SIMPLE},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ def _cell(value: object) -> str:
     return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
 
 
-_BANDIT_LINE = " ".join(f"[{key}={str(value).replace(' ', '').replace(chr(39), '')}]" for key, value in BANDIT.items())
+_BANDIT = " ".join(f"[{key}={json.dumps(value).replace(' ', '')}]" for key, value in BANDIT.items())
 _CERTIFY = {"states": 64, "epsilon": 0.1, "tolerance": 0.05, "samples": 64, "seed": 0, "output": None}
 _GRAPH = dict.fromkeys(("env", "file", "checkpoint", "partition", "kappa", "agent"))
 #: What may stand behind the commands of :mod:`lomaq.cli`.
@@ -199,7 +200,7 @@ COMMANDS: dict[str, tuple[Options, Callable[[dict[str, Any]], int]]] = {
     "certify": (Options(CERTIFY_USAGE, _CERTIFY, "checkpoint"), _certify),
     "export": (Options(EXPORT_USAGE, {"format": "onnx", "output": None}, "checkpoint"), _export),
     "bandit": (
-        Options(f"usage: lomaq bandit {_BANDIT_LINE} [run_dir=FOLDER]\n\n{BANDIT_USAGE}", {**BANDIT, "run_dir": None}),
+        Options(f"usage: lomaq bandit {_BANDIT} [run_dir=FOLDER]\n\n{BANDIT_USAGE}", {**BANDIT, "run_dir": None}),
         _bandit,
     ),
     "figures": (Options(FIGURES_USAGE, {"results": "results"}), _figures),

@@ -59,8 +59,10 @@ def bash_script(commands: Mapping[str, Sequence[str]]) -> str:
         commands: Name of each command other than ``train`` → its keys.
     """
     groups = choices()
-    keys = {**commands, "train": [*groups, *settings()]}
-    branches = [f'            {name}) words="{" ".join(f"{key}=" for key in found)}" ;;' for name, found in keys.items()]
+    keys = {"train": [*groups, *settings()], **commands}
+    branches = [
+        f'            {name}) words="{" ".join(f"{key}=" for key in found)}" ;;' for name, found in keys.items()
+    ]
     answers = [f'            {group}) words="{" ".join(names)}" ;;' for group, names in groups.items()]
     parts = {"COMMANDS": " ".join(keys), "KEYS": "\n".join(branches), "CHOICES": "\n".join(answers)}
     script = _SCRIPT.replace("@PLACES@", "|".join(PLACES))
@@ -81,7 +83,8 @@ def settings() -> list[str]:
     for group in choices():
         if group != "experiment":  # these set what is elsewhere
             for file in sorted((CONF / group).glob("*.yaml")):
-                found += _names(_read(file), f"{group}.")
+                whole = "@package _global_" in file.read_text().splitlines()[0]
+                found += _names(_read(file), "" if whole else f"{group}.")
     return list(dict.fromkeys(found))
 
 

@@ -1,12 +1,64 @@
 """What the commands answer to ``--help``."""
 
-USAGE = """usage: lomaq train [setting=value ...]       train, or go on with resume=FOLDER; lomaq train --help
-       lomaq evaluate checkpoint=PATH [...]  play greedy episodes; lomaq evaluate --help
-       lomaq certify checkpoint=PATH [...]   is the mixer monotone and local? lomaq certify --help
-       lomaq decompose checkpoint=PATH [...] rewards learned from the team reward; lomaq decompose --help
-       lomaq export checkpoint=PATH [...]    policies that act without this package; lomaq export --help
-       lomaq graph env=NAME [...]            draw the agents' graph, or an episode on it; lomaq graph --help
-       lomaq bandit [n=6 K=3 ...]            Multi-OFUL of Section 3.2; lomaq bandit --help"""
+SETTINGS = """The settings that matter:
+  env=cartpole             what to solve: cartpole, nav, sysadmin, matrix, two_step
+  env.n_agents=15          how many agents
+  algo=lomaq               which method: lomaq, vdn, iql_local, qmix, …
+  mixer=mlp                how utilities mix: mlp, gcn, sum, none, qmix
+  kappa=1                  how many hops a block's mixer sees
+  partition=singletons     who is valued together: singletons, pairs, full, communities, [[0,1],[2]], blocks.json
+  reward=local             what a block is trained on: local, neighbourhood, team, decomposed
+  learner.lr=0.003         learning rate
+  total_env_steps=200000   the budget: steps of one environment, all agents
+  seed=0                   of everything random
+  run_dir=FOLDER           where files go; runs/<env>-<algo>-<date-time> where it is not given
+  logger=tensorboard       besides metrics.csv: tensorboard, wandb, mlflow, or [tensorboard,wandb]"""
+USAGE = f"""usage: lomaq COMMAND [setting=value ...]; lomaq COMMAND --help says more
+
+  train       train, go on with resume=RUN, or several runs at once with -m
+  info        what a run is, how far and how good: lomaq info run=RUN
+  compare     runs side by side as a table and a picture: lomaq compare run=RUN run=RUN
+  evaluate    play greedy episodes: lomaq evaluate checkpoint=RUN
+  certify     is the mixer monotone and local? lomaq certify checkpoint=RUN
+  decompose   rewards learned from the team reward: lomaq decompose checkpoint=RUN
+  export      policies that act without this package: lomaq export checkpoint=RUN
+  graph       draw the agents' graph, or an episode on it: lomaq graph env=NAME
+  bandit      Multi-OFUL of Section 3.2: lomaq bandit n=6 K=3
+  figures     draw the pictures of stored results again: lomaq figures results=results
+  completion  completion in bash: lomaq completion --help
+
+{SETTINGS}
+
+Examples:
+  lomaq train env=nav mixer=gcn kappa=2
+  lomaq train -m seed=0,1,2 algo=lomaq,vdn
+  lomaq train resume=runs/RUN total_env_steps=400000
+  lomaq evaluate checkpoint=runs/RUN episodes=100 render=episode.gif"""
+INFO_USAGE = """usage: lomaq info run=FOLDER
+
+Says what a run is, how far it is, its last and best test, when it first reached each threshold, its speed, its files,
+and how to go on with it or play it; also while it runs. No checkpoint is opened.
+
+  run   a run folder"""
+COMPARE_USAGE = """usage: lomaq compare run=FOLDER run=FOLDER [run=...] [output=.]
+
+Sets runs side by side: the settings that differ and the results as a table, also in compare.json, and the test returns
+in compare.png; also while they run. No checkpoint is opened.
+
+  run      a run folder, or a pattern such as run='runs/cartpole-*', as often as needed; run=[A,B] is the same
+  output   where the two files go"""
+FIGURES_USAGE = """usage: lomaq figures [results=results]
+
+Draws the pictures of stored results again, from their numbers and without a checkpoint: those of the studies
+(fig5_*, fig6, fig8, fig9, dilemma) and of bandits, and curves.png for each other folder of runs.
+
+  results   a folder of folders of results"""
+COMPLETION_USAGE = """usage: lomaq completion > ~/.local/share/bash-completion/completions/lomaq
+
+Prints a bash script that completes the commands, settings and choices of lomaq; bash finds it there, or source it. Make
+it anew when settings change. For python train.py hydra has its own, which takes seconds for each answer:
+  eval "$(python train.py --shell-completion install=bash)"
+"""
 EVALUATE_USAGE = """usage: evaluate.py checkpoint=PATH [episodes=20] [seed=0] [render=FILE|human] [env.KEY=VALUE ...]
 
 Plays greedy episodes with the utilities of a checkpoint and prints one JSON object.

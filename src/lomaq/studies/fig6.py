@@ -247,7 +247,7 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
 
 def _section_of(model: RewardDecomposition) -> dict[str, list[Any]]:
     """What is drawn of a fit, to three decimals: r_{1}, r_{2} ``[K]``, r_{12} ``[K, K]`` with agent 2 by rows, or 0."""
-    maps = {name: values.numpy().round(3) for name, values in learned(model, _section()).items()}
+    maps = {name: values.double().numpy().round(3) for name, values in learned(model, _section()).items()}
     pair = maps["r_{12}"] if maps["r_{12}"].any() else np.zeros((1, 1))
     return {"r_{1}": maps["r_{1}"][0].tolist(), "r_{2}": maps["r_{2}"][:, 0].tolist(), "r_{12}": pair.tolist()}
 

@@ -11,7 +11,7 @@ from lomaq.analysis.plots import Curve, draw_curves
 from lomaq.analysis.runs import is_run, read_run
 from lomaq.bandits.picture import draw_regret
 from lomaq.errors import InputError
-from lomaq.studies import comparison, dilemma, fig6, fig8, fig9
+from lomaq.studies import comparison, dilemma, fig6, fig8, fig9, sweep
 from lomaq.training.summaries import task_of
 
 #: Draws the picture of a study from its folder and its ``summary.json``.
@@ -29,7 +29,7 @@ DRAWERS: dict[str, Drawer] = {
 def draw_all(results: Path) -> tuple[list[Path], dict[str, str]]:
     """Draw every picture whose numbers are in the folders of ``results``.
 
-    A study's folder has ``summary.json``, a bandit's ``bandit.json``; a folder of single runs gets ``curves.png``.
+    A study's or a sweep's folder has ``summary.json``, a bandit's ``bandit.json``; other runs get ``curves.png``.
 
     Args:
         results: Folder of folders of results.
@@ -63,10 +63,14 @@ def draw(folder: Path) -> Path:
     if (folder / "bandit.json").is_file():
         draw_regret(folder / "bandit.png", json.loads((folder / "bandit.json").read_text()))
         return folder / "bandit.png"
+    summary = folder / "summary.json"
     drawer = next((drawer for name, drawer in DRAWERS.items() if folder.name.startswith(name)), None)
+    if (folder / "sweep.json").is_file():
+        drawer = sweep.draw
+    if drawer is None and summary.is_file():
+        raise InputError(folder.name, "a study with a picture", "one without")
     if drawer is None:
         return _draw_runs(folder)
-    summary = folder / "summary.json"
     if not summary.is_file():
         raise InputError(folder.name, "a finished study, with summary.json", "none")
     try:

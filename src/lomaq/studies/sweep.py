@@ -66,12 +66,20 @@ def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]
     done, failed = _train_all(jobs, folder, at_once, console)
     files = RunFiles(folder)
     files.write_json("results.json", merge_results(done))
-    groups = _groups(done)
-    if done:
-        draw_curves(folder / "curves.png", _panels(groups), "lowest to highest seed; with one seed, episode")
-    summary = {"groups": {name: _figures(runs) for name, runs in groups.items()}, "failed": failed}
+    summary = {"groups": {name: _figures(runs) for name, runs in _groups(done).items()}, "failed": failed}
     files.write_json("summary.json", summary)
+    if done:
+        draw(folder, summary)
     return summary
+
+
+def draw(folder: Path, summary: dict[str, Any]) -> Path:
+    """Draw ``curves.png`` from what :func:`run_sweep` found: a panel for each task, a curve for each group."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, group in summary["groups"].items():
+        panels.setdefault(f"{group['env']}, {group['n_agents']} agents", {})[name] = Curve(**group["curve"])
+    draw_curves(folder / "curves.png", panels, "lowest to highest seed; with one seed, episode")
+    return folder / "curves.png"
 
 
 def _check(jobs: list[Job], folder: Path) -> int:
@@ -121,14 +129,14 @@ def _train_all(jobs: list[Job], folder: Path, at_once: int, console: Console) ->
             console.print(f"{number} of {len(jobs)}: {job.name}: {said}", highlight=False, markup=False, soft_wrap=True)
 
     def slot() -> None:
-        """Train one job after the other in one process, in a new one where that failed."""
+        """Train one job after the other in one process, in a new one where that died."""
         pool = _process()
         try:
             while (job := take()) is not None:
-                result = _attempt(pool, job, folder)
-                tell(job, result)
-                if isinstance(result, str):
-                    pool.shutdown()
+                try:
+                    tell(job, _attempt(pool, job, folder))
+                except BrokenProcessPool:
+                    tell(job, "its process died, of too little memory perhaps; jobs=1 takes the least")
                     pool = _process()
         finally:
             pool.shutdown()
@@ -140,7 +148,6 @@ def _train_all(jobs: list[Job], folder: Path, at_once: int, console: Console) ->
                 future.result()
         except BaseException:
             stopped.set()
-            console.print(f"go on with the same settings and run_dir={folder}", highlight=False, soft_wrap=True)
             raise
     return [done[job.name] for job in jobs if job.name in done], failed
 
@@ -154,7 +161,7 @@ def _attempt(pool: ProcessPoolExecutor, job: Job, folder: Path) -> StudyRun | st
     try:
         return pool.submit(run_one, job.settings, job.config, folder, None).result()
     except BrokenProcessPool:
-        return "its process died, of too little memory perhaps; jobs=1 takes the least"
+        raise
     except Exception as error:  # whatever it is, the other runs go on
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return " ".join(f"{kind}{error}".split())
@@ -196,6 +203,7 @@ def _groups(runs: list[StudyRun]) -> dict[str, list[StudyRun]]:
 
 
 def _figures(runs: list[StudyRun]) -> dict[str, Any]:
+    tests = [Curve.of(read_returns(run.folder)) for run in runs]
     last, best = ([run.summary[key] for run in runs] for key in ("test_return_mean", "best_test_return_mean"))
     return {
         "env": runs[0].summary["env"],
@@ -208,15 +216,5 @@ def _figures(runs: list[StudyRun]) -> dict[str, Any]:
         "best_mean": sum(best) / len(best),
         "env_steps": [run.summary["env_steps"] for run in runs],
         "folders": [run.folder.name for run in runs],
+        "curve": vars(tests[0] if len(tests) == 1 else Curve.over_seeds(tests)),
     }
-
-
-def _panels(groups: dict[str, list[StudyRun]]) -> dict[str, dict[str, Curve]]:
-    """Curves by task."""
-    panels: dict[str, dict[str, Curve]] = {}
-    for name, runs in groups.items():
-        about = runs[0].summary
-        tests = [Curve.of(read_returns(run.folder)) for run in runs]
-        curve = tests[0] if len(tests) == 1 else Curve.over_seeds(tests)
-        panels.setdefault(f"{about['env']}, {about['n_agents']} agents", {})[name] = curve
-    return panels

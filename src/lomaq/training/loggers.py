@@ -57,14 +57,15 @@ def open_loggers(names: Sequence[str], config: dict[str, Any], run_dir: Path) ->
     try:
         for name in names:
             try:
-                loggers.append(_open(name, config["logger"], run_dir))
+                opened = _open(name, config["logger"], run_dir)
                 if name != "tensorboard":  # a table of hundreds of settings says nothing there
-                    loggers[-1].log_hyperparams(config)
+                    opened.log_hyperparams(config)
             except Exception as error:  # each package has errors of its own
                 remedy = "log in or name its server, or give logger.offline=true"
                 raise InputError(
                     f"logger={name}", "one that opens", f"{type(error).__name__}: {error}", remedy
                 ) from error
+            loggers.append(opened)
         yield loggers
     finally:
         for logger in loggers:

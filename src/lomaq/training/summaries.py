@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,9 +116,9 @@ def _remedies(run: StoredRun, trains: bool) -> dict[str, str]:
     if trains and (checkpoints / "last.ckpt").is_file():
         total = run.config["total_env_steps"]
         more = f" total_env_steps={2 * total}" if run.env_steps >= total else ""
-        lines["go on"] = f"lomaq train resume={folder}{more}"
+        lines["go on"] = f"lomaq train {shlex.quote(f'resume={folder}')}{more}"
     if (checkpoints / "best.ckpt").is_file():
-        lines["play"] = f"lomaq evaluate checkpoint={folder} episodes=100"
+        lines["play"] = f"lomaq evaluate {shlex.quote(f'checkpoint={folder}')} episodes=100"
     return lines
 
 
@@ -213,6 +214,8 @@ def _results(runs: Sequence[StoredRun]) -> dict[str, list[Any]]:
     }
     reached = [_reached(run) if run.config else {} for run in runs]
     for threshold in sorted({threshold for one in reached for threshold in one}):
-        rows[f"first {threshold:,.6g} at"] = [one.get(threshold) for one in reached]
+        firsts = [one.get(threshold) for one in reached]
+        if any(first is not None for first in firsts):
+            rows[f"first {threshold:,.6g} at"] = firsts
     rows["env steps/s"] = [round(run.env_steps / run.train_seconds) if run.train_seconds else None for run in runs]
     return rows

@@ -1,0 +1,256 @@
+"""What the pages show works as it stands there: commands, programs, paths, and the site made of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lomaq import cli
+from lomaq.studies import sweep
+from lomaq.training.build import build_run
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Every page, by its path.
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+}
+#: Pages whose files, commands and programs follow one another: they run in this order, in a folder of their own.
+WALKED = ["docs/quick-start.md", "docs/python.md"]
+WALKED += [f"docs/how-to/{name}.md" for name in ("own-environment", "own-graph", "own-mixer", "resume", "sweeps")]
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?: {4}(?:PYTHONPATH=\. )?)((?:python (?:train|evaluate)\.py|lomaq|make) .*)$", re.MULTILINE)
+INLINE = re.compile(r"`((?:python (?:train|evaluate)\.py|lomaq [a-z]+|make) [^`\n]*)`")
+FILE = re.compile(r"`([\w/]+\.(?:py|yaml|json))`")
+
+#: What makes a command short. Later words win over earlier ones.
+SHORT_RUN = ("learner.n_envs=4", "learner.rollout_steps=10", "learner.minibatches=2", "evaluation.episodes=2")
+SHORT_RUN += ("evaluation.every_env_steps=10000", "total_env_steps=200")
+SHORT = {"certify": ["states=8"], "bandit": ["n=2", "T=100", "repetitions=2"], "evaluate": ["episodes=2"]}
+#: Where commands on other pages than these write, and how far a finished run goes on.
+AWAY = {"bandit": ["run_dir=bandit"], "train": ["total_env_steps=400"]}
+AWAY |= {command: ["output=here"] for command in ("certify", "decompose", "export")}
+
+
+class Part(NamedTuple):
+    """A piece of a page: a ``command``, a ``file`` with its name, or a ``program``."""
+
+    kind: str
+    content: str
+    name: str = ""
+
+
+def parts(text: str) -> Iterator[Part]:
+    """What a page asks its reader to type, in order."""
+    end = 0
+    for fence in FENCE.finditer(text):
+        yield from (Part("command", line) for line in COMMAND.findall(text[end : fence.start()]))
+        before = text[: fence.start()].rstrip().rsplit("\n\n", 1)[-1]
+        name = FILE.search(before) if before.endswith(":") else None
+        if name is not None:
+            yield Part("file", fence[2], name[1])
+        elif fence[1] == "python":
+            yield Part("program", fence[2])
+        elif fence[1] in ("sh", "bash"):
+            yield from (Part("command", line) for line in COMMAND.findall(re.sub("^", "    ", fence[2], flags=re.M)))
+        end = fence.end()
+    yield from (Part("command", line) for line in COMMAND.findall(text[end:]))
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command, without the notation of usage lines and with ``runs/run`` for a run to be named."""
+    line = re.sub(r"runs/<[^>]*>", "runs/run", line.partition("&&")[0])
+    line = re.sub(r" \[[\w.]+=[^\]]*\]", "", line)  # [seed=0] may be left out
+    words = [word for word in shlex.split(line.removeprefix("python "), comments=True) if word != "…"]
+    return [f"{words[1]}.py", *words[2:]] if words[0] == "lomaq" and words[1] in ("train", "evaluate") else words
+
+
+def commands(*, walked: bool) -> dict[tuple[str, ...], str]:
+    """The words of all commands, in blocks and in running text, with the first page that has them."""
+    found: dict[tuple[str, ...], str] = {}
+    for page, text in PAGES.items():
+        if (page in WALKED) == walked:
+            lines = [part.content for part in parts(text) if part.kind == "command"] + INLINE.findall(text)
+            for line in lines:
+                found.setdefault(tuple(words_of(line)), page)
+    return found
+
+
+def with_one_run() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Commands that play, examine or draw, each once whatever the name of the run that they read."""
+    seen = set()
+    for words, page in OTHERS:
+        if words[0] != "train.py" or any(word.startswith("resume=") for word in words):
+            same = tuple(re.sub(r"^(checkpoint|run)=runs/[^/]+(/[^/]+$)?", r"\1=runs/run", word) for word in words)
+            if same not in seen and same[0] != "make" and "--help" not in same:
+                yield page, same
+            seen.add(same)
+
+
+OTHERS = sorted((words, page) for words, page in commands(walked=False).items() if len(words) > 1)
+TRAIN = sorted((page, words[1:]) for words, page in OTHERS if words[0] == "train.py" and "--help" not in words)
+COMPOSED = [(page, words) for page, words in TRAIN if not any(word.startswith("resume=") for word in words)]
+#: The first of all commands with the same settings, whatever their values: these are also built.
+KINDS = {frozenset(word.partition("=")[0] for word in words): words for _, words in reversed(COMPOSED)}
+PLAYED = sorted(with_one_run())
+MADE = sorted({words[1] for kind in (True, False) for words in commands(walked=kind) if words[0] == "make"})
+
+
+def ids(cases: list[tuple[str, tuple[str, ...]]]) -> list[str]:
+    return [f"{page}: {' '.join(words)}" for page, words in cases]
+
+
+@pytest.fixture
+def workplace(monkeypatch, tmp_path):
+    """An empty folder to work in, from which modules are imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for file in tmp_path.glob("*.py"):
+        sys.modules.pop(file.stem, None)
+
+
+@pytest.fixture
+def one_process(monkeypatch) -> None:
+    """Sweeps train in threads: new processes would import everything anew, which tests/studies does."""
+    monkeypatch.setattr(sweep, "_process", lambda: ThreadPoolExecutor(1))
+
+
+def write(folder: Path, part: Part) -> None:
+    (folder / part.name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / part.name).write_text(part.content)
+
+
+def command_of(words: Sequence[str]) -> str:
+    return words[1] if words[0] == "lomaq" else words[0].removesuffix(".py")
+
+
+def execute(words: list[str]) -> int:
+    """The status of a command, run in this process."""
+    main = {"train.py": cli.train_main, "evaluate.py": cli.evaluate_main}.get(words[0], cli.main)
+    own = sys.argv
+    sys.argv = [*words]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main()
+    finally:
+        sys.argv = own
+    return int(stop.value.code or 0)
+
+
+# ---------------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize(("page", "words"), COMPOSED, ids=ids(COMPOSED))
+def test_settings_of_a_training_command_compose_and_one_of_each_kind_builds(workplace, page, words) -> None:
+    for part in parts(PAGES[page]):
+        if part.kind == "file":
+            write(workplace, part)
+    configs = cli.compose(list(words))
+    assert configs or "--cfg" in words
+    if configs and words in KINDS.values():
+        build_run(configs[0])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A finished small run that has learned rewards, too."""
+    folder = tmp_path_factory.mktemp("docs") / "run"
+    words = ["train.py", "env=cartpole", "env.n_agents=3", "algo=lomaq_rd", "evaluation.at_start=false", *SHORT_RUN]
+    assert execute([*words, f"run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("page", "words"), PLAYED, ids=ids(PLAYED))
+def test_a_command_that_needs_a_run_works_on_one(workplace, finished, page, words) -> None:
+    if command_of(words) == "train":  # a copy, since it changes the run
+        shutil.copytree(finished, workplace / "runs" / "run")
+    else:
+        (workplace / "runs").mkdir()
+        (workplace / "runs" / "run").symlink_to(finished)
+    given = [*words, "env.n_agents=12"] if "env.n_agents=200" in words else [*words]
+    assert execute([*given, *SHORT.get(command_of(words), []), *AWAY.get(command_of(words), [])]) == 0
+
+
+def shortened(words: list[str], number: int) -> list[str]:
+    """A command of a walked page, the ``number``-th of its parts, made short; who resumes later goes further."""
+    command, settings = command_of(words), {word.partition("=")[0] for word in words}
+    if command != "train":
+        return [*words, *SHORT.get(command, [])]
+    if "resume" in settings:
+        return [*words, f"total_env_steps={200 + 100 * number}"]
+    more = ["study.jobs=1", "study.grid.seed=[0]"] if "experiment" in settings else []
+    more += ["jobs=1", "seed=0"] if "-m" in settings else []
+    more += [f"run_dir=runs/walk-{number}"] if not settings & {"run_dir", "experiment"} else []
+    return [*words, *SHORT_RUN, *more]
+
+
+@pytest.mark.parametrize("page", WALKED)
+def test_a_page_can_be_followed_from_top_to_bottom(workplace, one_process, capsys, page) -> None:
+    space: dict[str, object] = {"__name__": page}
+    for number, part in enumerate(parts(PAGES[page])):
+        if part.kind == "file":
+            write(workplace, part)
+        elif part.kind == "program":
+            short = re.sub(r"total_env_steps=[\d_]+", "total_env_steps=400", part.content)
+            exec(compile(re.sub(r"episodes=\d+", "episodes=2", short), page, "exec"), space)
+        elif not part.content.startswith("make "):
+            words = shortened(words_of(part.content), number)
+            assert execute(words) == 0, (part.content, capsys.readouterr().err)
+
+
+def test_programs_stand_on_these_pages_and_where_tests_of_their_own_run_them() -> None:
+    with_programs = {page for page, text in PAGES.items() if "program" in {part.kind for part in parts(text)}}
+    assert with_programs - set(WALKED) == {"docs/export.md"}  # test_export.py
+    with_files = {page for page, text in PAGES.items() if "file" in {part.kind for part in parts(text)}}
+    assert with_files - set(WALKED) <= {"README.md", "docs/algorithms/README.md"}  # test_readme.py, and composed above
+
+
+def test_what_pages_make_can_be_made() -> None:
+    made = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(MADE) <= set(made)
+    assert {"docs", "train", "test"} <= set(MADE)
+
+
+def test_a_mixer_of_thirty_lines_is_enough() -> None:
+    (code,) = [part.content for part in parts(PAGES["docs/how-to/own-mixer.md"]) if part.name == "hops.py"]
+    assert len(code.splitlines()) <= 30
+
+
+# ------------------------------------------------------------------ paths and site
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_that_a_page_names_exist(page) -> None:
+    for path in re.findall(r"`((?:conf|src|tests|docs|benchmarks|notebooks|examples|results)/[\w/.*-]*)`", PAGES[page]):
+        assert list(ROOT.glob(path.replace("NAME", "*").rstrip("/"))), path
+
+
+def test_the_site_builds_without_a_broken_link_and_with_every_page_and_picture(tmp_path) -> None:
+    command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", tmp_path]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    for page, text in PAGES.items():
+        place = page.removeprefix("docs/").replace("README.md", "readme.md" if page == "README.md" else "index.md")
+        shown = (tmp_path / place).with_suffix(".html").read_text()
+        for picture in re.findall(r"!\[.*?\]\(.*?([\w-]+\.png)\)", text):
+            (source,) = re.findall(rf'<img[^>]*src="([^"]*{picture})"', shown)
+            assert ((tmp_path / place).parent / source).is_file(), (page, picture)
+    assert 'src="http' not in (tmp_path / "index.html").read_text()  # nothing is fetched from elsewhere
+
+
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs" / "images").glob("concept-*.png")), ids=lambda path: path.stem
+)
+def test_a_picture_of_the_concepts_is_small_and_drawn_by_the_script(picture) -> None:
+    assert picture.stat().st_size <= 150_000
+    assert f'"{picture.stem.removeprefix("concept-")}"' in (ROOT / "docs" / "pictures.py").read_text()
