@@ -186,7 +186,12 @@ def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[in
         line[0].set_ylabel("return, % of the reference", fontsize=12)
     handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))  # one for each label
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=11, frameon=False
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=-(-len(handles) // 2),
+        fontsize=11,
+        frameon=False,
     )
     figure.savefig(path)
 
