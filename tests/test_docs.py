@@ -68,7 +68,7 @@ def parts(text: str) -> Iterator[Part]:
 
 def words_of(line: str) -> list[str]:
     """The words of a command, without the notation of usage lines and with ``runs/run`` for a run to be named."""
-    line = re.sub(r"runs/<[^>]*>", "runs/run", line.partition("&&")[0])
+    line = re.sub(r"runs/<(?!other)[^>]*>", "runs/run", line.partition("&&")[0]).replace("runs/<other>", "runs/other")
     line = re.sub(r" \[[\w.]+=[^\]]*\]", "", line)  # [seed=0] may be left out
     words = [word for word in shlex.split(line.removeprefix("python "), comments=True) if word != "…"]
     return [f"{words[1]}.py", *words[2:]] if words[0] == "lomaq" and words[1] in ("train", "evaluate") else words
@@ -90,7 +90,9 @@ def with_one_run() -> Iterator[tuple[str, tuple[str, ...]]]:
     seen = set()
     for words, page in OTHERS:
         if words[0] != "train.py" or any(word.startswith("resume=") for word in words):
-            same = tuple(re.sub(r"^(checkpoint|run)=runs/[^/]+(/[^/]+$)?", r"\1=runs/run", word) for word in words)
+            same = tuple(
+                re.sub(r"^(checkpoint|run)=runs/(?!other)[^/]+(/[^/]+$)?", r"\1=runs/run", word) for word in words
+            )
             if same not in seen and same[0] != "make" and "--help" not in same:
                 yield page, same
             seen.add(same)
@@ -177,6 +179,8 @@ def test_a_command_that_needs_a_run_works_on_one(workplace, finished, page, word
     else:
         (workplace / "runs").mkdir()
         (workplace / "runs" / "run").symlink_to(finished)
+        if "run=runs/other" in words:
+            shutil.copytree(finished, workplace / "runs" / "other")
     given = [*words, "env.n_agents=12"] if "env.n_agents=200" in words else [*words]
     assert execute([*given, *SHORT.get(command_of(words), []), *AWAY.get(command_of(words), [])]) == 0
 

@@ -24,6 +24,7 @@ class SumMixer(Mixer):
             Q-learning).
 
     Example:
+        >>> import torch
         >>> line = AgentGraph.line(3)
         >>> SumMixer(line, Partition.singletons(3), kappa=1)(torch.tensor([1.0, 10.0, 100.0]))
         tensor([ 11., 111., 110.])
