@@ -103,6 +103,8 @@ def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
     line = "; ".join(lines).split("; Config search path")[0] or type(error).__name__
+    if "env.tuned" in line:
+        return "learner: expected fast or paper where no search chose settings for the method, got tuned"
     if line.startswith("Could not override"):
         word = line.split("'")[1]
         return f"{word}: expected a known setting, got an unknown one; python train.py --cfg job lists all"
@@ -175,13 +177,10 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
     for word in words:
         if word.startswith(("+", "~")):
             raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    found: list[tuple[dict[str, Any], DictConfig]] = []
 
-    def keep(config: DictConfig) -> None:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
-        given = _parse(HydraConfig.get().overrides.task, places=())
-        found.append((given, {str(key): value for key, value in plain.items()}))
+    def keep(config: DictConfig) -> None:  # resolved later: of what goes wrong in here, hydra prints a line of its own
+        found.append((_parse(HydraConfig.get().overrides.task, places=()), config))
 
     own = sys.argv
     with tempfile.TemporaryDirectory() as scratch:  # where hydra leaves its multirun.yaml, which nobody asked for
@@ -193,7 +192,13 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
             sys.argv = own
     first = found[0][0] if found else {}
     swept = [key for key in first if any(given[key] != first[key] for given, _ in found)]
-    return [Job({key: given[key] for key in swept}, config) for given, config in found]
+    return [Job({key: given[key] for key in swept}, _plain(config)) for given, config in found]
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def compose_one(words: Sequence[str]) -> dict[str, Any]:
@@ -370,9 +375,7 @@ def _changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         if OmegaConf.select(copy, key, default="_missing_") == "_missing_":
             raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
         OmegaConf.update(copy, key, value, force_add=False)
-    plain = OmegaConf.to_container(copy, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return _plain(copy)
 
 
 COMMANDS: dict[str, Callable[[], int]] = {
