@@ -35,6 +35,8 @@ FILE = re.compile(r"`([\w/]+\.(?:py|yaml|json))`")
 #: What makes a command short. Later words win over earlier ones.
 SHORT_RUN = ("learner.n_envs=4", "learner.rollout_steps=10", "learner.minibatches=2", "evaluation.episodes=2")
 SHORT_RUN += ("evaluation.every_env_steps=10000", "total_env_steps=200")
+#: Studies, several processes, sweeps and own environments are run by tests of their own; here they are built.
+RUN_ELSEWHERE = ("experiment=", "trainer.devices=", "-m", "--config-dir")
 SHORT = {"certify": ["states=8"], "bandit": ["n=2", "T=100", "repetitions=2"], "evaluate": ["episodes=2"]}
 #: Where commands on other pages than these write, and how far a finished run goes on.
 AWAY = {"bandit": ["run_dir=bandit"], "train": ["total_env_steps=400"]}
@@ -153,14 +155,17 @@ def execute(words: list[str]) -> int:
 
 
 @pytest.mark.parametrize(("page", "words"), COMPOSED, ids=ids(COMPOSED))
-def test_settings_of_a_training_command_compose_and_one_of_each_kind_builds(workplace, page, words) -> None:
+def test_settings_of_a_training_command_compose_and_one_of_each_kind_trains(workplace, page, words) -> None:
     for part in parts(PAGES[page]):
         if part.kind == "file":
             write(workplace, part)
     configs = cli.compose(list(words))
     assert configs or "--cfg" in words
     if configs and words in KINDS.values():
-        build_run(configs[0])
+        if any(word.startswith(RUN_ELSEWHERE) for word in words):
+            build_run(configs[0])
+        else:
+            assert execute(["train.py", *words, *SHORT_RUN, "run_dir=short"]) == 0
 
 
 @pytest.fixture(scope="module")
