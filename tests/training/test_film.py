@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import sys
 from pathlib import Path
@@ -119,6 +120,9 @@ def test_a_gif_can_be_read_back(tmp_path):
         assert image.info["loop"] == 0  # for ever
 
 
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # of imageio-ffmpeg's reader
 def test_an_mp4_can_be_read_back(tmp_path):
     path = tmp_path / "bars.mp4"
     write_film(path, bars(12), 20)
@@ -127,6 +131,8 @@ def test_an_mp4_can_be_read_back(tmp_path):
     assert next(reader)["size"] == (48, 32)
     first = np.frombuffer(next(reader), dtype=np.uint8).reshape(32, 48, 3)
     reader.close()
+    del reader
+    gc.collect()  # here, and not in some later test
     assert abs(first.astype(int) - bars(1)[0]).mean() < 8  # compression loses a little
 
 
