@@ -120,9 +120,7 @@ def test_a_gif_can_be_read_back(tmp_path):
         assert image.info["loop"] == 0  # for ever
 
 
-@pytest.mark.filterwarnings(
-    "ignore:unclosed file:ResourceWarning"
-)  # of imageio-ffmpeg's reader
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of imageio-ffmpeg's reader
 def test_an_mp4_can_be_read_back(tmp_path):
     path = tmp_path / "bars.mp4"
     write_film(path, bars(12), 20)
