@@ -100,12 +100,12 @@ def test_recurrent_policies_remember_until_they_are_reset(tmp_path):
     run = lomaq.train("cartpole", "env.n_agents=2", run_dir=tmp_path / "gru", agent="paper", **SMALL)
     policy, seen = run.policy, torch.ones(1, 2, 4)
     policy.act(seen)
-    once = policy._memory[2]
+    once = policy._actor.hidden
     policy.act(seen)
-    assert not torch.equal(policy._memory[2], once)
+    assert not torch.equal(policy._actor.hidden, once)
     policy.reset()
     policy.act(seen)
-    assert torch.equal(policy._memory[2], once)
+    assert torch.equal(policy._actor.hidden, once)
     with pytest.raises(InputError, match="expected 1 copies as before, got 3; reset"):
         policy.act(torch.ones(3, 2, 4))
 

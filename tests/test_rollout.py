@@ -20,6 +20,7 @@ def rollout(**changes):
         "first": torch.tensor([[True, False], [False, False], [False, False], [True, False]]),
         "last_actions": torch.tensor([[1, 1], [2, 0]]),
         "hidden": torch.arange(20, dtype=torch.float32).view(SEQUENCES, AGENTS, HIDDEN),
+        "epsilon": torch.tensor([0.25, 0.5]),
     }
     return Rollout(**{**fields, **changes})
 
@@ -57,7 +58,7 @@ def test_selected_sequences_are_the_columns_of_every_field(columns):
     assert chosen.n_sequences == len(columns)
     for field in dataclasses.fields(Rollout):
         whole, part = getattr(record, field.name), getattr(chosen, field.name)
-        by_sequence_first = field.name in ("last_actions", "hidden")
+        by_sequence_first = field.name in ("last_actions", "hidden", "epsilon")
         expected = whole[columns] if by_sequence_first else whole[:, columns]
         assert torch.equal(part, expected), field.name
         assert part.dtype == whole.dtype

@@ -23,7 +23,6 @@ from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.training.build import env_maker
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
-from lomaq.training.exploration import epsilon_greedy
 from lomaq.training.run import default_run_dir
 from lomaq.training.run import train as train_run
 from lomaq.training.stored import FRESH_SEED, Stored, open_checkpoint
@@ -51,6 +50,7 @@ class Policy:
         self.stored = stored
         self.config = {**stored.config, "env": {**stored.config["env"], **env_settings}}
         self.utilities = stored.utilities(self.env())
+        self._actor = GreedyActor(self.utilities)
         self.reset()
 
     def env(self, n_envs: int = 1, seed: int = 0) -> BatchedEnv:
@@ -59,7 +59,7 @@ class Policy:
 
     def reset(self) -> None:
         """Forget what was seen; call it before the first step of new episodes."""
-        self._memory: tuple[Tensor, Tensor, Tensor] | None = None
+        self._copies: int | None = None
 
     @torch.no_grad()
     def act(self, observations: ArrayLike | Tensor, action_mask: ArrayLike | Tensor | None = None) -> Tensor:
@@ -82,17 +82,12 @@ class Policy:
         mask = None if action_mask is None else torch.as_tensor(action_mask, dtype=torch.bool)
         if mask is not None and list(mask.shape) != [len(seen), n, a]:
             raise InputError("action_mask", f"shape [{len(seen)}, {n}, {a}]", list(mask.shape))
-        if self._memory is None:
-            nothing = torch.full((len(seen), n), -1)
-            first = torch.ones(len(seen), dtype=torch.bool)
-            self._memory = nothing, first, self.utilities.initial_hidden(len(seen), seen.device)
-        previous, first, hidden = self._memory
-        if len(first) != len(seen):
-            raise InputError("observations", f"{len(first)} copies as before", len(seen), "reset() between episodes")
-        values, hidden = self.utilities(seen[None], previous[None], first[None], hidden)
-        actions = epsilon_greedy(values[0], 0.0, None, mask)
-        self._memory = actions, torch.zeros_like(first), hidden
-        return actions
+        if self._copies is None:
+            self._copies = len(seen)
+            self._actor.forget(len(seen), seen.device)
+        if self._copies != len(seen):
+            raise InputError("observations", f"{self._copies} copies as before", len(seen), "reset() between episodes")
+        return self._actor.choose(seen, mask)
 
     def evaluate(self, episodes: int = 20, seed: int = 0) -> Tensor:
         """Test returns ``[episodes]`` of greedy episodes, as ``lomaq evaluate`` plays them."""

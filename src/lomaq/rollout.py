@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+#: Fields without a time axis, one entry a sequence.
+AT_START = ("last_actions", "hidden", "epsilon")
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -26,6 +29,7 @@ class Rollout:
         last_actions: ``[B, N]`` int64, taken before the first observation (-1: none).
         hidden: ``[B, N, H]`` float32, recurrent state before the first observation (H = 0: no memory).
         action_mask: ``[T + 1, B, N, A]`` bool, or None where all actions are always allowed.
+        epsilon: ``[B]`` float32, the share of random actions; None behind a replay memory.
     """
 
     observations: Tensor
@@ -38,6 +42,7 @@ class Rollout:
     last_actions: Tensor
     hidden: Tensor
     action_mask: Tensor | None = None
+    epsilon: Tensor | None = None
 
     @property
     def n_steps(self) -> int:
@@ -60,6 +65,6 @@ class Rollout:
         def pick(name: str, value: Tensor | None) -> Tensor | None:
             if value is None:
                 return None
-            return value.index_select(0 if name in ("last_actions", "hidden") else 1, columns)
+            return value.index_select(0 if name in AT_START else 1, columns)
 
         return Rollout(**{f.name: pick(f.name, getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]

@@ -95,8 +95,9 @@ def test_the_target_follows_the_joint_value_of_the_greedy_actions():
 def real_networks() -> ValueNetworks:
     torch.manual_seed(0)
     graph = AgentGraph.complete(N)
-    critic = QTRAN(gamma=0.9, lam=0.0, observation_scale=[2.0, 1.0]).make_critic(Partition.full(N), OBS, A)
-    return ValueNetworks(Utilities(graph, OBS, A, hidden=[8]), SumMixer(graph, Partition.full(N), 1), critic)
+    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), SumMixer(graph, Partition.full(N), 1)
+    critic = QTRAN(gamma=0.9, lam=0.0, observation_scale=[2.0, 1.0]).make_critic(utilities, mixer)
+    return ValueNetworks(utilities, mixer, critic)
 
 
 def test_only_the_free_value_is_pulled_to_the_return():
@@ -124,5 +125,6 @@ def test_the_critic_knows_who_did_what():
 
 
 def test_several_blocks_are_refused():
+    graph = AgentGraph.complete(N)
     with pytest.raises(InputError, match="partition: expected full for algo=qtran, got 2 blocks"):
-        QTRAN(gamma=0.9, lam=0.0).make_critic(Partition.singletons(N), OBS, A)
+        QTRAN(gamma=0.9, lam=0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))

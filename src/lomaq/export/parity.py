@@ -10,8 +10,7 @@ from torch import Tensor
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.export.policy import Act
-from lomaq.nn import Utilities
-from lomaq.training.exploration import epsilon_greedy
+from lomaq.nn import Utilities, epsilon_greedy
 
 #: Largest difference of a number between an exported policy and the network that was trained, and the share of the
 #: largest |utility| that is allowed where it is more (above 5): float32 rounds in proportion.

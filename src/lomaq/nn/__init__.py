@@ -1,5 +1,6 @@
-"""Networks: utilities of the agents and the monotone pieces that mixers are made of."""
+"""Networks: utilities of the agents, how they choose by them, and the monotone pieces that mixers are made of."""
 
+from lomaq.nn.acting import epsilon_greedy, epsilon_softmax, softmax_policy
 from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_bias, start_weight_
 from lomaq.nn.utility import Utilities, observation_factors
 
@@ -10,7 +11,10 @@ __all__ = [
     "Utilities",
     "activate",
     "effective_weight",
+    "epsilon_greedy",
+    "epsilon_softmax",
     "observation_factors",
+    "softmax_policy",
     "start_bias",
     "start_weight_",
 ]

@@ -138,7 +138,12 @@ class Utilities(nn.Module):
         return torch.zeros(n_sequences, self.n_agents, self.memory_size, device=device)
 
     def forward(
-        self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
+        self,
+        observations: Tensor,
+        previous_actions: Tensor,
+        first: Tensor,
+        hidden: Tensor,
+        action_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Utilities of every action along sequences.
 
@@ -147,6 +152,7 @@ class Utilities(nn.Module):
             previous_actions: ``[T, B, N]`` int64, -1 where there is none.
             first: ``[T, B]`` bool, an episode begins here.
             hidden: ``[B, N, H]`` memory before the first step.
+            action_mask: ``[T, B, N, A]`` bool, the allowed actions; an agent that acts alone need not know them here.
 
         Returns:
             Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` behind the last step.

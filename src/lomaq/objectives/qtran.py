@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lomaq.errors import InputError, check_float, check_int
-from lomaq.nn import observation_factors
-from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, greedy_actions, mean_over_transitions
-from lomaq.partition import Partition
+from lomaq.errors import check_float, check_int
+from lomaq.mixers import Mixer
+from lomaq.nn import Utilities, observation_factors
+from lomaq.objectives.td import (
+    Critic,
+    PartitionTD,
+    ValueNetworks,
+    greedy_actions,
+    mean_over_transitions,
+    one_block,
+    take,
+)
 from lomaq.rollout import Rollout
 
 
@@ -53,27 +61,22 @@ class QTRAN(PartitionTD):
         self.taken = check_float("learner.objective.taken", taken, 0)
         self.observation_scale = observation_scale
 
-    def make_critic(self, partition: Partition, obs_size: int, n_actions: int) -> JointCritic:
-        """The joint value.
+    def make_critic(self, utilities: Utilities, mixer: Mixer) -> JointCritic:
+        one_block("qtran", mixer)
+        sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
+        return JointCritic(*sizes, self.hidden, self.observation_scale)
 
-        Raises:
-            InputError: If there are several blocks; QTRAN has no local form.
-        """
-        if partition.n_blocks != 1:
-            raise InputError("partition", "full for algo=qtran", f"{partition.n_blocks} blocks", "partition=full")
-        return JointCritic(partition.n_agents, obs_size, n_actions, self.hidden, self.observation_scale)
-
-    def _next_values(self, target: ValueNetworks, rollout: Rollout, utilities: Tensor, greedy: Tensor) -> Tensor:
+    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
+        _, greedy = self._greedy(online, target, rollout, judge)
         return _critic(target)(rollout.observations[1:], greedy[1:])[0]
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor | None = None) -> Tensor:
-        if utilities is None:
-            utilities = online.unroll(rollout, rollout.n_steps)
+    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
+        utilities = self._utilities(online, rollout, unrolled)
         observations, critic = rollout.observations[:-1], _critic(online)
         greedy = greedy_actions(utilities.detach(), rollout)
 
         def summed(actions: Tensor) -> Tensor:  # [T, B, 1]
-            return online.mixer(utilities.gather(-1, actions[..., None])[..., 0])
+            return online.mixer(take(utilities, actions))
 
         joint, value = critic(observations, rollout.actions)
         best = critic(observations, greedy)[0].detach()

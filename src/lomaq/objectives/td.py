@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lomaq.errors import check_bool, check_choice, check_float
+from lomaq.errors import InputError, check_bool, check_choice, check_float
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities
+from lomaq.nn import Utilities, epsilon_greedy
 from lomaq.objectives.returns import lambda_returns
-from lomaq.partition import Partition
 from lomaq.rollout import Rollout
 
 
@@ -39,7 +38,8 @@ class ValueNetworks(nn.Module):
     def unroll(self, rollout: Rollout, steps: int | None = None) -> Tensor:
         """Utilities of every action along the first ``steps`` (all T + 1) observations: ``[steps, B, N, A]``."""
         observations, previous = rollout.observations[:steps], rollout.previous_actions()[:steps]
-        return self.utilities(observations, previous, rollout.first[:steps], rollout.hidden)[0]
+        mask = None if rollout.action_mask is None else rollout.action_mask[:steps]
+        return self.utilities(observations, previous, rollout.first[:steps], rollout.hidden, mask)[0]
 
     def rescale_(self, factor: float) -> None:
         """Multiply every value by ``factor``: in the mixer's last layer or the utilities', and in the critic's."""
@@ -58,7 +58,14 @@ class PartitionTD:
         lam: λ of the returns in [0, 1]; 0 is the paper's one-step target.
         double_q: Choose the greedy action of the target by the online utilities (matters with a target network).
         time_limit: ``bootstrap`` goes on from the value behind a time limit, ``terminal`` treats it as an end.
+
+    Attributes:
+        on_policy: Whether it must see rollouts of the present networks only, and so no replay memory.
+        explore: How the agents act while they collect: (what their networks say, ε, generator, mask) → actions.
     """
+
+    on_policy = False
+    explore = staticmethod(epsilon_greedy)
 
     def __init__(
         self,
@@ -72,9 +79,21 @@ class PartitionTD:
         self.double_q = check_bool("learner.objective.double_q", double_q)
         self.time_limit = check_choice("learner.objective.time_limit", time_limit, ("bootstrap", "terminal"))
 
-    def make_critic(self, partition: Partition, obs_size: int, n_actions: int) -> Critic | None:
-        """What is learned besides utilities and mixer; here nothing."""
+    def make_critic(self, utilities: Utilities, mixer: Mixer) -> Critic | None:
+        """What is learned besides ``utilities`` and ``mixer``; here nothing.
+
+        Raises:
+            InputError: If the objective cannot train these.
+        """
         return None
+
+    def unroll(self, networks: ValueNetworks, rollout: Rollout, steps: int | None = None) -> Any:
+        """What the agents' networks say along the first ``steps`` (all T + 1) observations; here their utilities."""
+        return networks.unroll(rollout, steps)
+
+    def rescale_(self, networks: ValueNetworks, factor: float) -> None:
+        """Multiply every value that ``networks`` hold by ``factor`` > 0."""
+        networks.rescale_(factor)
 
     @torch.no_grad()
     def targets(
@@ -84,7 +103,7 @@ class PartitionTD:
         rollout: Rollout,
         rewards: Tensor,
         scale: float,
-        judge: Tensor | None = None,
+        judge: Any = None,
     ) -> Tensor:
         """λ-returns in the units of the rewards.
 
@@ -94,46 +113,70 @@ class PartitionTD:
             rollout: The sequences.
             rewards: ``[T, B, P]`` block rewards.
             scale: σ, what one unit of the networks' output is worth.
-            judge: ``online.unroll(rollout)`` where it is known already.
+            judge: ``unroll(online, rollout)`` where it is known already.
 
         Returns:
-            ``[T, B, P]``; meaningless where the rollout is not valid, and cut before such a step.
+            ``[T, B, P]``; meaningless where the rollout is not valid, and cut before such a step. An objective may add
+            columns for its own loss, in the same units.
         """
-        utilities = target.unroll(rollout)
-        if not self.double_q or online is target:
-            judge = utilities
-        elif judge is None:
-            judge = online.unroll(rollout)
-        values = self._next_values(target, rollout, utilities, greedy_actions(judge, rollout)) * scale
+        values = self._next_values(online, target, rollout, judge) * scale
         ended = rollout.terminated | rollout.truncated
         terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
         cut = ended.clone()
         cut[:-1] |= ~rollout.valid[1:]  # a step that does not count has no reward to go on with
         return lambda_returns(rewards, values, terminal, cut, self.gamma, self.lam)
 
-    def _next_values(self, target: ValueNetworks, rollout: Rollout, utilities: Tensor, greedy: Tensor) -> Tensor:
-        """Values ``[T, B, P]`` of the ``greedy`` actions ``[T + 1, B, N]`` behind every step."""
-        best = utilities.gather(-1, greedy[..., None])[..., 0]  # [T + 1, B, N]
+    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
+        """Values ``[T, B, P]`` of what follows every step, in the networks' units; here of the greedy actions."""
+        best = take(*self._greedy(online, target, rollout, judge))  # [T + 1, B, N]
         return target.mixer(best[1:], rollout.observations[1:])
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor | None = None) -> Tensor:
+    def _greedy(
+        self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Utilities ``[T + 1, B, N, A]`` of the target and the actions ``[T + 1, B, N]`` that it shall value."""
+        utilities = target.unroll(rollout)
+        if not self.double_q or online is target:
+            judge = utilities
+        elif judge is None:
+            judge = online.unroll(rollout)
+        return utilities, greedy_actions(judge, rollout)
+
+    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
         """Squared error, summed over blocks (Eq. 1) and averaged over transitions.
 
         Args:
             online: Networks to train.
             rollout: The sequences.
             targets: ``[T, B, P]`` in the networks' units (divided by σ).
-            utilities: ``[T, B, N, A]`` of ``rollout`` where they are known already.
+            unrolled: ``unroll(online, rollout)`` where it is known already.
         """
-        if utilities is None:
-            utilities = online.unroll(rollout, rollout.n_steps)
-        chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]  # [T, B, N]
+        chosen = take(self._utilities(online, rollout, unrolled), rollout.actions)  # [T, B, N]
         if online.mixer.penalty > 0:
             values, violation = online.mixer.forward_with_violation(chosen, rollout.observations[:-1])
             error = (values - targets).square().sum(dim=-1) + online.mixer.penalty * violation  # [T, B]
         else:
             error = (online.mixer(chosen, rollout.observations[:-1]) - targets).square().sum(dim=-1)
         return mean_over_transitions(error, rollout)
+
+    def _utilities(self, online: ValueNetworks, rollout: Rollout, unrolled: Tensor | None) -> Tensor:
+        """Utilities ``[T, B, N, A]`` to train."""
+        return online.unroll(rollout, rollout.n_steps) if unrolled is None else unrolled[: rollout.n_steps]
+
+
+def take(utilities: Tensor, actions: Tensor) -> Tensor:
+    """What ``utilities`` ``[..., N, A]`` say of ``actions`` ``[..., N]``: ``[..., N]``."""
+    return utilities.gather(-1, actions[..., None])[..., 0]
+
+
+def one_block(algo: str, mixer: Mixer) -> None:
+    """Refuse several blocks, where ``algo`` has no local form.
+
+    Raises:
+        InputError: If there are several.
+    """
+    if mixer.n_blocks != 1:
+        raise InputError("partition", f"full for algo={algo}", f"{mixer.n_blocks} blocks", "partition=full")
 
 
 def greedy_actions(utilities: Tensor, rollout: Rollout) -> Tensor:

@@ -121,8 +121,8 @@ def build_run(config: dict[str, Any]) -> Run:
         kappa=kappa,
     )
     settings = build(config["learner"], LearnerSettings)
-    critic = settings.objective.make_critic(partition, env.obs_size, env.n_actions)
-    networks = ValueNetworks(build_utilities(config, env), mixer, critic)
+    utilities = build_utilities(config, env)
+    networks = ValueNetworks(utilities, mixer, settings.objective.make_critic(utilities, mixer))
     reward = build(
         _with_partition(config["reward"], "redistribute", env.graph),
         BlockReward,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lomaq.envs import BatchedEnv
-from lomaq.nn import Utilities
+from lomaq.nn import Utilities, epsilon_greedy
 from lomaq.rollout import Rollout
-from lomaq.training.exploration import epsilon_greedy
 
 
 class Collector:
@@ -21,12 +21,20 @@ class Collector:
         utilities: The networks that act.
         seed: Seed of exploration.
         steps: Steps T of a rollout; None collects one whole episode of every copy.
+        explore: How actions follow from utilities, ε, a generator and a mask.
     """
 
     state_names = ("observation", "previous", "first", "ended", "hidden")
 
-    def __init__(self, env: BatchedEnv, utilities: Utilities, seed: int, steps: int | None) -> None:
-        self.env, self.utilities, self.steps = env, utilities, steps
+    def __init__(
+        self,
+        env: BatchedEnv,
+        utilities: Utilities,
+        seed: int,
+        steps: int | None,
+        explore: Callable[..., Tensor] = epsilon_greedy,
+    ) -> None:
+        self.env, self.utilities, self.steps, self.explore = env, utilities, steps, explore
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observation = env.reset()
         if steps is not None:  # spread the copies over the episode, else all rollouts see the same part of it
@@ -39,7 +47,7 @@ class Collector:
 
     @torch.no_grad()
     def collect(self, epsilon: float) -> Rollout:
-        """Play one rollout with ε-greedy actions.
+        """Play one rollout with a share ε of random actions.
 
         In a rollout of fixed length, a copy that ended is reset in its next step, which is not valid. A rollout of
         whole episodes starts every copy afresh and is as long as the longest of them.
@@ -55,10 +63,15 @@ class Collector:
         frames: list[tuple[Tensor, ...]] = []
         observations, firsts, masks = [self.observation], [self.first.clone()], [env.action_mask()]
         for _ in range(length):
+            mask = masks[-1]
             values, self.hidden = self.utilities(
-                self.observation[None], self.previous[None], self.first[None], self.hidden
+                self.observation[None],
+                self.previous[None],
+                self.first[None],
+                self.hidden,
+                None if mask is None else mask[None],
             )
-            actions = epsilon_greedy(values[0], epsilon, self.generator, masks[-1])
+            actions = self.explore(values[0], epsilon, self.generator, mask)
             valid = ~self.ended
             self.observation, rewards, terminated, truncated = env.step(actions)
             frames.append((actions, rewards, terminated & valid, truncated & valid, valid))
@@ -87,6 +100,7 @@ class Collector:
             valid=valid,
             first=torch.stack(firsts),
             action_mask=None if masks[0] is None else torch.stack([m for m in masks if m is not None]),
+            epsilon=torch.full((env.n_envs,), epsilon, device=env.device),
             **before,
         )
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from lomaq.envs import BatchedEnv
-from lomaq.nn import Utilities
-from lomaq.training.exploration import epsilon_greedy
+from lomaq.nn import Utilities, epsilon_greedy
 
 #: Most copies that an evaluation steps together.
 EVALUATION_BATCH = 256
@@ -44,13 +43,24 @@ class GreedyActor:
         self.memoryless = utilities.memory_size == 0 and not utilities.last_action
 
     def begin(self, env: BatchedEnv) -> None:
-        self.hidden = self.utilities.initial_hidden(env.n_envs, env.device)
-        self.previous = torch.full((env.n_envs, env.n_agents), -1, dtype=torch.int64, device=env.device)
-        self.first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
+        self.forget(env.n_envs, env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
-        values, self.hidden = self.utilities(observation[None], self.previous[None], self.first[None], self.hidden)
-        self.previous = epsilon_greedy(values[0], 0.0, None, env.action_mask())
+        return self.choose(observation, env.action_mask())
+
+    def forget(self, n_envs: int, device: torch.device) -> None:
+        """All of ``n_envs`` copies begin an episode."""
+        self.hidden = self.utilities.initial_hidden(n_envs, device)
+        self.previous = torch.full((n_envs, self.utilities.n_agents), -1, device=device)
+        self.first = torch.ones(n_envs, dtype=torch.bool, device=device)
+
+    def choose(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
+        """Actions ``[B, N]`` for observations ``[B, N, O]``, among the allowed ones ``[B, N, A]``."""
+        mask = None if action_mask is None else action_mask[None]
+        values, self.hidden = self.utilities(
+            observation[None], self.previous[None], self.first[None], self.hidden, mask
+        )
+        self.previous = epsilon_greedy(values[0], 0.0, None, action_mask)
         self.first = torch.zeros_like(self.first)
         return self.previous
 

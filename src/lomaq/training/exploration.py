@@ -1,11 +1,8 @@
-"""ε-greedy actions and their schedule."""
+"""The schedule of exploration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from lomaq.errors import check_float, check_int
 
@@ -32,28 +29,3 @@ class Epsilon:
     def at(self, env_steps: int) -> float:
         """ε after ``env_steps``."""
         return self.start + (self.end - self.start) * min(1.0, env_steps / self.anneal_env_steps)
-
-
-def epsilon_greedy(
-    utilities: Tensor, epsilon: float, generator: torch.Generator | None, action_mask: Tensor | None = None
-) -> Tensor:
-    """Each agent takes its best action, or with probability ε a random one.
-
-    Args:
-        utilities: ``[B, N, A]``.
-        epsilon: Probability of a random action, in [0, 1].
-        generator: Where chance comes from; may be None for ε = 0.
-        action_mask: ``[B, N, A]`` bool, the allowed actions; None for all.
-
-    Returns:
-        Actions ``[B, N]`` int64.
-    """
-    scores = utilities
-    if epsilon > 0:
-        assert generator is not None
-        draw = torch.rand(utilities.shape[:-1], generator=generator, device=utilities.device)
-        noise = torch.rand(utilities.shape, generator=generator, device=utilities.device)
-        scores = torch.where((draw < epsilon)[..., None], noise, utilities)
-    if action_mask is not None:
-        scores = scores.masked_fill(~action_mask, -torch.inf)
-    return scores.argmax(dim=-1)

@@ -102,7 +102,8 @@ class LomaqModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         env_seed, action_seed, sample_seed = stream_seeds(self.seed, self.global_rank, 3)
         env = self.make_env(self.settings.n_envs, env_seed, self.device)
-        self.collector = Collector(env, self.networks.utilities, action_seed, self.settings.rollout_steps)
+        explore, steps = self.settings.objective.explore, self.settings.rollout_steps
+        self.collector = Collector(env, self.networks.utilities, action_seed, steps, explore)
         self.sampler = torch.Generator().manual_seed(sample_seed)
         if self._waiting is not None:
             self._restore(self._waiting)
@@ -157,10 +158,10 @@ class LomaqModule(pl.LightningModule):
             return
         targets = self._targets(batch)
         if settings.value_scale == "running":
-            ratio = self.scale.update(targets[batch.valid])
-            self.networks.rescale_(ratio)
+            ratio = self.scale.update(targets[batch.valid][:, : self.networks.mixer.n_blocks])
+            settings.objective.rescale_(self.networks, ratio)
             if self.target_copy is not None:
-                self.target_copy.rescale_(ratio)
+                settings.objective.rescale_(self.target_copy, ratio)
         self.figures["value_scale"] = self.scale.sigma
         targets = targets / self.scale.sigma
         if settings.minibatches == 1:
@@ -178,7 +179,7 @@ class LomaqModule(pl.LightningModule):
         s = self.settings
         return s.objective.double_q and s.target != "none" and len(_Iteration(self)) == 1 and s.value_scale == "none"
 
-    def _targets(self, rollout: Rollout, judge: Tensor | None = None) -> Tensor:
+    def _targets(self, rollout: Rollout, judge: Any = None) -> Tensor:
         rewards = self.reward.block_rewards(rollout.rewards)
         return self.settings.objective.targets(
             self.networks, self.target, rollout, rewards, self.scale.sigma, judge=judge
@@ -193,13 +194,12 @@ class LomaqModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         rollout, targets = batch
-        utilities = None
+        objective, unrolled = self.settings.objective, None
         if targets is None:
-            utilities = self.networks.unroll(rollout)
-            targets = self._targets(rollout, utilities.detach())
-            utilities = utilities[: rollout.n_steps]
+            unrolled = objective.unroll(self.networks, rollout)
+            targets = self._targets(rollout, unrolled)
         optimizer = self._value_optimizer
-        loss = self.settings.objective.loss(self.networks, rollout, targets, utilities)
+        loss = objective.loss(self.networks, rollout, targets, unrolled)
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.grad_clip)

@@ -11,10 +11,7 @@ from torch import Tensor
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
-from lomaq.rollout import Rollout
-
-#: Fields of a rollout without a time axis, one entry a sequence.
-_AT_START = ("last_actions", "hidden")
+from lomaq.rollout import AT_START, Rollout
 
 
 def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
@@ -52,16 +49,16 @@ class Replay:
         if self.capacity is None:
             self.last = rollout
             return
-        parts = {f.name: getattr(rollout, f.name) for f in fields(rollout)}
+        parts = {f.name: getattr(rollout, f.name) for f in fields(rollout) if f.name != "epsilon"}  # on-policy only
         parts = {
-            name: (x if name in _AT_START else x.transpose(0, 1)) for name, x in parts.items() if x is not None
+            name: (x if name in AT_START else x.transpose(0, 1)) for name, x in parts.items() if x is not None
         }  # [B, T, …]
         if not self.store:
             self._allocate(parts, max_steps)
         rows = (self.next + torch.arange(rollout.n_sequences)) % self.capacity
         for name, value in parts.items():
             memory = self.store[name]
-            if name in _AT_START:
+            if name in AT_START:
                 memory[rows] = value.to(memory)
             else:
                 memory[rows, value.size(1) :] = False if memory.dtype == torch.bool else 0
@@ -76,7 +73,7 @@ class Replay:
         shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
         for name, value in parts.items():
             dtype = torch.int16 if value.dtype == torch.int64 else value.dtype
-            inner = value.shape[1:] if name in _AT_START else (max_steps + value.size(1) - steps, *value.shape[2:])
+            inner = value.shape[1:] if name in AT_START else (max_steps + value.size(1) - steps, *value.shape[2:])
             shapes[name] = ((self.capacity, *inner), dtype)
         self.store = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
 
@@ -111,9 +108,9 @@ class Replay:
         steps = int(valid.any(dim=0).nonzero().max()) + 1
         parts: dict[str, Any] = {}
         for name, memory in self.store.items():
-            value = memory[rows] if name in _AT_START else memory[rows, : steps + memory.size(1) - self.length]
+            value = memory[rows] if name in AT_START else memory[rows, : steps + memory.size(1) - self.length]
             value = value.long() if value.dtype == torch.int16 else value
-            value = value if name in _AT_START else value.transpose(0, 1)
+            value = value if name in AT_START else value.transpose(0, 1)
             parts[name] = value.contiguous().to(device)
         return Rollout(**parts)
 

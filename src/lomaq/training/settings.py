@@ -75,6 +75,13 @@ class LearnerSettings:
         if self.replay_capacity is not None:
             check_int("learner.replay_capacity", self.replay_capacity, self.n_envs)
             check_int("learner.batch_size", self.batch_size, 1, self.replay_capacity)
+        if self.objective.on_policy and self.replay_capacity is not None:
+            raise InputError(
+                "learner.replay_capacity",
+                f"null for {type(self.objective).__name__}, which learns from the present policy's steps only",
+                self.replay_capacity,
+                "learner.replay_capacity=null learner.batch_size=null",
+            )
         check_int("learner.epochs", self.epochs, 1)
         check_int("learner.minibatches", self.minibatches, 1, self.batch_size or self.n_envs)
         check_choice("learner.optimizer", self.optimizer, OPTIMIZERS)

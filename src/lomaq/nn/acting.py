@@ -1,0 +1,67 @@
+"""How agents choose actions by their utilities while they explore."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def epsilon_greedy(
+    utilities: Tensor, epsilon: float, generator: torch.Generator | None, action_mask: Tensor | None = None
+) -> Tensor:
+    """Each agent takes its best action, or with probability ε a random one.
+
+    Args:
+        utilities: ``[B, N, A]``.
+        epsilon: Probability of a random action, in [0, 1].
+        generator: Where chance comes from; may be None for ε = 0.
+        action_mask: ``[B, N, A]`` bool, the allowed actions; None for all.
+
+    Returns:
+        Actions ``[B, N]`` int64.
+    """
+    scores = utilities
+    if epsilon > 0:
+        assert generator is not None
+        draw = torch.rand(utilities.shape[:-1], generator=generator, device=utilities.device)
+        noise = torch.rand(utilities.shape, generator=generator, device=utilities.device)
+        scores = torch.where((draw < epsilon)[..., None], noise, utilities)
+    if action_mask is not None:
+        scores = scores.masked_fill(~action_mask, -torch.inf)
+    return scores.argmax(dim=-1)
+
+
+def softmax_policy(logits: Tensor, epsilon: float | Tensor, action_mask: Tensor | None = None) -> Tensor:
+    """Probabilities (1 - ε) softmax(z) + ε / |A| (Foerster et al., 2018, Section 4), over the allowed actions.
+
+    Args:
+        logits: z, ``[..., A]``.
+        epsilon: Share of random actions, in [0, 1]; a tensor must broadcast against ``[..., 1]``.
+        action_mask: ``[..., A]`` bool, the allowed actions A; None for all.
+
+    Returns:
+        ``[..., A]``, which sum to 1.
+    """
+    allowed = torch.ones_like(logits, dtype=torch.bool) if action_mask is None else action_mask
+    chosen = logits.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+    return (1 - epsilon) * chosen + epsilon * allowed / allowed.sum(dim=-1, keepdim=True)
+
+
+def epsilon_softmax(
+    logits: Tensor, epsilon: float, generator: torch.Generator | None, action_mask: Tensor | None = None
+) -> Tensor:
+    """Each agent draws an action from :func:`softmax_policy`.
+
+    Args:
+        logits: ``[..., A]``.
+        epsilon: Share of random actions, in [0, 1].
+        generator: Where chance comes from; None for torch's own.
+        action_mask: ``[..., A]`` bool, the allowed actions; None for all.
+
+    Returns:
+        Actions ``[...]`` int64.
+    """
+    probabilities = softmax_policy(logits, epsilon, action_mask)
+    # the largest of p / E, E exponential, is a draw from p
+    waiting = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities / waiting).argmax(dim=-1)
