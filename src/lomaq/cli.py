@@ -43,6 +43,8 @@ from lomaq.usage import USAGE
 
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
+#: Words that ask for several runs.
+MULTIRUN = frozenset(("-m", "--multirun"))
 
 
 def main() -> None:
@@ -184,7 +186,7 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
 
     own = sys.argv
     with tempfile.TemporaryDirectory() as scratch:  # where hydra leaves its multirun.yaml, which nobody asked for
-        several = [f"hydra.sweep.dir={scratch}"] if {"-m", "--multirun"} & {*words} else []
+        several = [f"hydra.sweep.dir={scratch}"] if MULTIRUN.intersection(words) else []
         sys.argv = [own[0], *words, *several]
         try:
             hydra.main(version_base=None, config_path=str(CONF), config_name="train")(keep)()
@@ -215,7 +217,7 @@ def compose_one(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> None:
-    if {"-m", "--multirun"} & {*words}:
+    if MULTIRUN.intersection(words):
         raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
     name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
     for key in (word.partition("=")[0] for word in words if "run" in config["study"]):

@@ -41,6 +41,13 @@ def test_a_comparison_draws_every_method_and_replays_its_best_checkpoint(tmp_pat
         fresh = [json.loads((folder / "fresh.json").read_text()) for folder in folders]
         assert row["best_checkpoint_on_fresh_episodes"] == [f["test_return_mean"] for f in fresh]
         assert {f["episodes"] for f in fresh} == {100}
+        assert not any(str(tmp_path) in (folder / "fresh.json").read_text() for folder in folders)
+
+
+def test_the_kept_results_hold_no_path_of_the_machine_that_made_them() -> None:
+    files = [*(Path(__file__).parents[2] / "results").rglob("*.json")]
+    assert files
+    assert [file for file in files if '"/' in file.read_text()] == []
 
 
 def test_the_search_names_the_settings_with_the_highest_mean_return(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from rich.console import Console
 
 from lomaq.cli import compose
 from lomaq.errors import InputError
 from lomaq.studies import fig8
-from lomaq.studies.runner import StudyRun, run_study
+from lomaq.studies.runner import StudyRun, run_one, run_study
 from lomaq.training.run import train
 
 TINY = {
@@ -72,6 +73,41 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     config = {**compose(words)[0]["study"], "grid": GRIDS["fig9"]}
     with pytest.raises(InputError, match="a folder of the same study"):
         run_study(config, lambda more: compose([*words, *more])[0], tmp_path, Console(file=io.StringIO()))
+
+
+def finished_run(folder: Path) -> dict[str, Any]:
+    """Files of a run ``seed=0`` that has ended, in ``folder``; its configuration."""
+    config = compose(["env=cartpole", "algo=lomaq", "learner=tuned"])[0]
+    (folder / "seed=0").mkdir()
+    (folder / "seed=0" / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "seed=0" / "summary.json").write_text('{"test_return_mean": 7.0}')
+    return config
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [
+        ("env", "tuned", {"lomaq": {"lr": 0.01, "lam": 0.8}, "new_method": {"lr": 0.1, "lam": 0.0}}),
+        ("env", "recommended", {}),
+        ("learner", "recommended", {"start": "bent"}),
+        ("algo", "requires", {"mixer.name": ["mlp"]}),
+    ],
+)
+def test_a_run_is_taken_whatever_its_settings_could_have_referred_to(
+    tmp_path: Path, group: str, key: str, value: Any
+) -> None:
+    config = finished_run(tmp_path)
+    assert config[group][key] != value
+    changed = {**config, group: {**config[group], key: value}, "run_dir": "elsewhere"}
+    assert run_one({"seed": 0}, changed, tmp_path, None).summary == {"test_return_mean": 7.0}
+
+
+@pytest.mark.parametrize(("group", "key"), [("learner", "lr"), ("env", "jobs"), ("env", "requires"), ("algo", "name")])
+def test_a_run_with_another_setting_is_refused(tmp_path: Path, group: str, key: str) -> None:
+    config = finished_run(tmp_path)
+    changed = {**config, group: {**config[group], key: 0.1}}
+    with pytest.raises(InputError, match="a folder of the same study"):
+        run_one({"seed": 0}, changed, tmp_path, None)
 
 
 def test_every_experiment_of_the_configuration_is_tested_here() -> None:

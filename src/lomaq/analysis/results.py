@@ -146,7 +146,7 @@ def read_curve(folder: Path) -> tuple[list[int], list[float]]:
     return [test.env_steps for test in tests], [test.mean for test in tests]
 
 
-def solved_at(steps: Sequence[int], means: Sequence[float], threshold: float) -> int | None:
+def solved_at(steps: Sequence[float], means: Sequence[float], threshold: float) -> float | None:
     """Env steps of the first of two tests in a row that reach ``threshold``; None: never."""
     pairs = zip(steps, itertools.pairwise(means), strict=False)  # the last test has no successor
     return next((step for step, pair in pairs if min(pair) >= threshold), None)

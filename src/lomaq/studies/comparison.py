@@ -53,17 +53,17 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     table = {}
     for name in (name for name in METHODS if any(run.settings["algo"] == name for run in runs)):
         mine = [run for run in runs if run.settings["algo"] == name]
-        tests = [read_curve(run.folder) for run in mine]
+        tests = [Curve.of(read_returns(run.folder)) for run in mine]
         thresholds = mine[0].summary["first_env_steps_at"]
         table[name] = {
             "seeds": [run.settings["seed"] for run in mine],
-            "last": [curve[-1] for _, curve in tests],
+            "last": [test.mean[-1] for test in tests],
             "best_checkpoint_on_fresh_episodes": [_fresh(run) for run in mine],
             "solved_at_env_steps": {
-                t: [solved_at(steps, curve, float(t)) for steps, curve in tests] for t in thresholds
+                t: [solved_at(test.steps, test.mean, float(t)) for test in tests] for t in thresholds
             },
             "env_steps_per_second": [run.summary["env_steps_per_second"] for run in mine],
-            "curve": vars(Curve.over_seeds([Curve.of(read_returns(run.folder)) for run in mine])),
+            "curve": vars(Curve.over_seeds(tests)),
         }
     about = {key: runs[0].summary[key] for key in ("env", "n_agents", "references")}
     result = {"fresh_episodes": FRESH_EPISODES, **about, "methods": table}
@@ -75,7 +75,9 @@ def _fresh(run: StudyRun) -> float:
     place = run.folder / "fresh.json"
     if not place.is_file():
         stored = open_checkpoint(run.folder, resume=False)
-        RunFiles(run.folder).write_json("fresh.json", evaluate_checkpoint(stored, stored.config, FRESH_EPISODES, 0))
+        figures = evaluate_checkpoint(stored, stored.config, FRESH_EPISODES, 0)
+        del figures["checkpoint"]  # a path of this machine, and fresh.json goes wherever the run's folder does
+        RunFiles(run.folder).write_json("fresh.json", figures)
     return float(json.loads(place.read_text())["test_return_mean"])
 
 

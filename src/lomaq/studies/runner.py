@@ -27,7 +27,9 @@ from lomaq.training.run import train
 from lomaq.training.stored import open_checkpoint
 
 #: Settings that say nothing about what a run finds.
-ASIDE: dict[str, Any] = {"run_dir": None, "jobs": None, "logger": None}
+ASIDE = ("run_dir", "jobs", "logger", "algo.requires")
+#: Keys, at any depth, of values that settings refer to; in a resolved configuration those settings hold them.
+NOTED = ("recommended", "tuned")
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
     console.print(place.name, highlight=False, soft_wrap=True)
     if (place / "config.yaml").is_file():
         stored = yaml.safe_load((place / "config.yaml").read_text())
-        if {**stored, **ASIDE} != {**config, **ASIDE}:
+        if _decisive(stored) != _decisive(config):
             raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if (place / "summary.json").is_file():
         return StudyRun(settings, place, json.loads((place / "summary.json").read_text()))
@@ -165,6 +167,15 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
     if (place / "config.yaml").is_file():  # stopped before anything was learned
         shutil.rmtree(place)
     return StudyRun(settings, place, train(config, place, console))
+
+
+def _decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``config`` without what says nothing about what a run finds."""
+    return {
+        key: _decisive(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in ASIDE and key not in NOTED
+    }
 
 
 def _word(value: Any) -> str:

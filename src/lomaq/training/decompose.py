@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from lomaq.envs import BatchedEnv
-from lomaq.errors import InputError, check_int
+from lomaq.errors import InputError
 from lomaq.partition import Partition
 from lomaq.rewards import DecomposedReward
 from lomaq.training.build import build, env_maker
-from lomaq.training.collector import Collector
-from lomaq.training.stored import FRESH_SEED, Stored
+from lomaq.training.episode import greedy_rollout
+from lomaq.training.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
     Args:
         stored: The checkpoint.
         config: Its configuration, where ``env`` may have been changed.
-        seed: Seed of the start and of what happens in the episode.
+        seed: Seed of the start and of what happens in the episode, 0 … 2^32 - 1.
 
     Returns:
         Learned and true rewards. Δ is that of the gate at the checkpoint; the deviation of the team reward that
@@ -87,7 +87,6 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
     Raises:
         InputError: If no rewards were learned, or the networks do not fit the environment.
     """
-    check_int("seed", seed, 0, 2**32 - 1)
     if "variant" not in stored.config["reward"]:
         raise InputError(
             "checkpoint",
@@ -99,8 +98,7 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
         raise InputError(
             "checkpoint", "one in which rewards were learned", f"{stored.path} of env step 0", "take last.ckpt"
         )
-    env = env_maker(config)(1, 0, torch.device("cpu"))
-    utilities = stored.utilities(env)
+    env, _, rollout = greedy_rollout(stored, config, seed)
     sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
     blocks = Partition.from_spec("singletons", env.graph)  # what the agents get does not depend on it
     reward = build(config["reward"], DecomposedReward, partition=blocks, graph=env.graph, **sizes)
@@ -114,10 +112,6 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
             f"other sizes in {stored.path}",
             "take the environment that trained it",
         ) from error
-    collector = Collector(env, utilities, 0, None)
-    env.generator.manual_seed(FRESH_SEED + seed)
-    rollout = collector.collect(0.0)
-    assert bool(rollout.valid.all())  # a single copy: nothing is played behind its end
     learned = reward.agent_rewards(rollout.observations[:-1], rollout.actions)  # [T, 1, N]
     if not bool(learned.isfinite().all()):
         raise InputError("checkpoint", "finite learned rewards", "NaN or infinity", "its training has diverged")

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
+from lomaq.nn import Utilities
+from lomaq.rollout import Rollout
 from lomaq.training.build import env_maker
 from lomaq.training.collector import Collector
 from lomaq.training.stored import FRESH_SEED, Stored
@@ -27,9 +30,33 @@ class Episode:
     utilities: np.ndarray
 
 
+def greedy_rollout(stored: Stored, config: dict[str, Any], seed: int) -> tuple[BatchedEnv, Utilities, Rollout]:
+    """Collect the greedy episode that ``evaluate`` plays first with the same seed and ``episodes=1``.
+
+    Args:
+        stored: The checkpoint.
+        config: Its configuration, where ``env`` may have been changed.
+        seed: Seed of the start and of what happens in the episode, 0 … 2^32 - 1.
+
+    Returns:
+        The environment, a single copy; the utilities that acted in it; the episode, B = 1.
+
+    Raises:
+        InputError: If the utilities do not fit the environment.
+    """
+    check_int("seed", seed, 0, 2**32 - 1)
+    env = env_maker(config)(1, 0, torch.device("cpu"))
+    utilities = stored.utilities(env)
+    collector = Collector(env, utilities, 0, None)
+    env.generator.manual_seed(FRESH_SEED + seed)
+    rollout = collector.collect(0.0)
+    assert bool(rollout.valid.all())  # a single copy: nothing is played behind its end
+    return env, utilities, rollout
+
+
 @torch.no_grad()
 def play_episode(stored: Stored, config: dict[str, Any], seed: int = 0) -> Episode:
-    """Play the greedy episode that ``evaluate`` plays first with the same seed and ``episodes=1``.
+    """Play the episode of :func:`greedy_rollout`.
 
     Args:
         stored: The checkpoint.
@@ -39,13 +66,7 @@ def play_episode(stored: Stored, config: dict[str, Any], seed: int = 0) -> Episo
     Raises:
         InputError: If the utilities do not fit the environment, or have diverged.
     """
-    check_int("seed", seed, 0, 2**32 - 1)
-    env = env_maker(config)(1, 0, torch.device("cpu"))
-    utilities = stored.utilities(env)
-    collector = Collector(env, utilities, 0, None)
-    env.generator.manual_seed(FRESH_SEED + seed)
-    rollout = collector.collect(0.0)
-    assert bool(rollout.valid.all())  # a single copy: nothing is played behind its end
+    _, utilities, rollout = greedy_rollout(stored, config, seed)
     steps = slice(rollout.n_steps)
     previous, first = rollout.previous_actions()[steps], rollout.first[steps]
     values = utilities(rollout.observations[steps], previous, first, rollout.hidden)[0]  # [T, 1, N, A]
