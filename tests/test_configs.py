@@ -16,6 +16,8 @@ from lomaq.training.build import build_run
 
 GROUPS = ("env", "algo", "mixer", "reward", "agent", "learner", "logger")
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
+#: Mixers that take no partition but full.
+ONE_BLOCK = ("qmix", "graphmix")
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
@@ -26,7 +28,7 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
     if (group, choice) == ("learner", "paper"):
         extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
     extra = extra if group == "learner" else []
-    extra += ["partition=full"] if (group, choice) == ("mixer", "qmix") else []
+    extra += ["partition=full"] if group == "mixer" and choice in ONE_BLOCK else []
     plays = compose([f"{group}={choice}"])[0]["algo"]["plays"]
     folder, summary = run_small("run", f"{group}={choice}", *extra)
     assert (summary["env_steps"] > 0) == (plays == "utilities")
@@ -40,8 +42,8 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
 @pytest.mark.parametrize("partition", ["singletons", "pairs", "full", "communities", "[[0,2],[1]]"])
 def test_every_environment_mixer_and_partition_fit_together(three_agents, env: str, mixer: str, partition: str) -> None:
     words = [f"env={env}", three_agents(env), f"mixer={mixer}", "kappa=2", f"partition={partition}"]
-    if mixer == "qmix" and partition not in ("full", "communities"):
-        with pytest.raises(InputError, match="partition: expected full for mixer=qmix"):
+    if mixer in ONE_BLOCK and partition not in ("full", "communities"):
+        with pytest.raises(InputError, match=f"partition: expected full for mixer={mixer}"):
             build_run(compose(words)[0])
         return
     run = build_run(compose(words)[0])

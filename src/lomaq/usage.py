@@ -1,10 +1,10 @@
 """What the commands answer to ``--help``."""
 
 SETTINGS = """The settings that matter:
-  env=cartpole             what to solve: cartpole, nav, sysadmin, matrix, two_step
+  env=cartpole             what to solve: cartpole, nav, sysadmin, matrix, two_step, polymatrix
   env.n_agents=15          how many agents
   algo=lomaq               which method: lomaq, vdn, iql_local, qmix, …
-  mixer=mlp                how utilities mix: mlp, gcn, sum, none, qmix
+  mixer=mlp                how utilities mix: mlp, gcn, sum, none, qmix, graphmix
   kappa=1                  how many hops a block's mixer sees
   partition=singletons     who is valued together: singletons, pairs, full, communities, [[0,1],[2]], blocks.json
   reward=local             what a block is trained on: local, neighbourhood, team, decomposed

@@ -46,7 +46,7 @@ def choices(group: str) -> list[str]:
 
 
 def short(env: str) -> list[str]:
-    return [] if env in ("matrix", "two_step") else ["env.max_steps=10"]
+    return [] if env in ("matrix", "two_step", "polymatrix") else ["env.max_steps=10"]
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -86,7 +86,7 @@ def test_every_environment_trains_with_learned_rewards(run_small, env: str, lear
 
 @pytest.mark.parametrize("mixer", choices("mixer"))
 def test_every_mixer_trains_on_learned_rewards(run_small, mixer: str) -> None:
-    whole = ["partition=full"] if mixer == "qmix" else []
+    whole = ["partition=full"] if mixer in ("qmix", "graphmix") else []
     folder, summary = run_small("run", "reward=decomposed", f"mixer={mixer}", *whole, "total_env_steps=40", FEW, *OPEN)
     assert summary["reward"] == "decomposed"
     assert rows_of(folder)[-1]["loss"]

@@ -4,7 +4,8 @@ from lomaq.envs.base import BatchedEnv, Policy
 from lomaq.envs.cartpole import CartPole
 from lomaq.envs.matrix import MatrixGame
 from lomaq.envs.navigation import Navigation
+from lomaq.envs.polymatrix import PolymatrixGame
 from lomaq.envs.sysadmin import SysAdmin
 from lomaq.envs.two_step import TwoStep
 
-__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation", "Policy", "SysAdmin", "TwoStep"]
+__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation", "Policy", "PolymatrixGame", "SysAdmin", "TwoStep"]

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from lomaq.envs import exact
 from lomaq.envs.base import BatchedEnv
+from lomaq.envs.graphs import make_graph
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.graph import AgentGraph
 from lomaq.sparse import csr_matrix
@@ -24,7 +24,6 @@ REFERENCE_EPISODES, _REFERENCE_MACHINES = 2_000, 2**17
 #: Most failed neighbours that a threshold policy waits for before it reboots a working machine.
 MOST_WAITED_FOR = 4
 _PERMUTATIONS = 100
-_GRAPHS = ("ring", "star", "grid")
 
 #: An actor without memory: gives the actions ``[B, N]``, int64 or bool, in the present states of an environment.
 Actor: TypeAlias = "Callable[[SysAdmin], Tensor]"
@@ -58,8 +57,8 @@ class SysAdmin(BatchedEnv):
     Args:
         n_agents: Number of machines n, at least 1; None where a graph file says it.
         cost: Price of a reboot, at least 0; a working machine earns 1 a step.
-        graph: ``ring``; ``star``; ``grid`` of rows × columns = n, as near to square as n's divisors allow (a prime
-            n makes a line); or the path of a graph file.
+        graph: ``line``; ``ring``; ``star``; ``grid`` of rows × columns = n, as near to square as n's divisors allow (a
+            prime n makes a line); or the path of a graph file.
         fail_alone: Probability in [0, 1] that a machine fails in a step while its neighbours work.
         fail_per_neighbour: What each failed neighbour adds to it, in [0, 1].
         discount: Discount of the test return, in [0, 1).
@@ -106,7 +105,7 @@ class SysAdmin(BatchedEnv):
         self.cost = check_float("env.cost", cost, 0)
         self.fail_alone = check_float("env.fail_alone", fail_alone, 0, 1)
         self.fail_per_neighbour = check_float("env.fail_per_neighbour", fail_per_neighbour, 0, 1)
-        self.true_graph = _make_graph(graph, n_agents)
+        self.true_graph = make_graph(graph, n_agents)
         super().__init__(
             _shuffled(self.true_graph) if check_bool("env.permute", permute) else self.true_graph,
             n_envs=n_envs,
@@ -266,27 +265,6 @@ def _reboot_at(k: int) -> Actor:
 
 
 _BASELINES: dict[str, Actor] = {"reboot iff failed": reboot_iff_failed, "never": never}
-
-
-def _make_graph(graph: str, n_agents: int | None) -> AgentGraph:
-    if not isinstance(graph, str) or (graph not in _GRAPHS and not Path(graph).is_file()):
-        raise InputError("env.graph", f"{', '.join(_GRAPHS)} or an existing graph file", repr(graph))
-    if graph not in _GRAPHS:
-        try:
-            found = AgentGraph.from_file(graph)
-        except InputError as error:
-            raise InputError(f"env.graph: {error.parts[0]}", *error.parts[1:]) from error
-        if n_agents is not None and check_int("env.n_agents", n_agents, 1) != found.n_agents:
-            expected = f"null or the {found.n_agents} of {graph}"
-            raise InputError("env.n_agents", expected, n_agents, "set env.n_agents=null with a graph file")
-        return found
-    n = check_int("env.n_agents", n_agents, 1)
-    if graph == "ring":
-        return AgentGraph.ring(n)
-    if graph == "star":
-        return AgentGraph.star(n)
-    rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
-    return AgentGraph.grid(rows, n // rows)
 
 
 def _shuffled(graph: AgentGraph) -> AgentGraph:

@@ -22,7 +22,7 @@ from lomaq.errors import InputError, check_choice
 from lomaq.export.parity import Parity, ParityError, compare
 from lomaq.export.policy import Format, Policy, open_policy, write_policy
 from lomaq.graph import AgentGraph
-from lomaq.nn import Utilities
+from lomaq.nn import CoordinationGraph, Utilities
 from lomaq.training.build import NOTES, env_maker
 from lomaq.training.run import versions
 from lomaq.training.stored import FRESH_SEED, Stored
@@ -49,7 +49,7 @@ def export_checkpoint(stored: Stored, output: str | Path, format: Format = "onnx
         The contract, as written, and the comparison of the written policies with the trained network.
 
     Raises:
-        InputError: If the folder is in use, a package is missing, or the checkpoint cannot act.
+        InputError: If the folder is in use, a package is missing, or the agents of the checkpoint cannot act alone.
         ParityError: If a written policy differs from the network that was trained.
     """
     check_choice("format", format, ENDINGS)
@@ -57,6 +57,9 @@ def export_checkpoint(stored: Stored, output: str | Path, format: Format = "onnx
     folder = _unused(Path(output))
     env = env_maker(stored.config)(COPIES, FRESH_SEED, torch.device("cpu"))
     utilities = stored.utilities(env)
+    if isinstance(utilities, CoordinationGraph):
+        expected = "agents that act alone"
+        raise InputError("checkpoint", expected, "a coordination graph, whose agents exchange messages to act")
     policies = [Policy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
     agents = _agents_of_type(env.graph)
     files = [f"policy-{number}.{ENDINGS[format]}" for number in range(len(policies))]

@@ -2,8 +2,9 @@
 
 from lomaq.mixers.base import Mixer, MonotoneNetwork
 from lomaq.mixers.gcn import GCNMixer
+from lomaq.mixers.graphmix import GraphMIXMixer
 from lomaq.mixers.mlp import MaskedMLPMixer
 from lomaq.mixers.qmix import QMIXMixer
 from lomaq.mixers.sum import SumMixer
 
-__all__ = ["GCNMixer", "MaskedMLPMixer", "Mixer", "MonotoneNetwork", "QMIXMixer", "SumMixer"]
+__all__ = ["GCNMixer", "GraphMIXMixer", "MaskedMLPMixer", "Mixer", "MonotoneNetwork", "QMIXMixer", "SumMixer"]

@@ -25,6 +25,8 @@ class Mixer(nn.Module, ABC):
     """
 
     _loudness: Tensor
+    #: What a user should know before a run starts, such as a cost that grows out of hand; one line.
+    note: str | None = None
 
     def __init__(self, graph: AgentGraph, partition: Partition, kappa: int) -> None:
         super().__init__()

@@ -23,6 +23,9 @@ class SumMixer(Mixer):
         own: Sum over the agents of J alone, whatever ``kappa``: with singletons nothing is mixed (independent
             Q-learning).
 
+    Attributes:
+        alone: Whether each block is one agent that sees itself alone, so that nothing is mixed.
+
     Example:
         >>> import torch
         >>> line = AgentGraph.line(3)
@@ -36,8 +39,7 @@ class SumMixer(Mixer):
         super().__init__(graph, partition, kappa)
         matrix = partition.reach(graph, 0 if check_bool("mixer.own", own) else kappa)
         self.register_buffer("_sees", matrix, persistent=False)
-        # each block is one agent, in the agents' order
-        self._alone = self.n_blocks == self.n_agents == len(matrix.values())
+        self.alone = self.n_blocks == self.n_agents == len(matrix.values())
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
-        return utilities if self._alone else self._sees @ utilities
+        return utilities if self.alone else self._sees @ utilities

@@ -48,13 +48,13 @@ def softmax_policy(logits: Tensor, epsilon: float | Tensor, action_mask: Tensor 
 
 
 def epsilon_softmax(
-    logits: Tensor, epsilon: float, generator: torch.Generator | None, action_mask: Tensor | None = None
+    logits: Tensor, epsilon: float | Tensor, generator: torch.Generator | None, action_mask: Tensor | None = None
 ) -> Tensor:
     """Each agent draws an action from :func:`softmax_policy`.
 
     Args:
         logits: ``[..., A]``.
-        epsilon: Share of random actions, in [0, 1].
+        epsilon: Share of random actions, in [0, 1]; a tensor must broadcast against ``[..., 1]``.
         generator: Where chance comes from; None for torch's own.
         action_mask: ``[..., A]`` bool, the allowed actions; None for all.
 

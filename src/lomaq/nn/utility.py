@@ -50,8 +50,9 @@ class _MLP(nn.Module):
         self.body = _body(inputs, hidden, layer_norm)
         self.head = nn.Linear(hidden[-1], outputs)
 
-    def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(self.body(x)), hidden
+    def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.body(x)
+        return self.head(features), features, hidden
 
 
 class _GRU(nn.Module):
@@ -64,7 +65,7 @@ class _GRU(nn.Module):
         self.memory = GRU(before[-1], hidden[-1])
         self.head = nn.Linear(hidden[-1], outputs)
 
-    def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, first: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         steps, batch, agents = x.shape[:3]
         x = self.body(x).flatten(1, 2)  # [T, B * N, H]
         state = hidden.reshape(1, batch * agents, -1)
@@ -75,8 +76,8 @@ class _GRU(nn.Module):
             keep = (~first[begin]).repeat_interleave(agents)[None, :, None]
             output, state = self.memory(x[begin:end], state * keep)
             outputs.append(output)
-        values = self.head(torch.cat(outputs) if len(outputs) > 1 else outputs[0]).view(steps, batch, agents, -1)
-        return values, state.view(batch, agents, -1)
+        features = (torch.cat(outputs) if len(outputs) > 1 else outputs[0]).view(steps, batch, agents, -1)
+        return self.head(features), features, state.view(batch, agents, -1)
 
 
 class Utilities(nn.Module):
@@ -157,20 +158,33 @@ class Utilities(nn.Module):
         Returns:
             Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` behind the last step.
         """
+        values, _, states = self._run(observations, previous_actions, first, hidden)
+        return self._together(values, 2), self._together(states, 1)
+
+    def _run(
+        self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """What the network of each type says of its n agents: utilities ``[T, B, n, A]``, features, memory.
+
+        Features ``[T, B, n, H]`` are what the last layer, the head, makes the utilities of.
+        """
         x = observations if self._scale is None else observations * self._scale
         if self.last_action:
             choices = torch.arange(self.n_actions, device=x.device)
             x = torch.cat([x, (previous_actions[..., None] == choices).to(x.dtype)], dim=-1)
         if self.agent_id:
             x = torch.cat([x, self._identity.expand(*x.shape[:2], -1, -1)], dim=-1)
-        if len(self.networks) == 1:
-            values, state = self.networks[0](x, first, hidden)
-            return values, state
-        parts = x[:, :, self._order].split(self.type_sizes, dim=2)
-        states = hidden[:, self._order].split(self.type_sizes, dim=1)
-        results = [net(part, first, state) for net, part, state in zip(self.networks, parts, states, strict=True)]
-        values = torch.cat([value for value, _ in results], dim=2)[:, :, self._place]
-        return values, torch.cat([state for _, state in results], dim=1)[:, self._place]
+        parts, memories = [x], [hidden]
+        if len(self.networks) > 1:
+            parts = list(x[:, :, self._order].split(self.type_sizes, dim=2))
+            memories = list(hidden[:, self._order].split(self.type_sizes, dim=1))
+        results = [net(part, first, memory) for net, part, memory in zip(self.networks, parts, memories, strict=True)]
+        values, features, states = zip(*results, strict=True)
+        return list(values), list(features), list(states)
+
+    def _together(self, parts: list[Tensor], dim: int) -> Tensor:
+        """What belongs to the agents of each type, in the order of the agents along ``dim``."""
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim).index_select(dim, self._place)
 
     @torch.no_grad()
     def rescale_(self, factor: float) -> None:

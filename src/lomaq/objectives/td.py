@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -61,11 +62,13 @@ class PartitionTD:
 
     Attributes:
         on_policy: Whether it must see rollouts of the present networks only, and so no replay memory.
+        mixes: Whether its values are what the mixer makes of the utilities, so that a certificate means something.
         explore: How the agents act while they collect: (what their networks say, ε, generator, mask) → actions.
     """
 
     on_policy = False
-    explore = staticmethod(epsilon_greedy)
+    mixes = True
+    explore: Callable[..., Tensor] = staticmethod(epsilon_greedy)
 
     def __init__(
         self,
@@ -120,11 +123,15 @@ class PartitionTD:
             columns for its own loss, in the same units.
         """
         values = self._next_values(online, target, rollout, judge) * scale
+        return self._returns(rewards, values, rollout, self.lam)
+
+    def _returns(self, rewards: Tensor, values: Tensor, rollout: Rollout, lam: float) -> Tensor:
+        """λ-returns ``[T, B, P]`` of block rewards, where ``values`` ``[T, B, P]`` follow every step."""
         ended = rollout.terminated | rollout.truncated
         terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
         cut = ended.clone()
         cut[:-1] |= ~rollout.valid[1:]  # a step that does not count has no reward to go on with
-        return lambda_returns(rewards, values, terminal, cut, self.gamma, self.lam)
+        return lambda_returns(rewards, values, terminal, cut, self.gamma, lam)
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         """Values ``[T, B, P]`` of what follows every step, in the networks' units; here of the greedy actions."""

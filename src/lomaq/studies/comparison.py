@@ -26,7 +26,13 @@ METHODS = {
     "iql_local": "IQL, local rewards",
     "vdn": "VDN",
     "qmix": "QMIX",
+    "ow_qmix": "OW-QMIX",
+    "cw_qmix": "CW-QMIX",
+    "qplex": "QPLEX",
+    "graphmix": "GraphMIX",
     "qtran": "QTRAN",
+    "dcg": "DCG",
+    "coma": "COMA",
     "iql": "IQL",
 }
 #: Fresh episodes that the best checkpoint of a run plays.

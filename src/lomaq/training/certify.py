@@ -54,12 +54,16 @@ def certify_checkpoint(
         seed: Seed of the episodes and of everything drawn.
 
     Raises:
-        InputError: If a number is impossible, or the weights are not those of the networks.
+        InputError: If a number is impossible, the objective mixes nothing, or the weights are not those of the
+            networks.
     """
     check_int("states", states, 2)
     check_float("epsilon", epsilon, 0, 1)
     check_int("seed", seed, 0, 2**32 - 1)
     run = build_run(stored.config)
+    if not run.module.settings.objective.mixes:
+        got = f"{type(run.module.settings.objective).__name__}, whose values no mixer makes"
+        raise InputError("checkpoint", "values that a mixer makes of the utilities", got)
     networks = _load(run.module.networks, stored).eval()
     seen = visit(networks, run, states, epsilon, seed)
     return certify(

@@ -69,6 +69,8 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     trainer = _make_trainer(config, [recorder, ProgressLine(console)])
     if checkpoint is None and leads:
         files.begin(config)
+    if leads and run.module.networks.mixer.note is not None:
+        console.print(run.module.networks.mixer.note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     try:
         with open_loggers(loggers if leads else [], config, run_dir) as trainer.loggers:

@@ -1,0 +1,166 @@
+"""GraphMIX's mixer: a graph network over the utilities, with attention as edges and weights made from the state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.utils import add_self_loops, scatter, softmax
+
+from lomaq.errors import InputError, check_choice, check_int
+from lomaq.graph import AgentGraph
+from lomaq.mixers.base import Mixer
+from lomaq.nn import observation_factors
+from lomaq.partition import Partition
+
+EDGES = ("complete", "graph")
+#: Above this number of agents, attention between all pairs is announced.
+MANY_AGENTS = 100
+
+
+class GraphMIXMixer(Mixer):
+    """F(U, s) = |w(s)|ᵀ mean_i x_i + V(s), where x_i is what agent i hears (Naderializadeh et al., 2020, Section 4).
+
+    - a_ij = softmax_j ((W_q e_i)·(W_k e_j) / √d) over the agents j that i listens to, e = ReLU(Linear(observation)),
+    - x_i = ELU(|W_2(s)| LeakyReLU(|w_1(s)| Σ_j a_ij U_j + b_1(s)) + b_2(s)),
+    - φ_i = softmax_i (x_i · w'(s)), the agent's fraction of the team reward; an offset b'(s) would cancel.
+
+    The state s is what all agents observe, one behind the other; it moves weights of both signs, of which absolute
+    values are taken (but for w'), so that F is monotone in every utility.
+
+    Args:
+        graph: The agents.
+        partition: ``full``, one block of all agents.
+        kappa: Without effect, since the only block holds every agent.
+        obs_size: Observation size O.
+        hidden: Size H of x_i, at least 1; the layer before has (1 + H) // 2.
+        hyper_hidden: Width of the hypernetworks' hidden layers, at least 1.
+        attention: Size d of what attention compares, at least 1.
+        edges: ``complete``, all agents listen to all, at a cost of N² a sample (the paper), or ``graph``, each agent
+            listens to its neighbours and itself, at a cost that grows with edges.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+
+    Raises:
+        InputError: If there are several blocks.
+    """
+
+    _scale: Tensor
+    _edges: Tensor | None
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        partition: Partition,
+        kappa: int,
+        obs_size: int,
+        hidden: int = 32,
+        hyper_hidden: int = 64,
+        attention: int = 16,
+        edges: Literal["complete", "graph"] = "complete",
+        observation_scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(graph, partition, kappa)
+        if partition.n_blocks != 1:
+            raise InputError(
+                "partition",
+                "full for mixer=graphmix",
+                f"{partition.n_blocks} blocks",
+                "partition=full, or mixer=gcn for blocks that see their neighbourhood",
+            )
+        self.hidden = check_int("mixer.hidden", hidden, 1)
+        check_int("mixer.hyper_hidden", hyper_hidden, 1)
+        check_int("mixer.attention", attention, 1)
+        self.edges = check_choice("mixer.edges", edges, EDGES)
+        if edges == "complete" and self.n_agents > MANY_AGENTS:
+            self.note = (
+                f"mixer.edges=complete compares all pairs of {self.n_agents} agents: time and memory grow with the"
+                " square of their number; with mixer.edges=graph they grow with the edges of the graph"
+            )
+        scale = observation_factors("mixer.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", scale, persistent=False)
+        pairs = add_self_loops(graph.edge_index, num_nodes=self.n_agents)[0].flip(0) if edges == "graph" else None
+        self.register_buffer("_edges", pairs, persistent=False)  # [2, E], who listens and to whom
+        self.embed = nn.Sequential(nn.Linear(obs_size, attention), nn.ReLU())
+        self.query, self.key = (nn.Linear(attention, attention, bias=False) for _ in range(2))
+        state, self.middle = self.n_agents * obs_size, (1 + hidden) // 2
+        self.w1, self.w2, self.w3, self.fraction = (
+            nn.Sequential(nn.Linear(state, hyper_hidden), nn.ReLU(), nn.Linear(hyper_hidden, size))
+            for size in (self.middle, self.middle * hidden, hidden, hidden)
+        )
+        self.b1, self.b2 = nn.Linear(state, self.middle), nn.Linear(state, hidden)
+        self.value = nn.Sequential(nn.Linear(state, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward_with_fractions(self, utilities: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix, and divide the team reward among the agents.
+
+        Args:
+            utilities: ``[..., N]`` float32, one utility an agent.
+            observations: ``[..., N, O]`` float32, what each agent sees.
+
+        Returns:
+            The value ``[..., 1]`` and the fractions φ ``[..., N]``, which sum to 1.
+        """
+        x, state = self._features(utilities.reshape(-1, self.n_agents), observations)
+        fractions = torch.bmm(x, self.fraction(state)[..., None])[..., 0].softmax(dim=-1)  # [M, N]
+        return self._read(x, state).view(*utilities.shape[:-1], 1), fractions.view(utilities.shape)
+
+    def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
+        assert observations is not None
+        return self._read(*self._features(utilities.T, observations))[None]  # [1, M]
+
+    def _features(self, utilities: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """x ``[M, N, H]`` and the state ``[M, N * O]`` of utilities ``[M, N]`` and observations ``[..., N, O]``."""
+        observations = observations.reshape(-1, *observations.shape[-2:]) * self._scale  # [M, N, O]
+        heard = self._listen(utilities, observations)[..., None]  # [M, N, 1]
+        state = observations.flatten(1)
+        w1, w2 = self.w1(state).abs(), self.w2(state).view(-1, self.middle, self.hidden).abs()
+        x = functional.leaky_relu(torch.addcmul(self.b1(state)[:, None], heard, w1[:, None]))  # [M, N, (1 + H) // 2]
+        return functional.elu(torch.baddbmm(self.b2(state)[:, None], x, w2)), state
+
+    def _listen(self, utilities: Tensor, observations: Tensor) -> Tensor:
+        """Σ_j a_ij U_j ``[M, N]``."""
+        embedded = self.embed(observations)  # [M, N, d]
+        query, key = self.query(embedded), self.key(embedded)
+        if self._edges is None:
+            return torch.bmm(pair_attention(query, key), utilities[..., None])[..., 0]
+        heard = edge_attention(query, key, self._edges) * utilities.index_select(1, self._edges[1])  # [M, E]
+        return scatter(heard, self._edges[0], dim=1, dim_size=self.n_agents)
+
+    def _read(self, x: Tensor, state: Tensor) -> Tensor:
+        """|w(s)|ᵀ mean_i x_i + V(s), ``[M]``."""
+        return (x.mean(dim=1) * self.w3(state).abs()).sum(dim=1) + self.value(state)[:, 0]
+
+    def head(self) -> list[nn.Parameter]:
+        return [*self.w3[-1].parameters(), *self.value[-1].parameters()]
+
+
+def pair_attention(query: Tensor, key: Tensor) -> Tensor:
+    """softmax_j (q_i · k_j / √d) over all agents j.
+
+    Args:
+        query: ``[M, N, d]`` float32.
+        key: ``[M, N, d]`` float32.
+
+    Returns:
+        ``[M, N, N]``; each row sums to 1.
+    """
+    return torch.bmm(query * query.size(-1) ** -0.5, key.mT).softmax(dim=-1)
+
+
+def edge_attention(query: Tensor, key: Tensor, edges: Tensor) -> Tensor:
+    """softmax_j (q_i · k_j / √d) over the agents j with an edge (i, j).
+
+    Args:
+        query: ``[M, N, d]`` float32.
+        key: ``[M, N, d]`` float32.
+        edges: ``[2, E]`` int64, who listens and to whom.
+
+    Returns:
+        ``[M, E]``; the edges of each listener sum to 1.
+    """
+    listener, heard = edges
+    likeness = (query.index_select(1, listener) * key.index_select(1, heard)).sum(dim=-1)  # [M, E]
+    return softmax(likeness * query.size(-1) ** -0.5, listener, num_nodes=query.size(1), dim=1)

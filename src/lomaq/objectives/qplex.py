@@ -1,0 +1,146 @@
+"""QPLEX (Wang et al., 2021): duplex duelling, which represents every value whose greedy actions are the agents' own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lomaq.errors import check_int
+from lomaq.mixers import Mixer
+from lomaq.nn import Utilities, observation_factors
+from lomaq.objectives.td import (
+    Critic,
+    PartitionTD,
+    ValueNetworks,
+    greedy_actions,
+    mean_over_transitions,
+    one_block,
+    take,
+)
+from lomaq.rollout import Rollout
+
+#: λ = exp(STEEPNESS · ψ), with an exponent of at most LARGEST.
+STEEPNESS, LARGEST = 3.0, 12.0
+
+
+class QPLEX(PartitionTD):
+    """(Q_tot - y)² with Q_tot(s, u) = Σ_i [w_i(s) V_i + b_i(s) + λ_i(s, u) w_i(s) A_i] (Wang et al., 2021, Section 3).
+
+    V_i is an agent's largest utility, A_i = U_i - V_i ≤ 0 its advantage. Since w, λ > 0, the joint action that is best
+    for Q_tot is the one in which every agent takes its own best, whatever λ says of the others.
+
+    Args:
+        gamma: Discount γ in [0, 1).
+        lam: λ of the returns in [0, 1].
+        double_q: As in :class:`PartitionTD`.
+        time_limit: As in :class:`PartitionTD`.
+        hidden: Width of the hidden layers, at least 1.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+    """
+
+    def __init__(
+        self,
+        gamma: float,
+        lam: float,
+        double_q: bool = False,
+        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
+        hidden: int = 64,
+        observation_scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(gamma, lam, double_q, time_limit)
+        self.hidden = check_int("learner.objective.hidden", hidden, 1)
+        self.observation_scale = observation_scale
+
+    def make_critic(self, utilities: Utilities, mixer: Mixer) -> DuplexDuelling:
+        one_block("qplex", mixer)
+        sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
+        return DuplexDuelling(*sizes, self.hidden, self.observation_scale)
+
+    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
+        best = take(*self._greedy(online, target, rollout, judge))[1:]  # no advantage is lost by greedy actions
+        return target.mixer(_critic(target).transform(best, rollout.observations[1:]))
+
+    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
+        utilities = self._utilities(online, rollout, unrolled)
+        best = take(utilities, greedy_actions(utilities.detach(), rollout))
+        chosen = take(utilities, rollout.actions)
+        values = _critic(online)(chosen, best, rollout.observations[:-1], rollout.actions)
+        error = (online.mixer(values) - targets).square()
+        return mean_over_transitions(error.sum(dim=-1), rollout)
+
+
+class DuplexDuelling(Critic):
+    """The weights w_i(s), biases b_i(s) and importances λ_i(s, u) of all agents.
+
+    w = |linear in features of s|, λ = exp(3 ψ(s, u)). The state s is what all agents observe, one behind the other. All
+    begins as the plain sum of utilities: w = λ = 1 and b = 0, more or less.
+
+    Args:
+        n_agents: Number of agents N.
+        obs_size: Observation size O.
+        n_actions: Number of actions A.
+        hidden: Width of the hidden layers.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+    """
+
+    _scale: Tensor
+
+    def __init__(
+        self,
+        n_agents: int,
+        obs_size: int,
+        n_actions: int,
+        hidden: int,
+        observation_scale: Sequence[float] | None,
+    ) -> None:
+        super().__init__()
+        self.n_actions = n_actions
+        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", scale, persistent=False)
+        inputs = n_agents * obs_size
+        self.state = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU())
+        self.taken = nn.Sequential(nn.Linear(inputs + n_agents * n_actions, hidden), nn.LayerNorm(hidden), nn.ReLU())
+        self.weight, self.bias = nn.Linear(hidden, n_agents), nn.Linear(hidden, n_agents)
+        self.importance = nn.Linear(hidden, n_agents)
+        nn.init.ones_(self.weight.bias)
+
+    def transform(self, utilities: Tensor, observations: Tensor) -> Tensor:
+        """w_i(s) U_i + b_i(s) ``[..., N]`` of utilities ``[..., N]`` at observations ``[..., N, O]``."""
+        state = self.state((observations * self._scale).flatten(-2))
+        return self.weight(state).abs() * utilities + self.bias(state)
+
+    def forward(self, chosen: Tensor, best: Tensor, observations: Tensor, actions: Tensor) -> Tensor:
+        """w_i V_i + b_i + λ_i w_i A_i of every agent, whose sum is Q_tot.
+
+        Args:
+            chosen: ``[..., N]``, utilities of the actions taken.
+            best: ``[..., N]``, largest utilities.
+            observations: ``[..., N, O]`` float32.
+            actions: ``[..., N]`` int64, the actions taken.
+
+        Returns:
+            ``[..., N]``.
+        """
+        flat = (observations * self._scale).flatten(-2)
+        state = self.state(flat)
+        weight = self.weight(state).abs()
+        # no gradient to A through λ: where λ(s, u) has fallen to 0, u's utilities could never rise again
+        lost = (weight * (chosen - best)).detach()
+        done = functional.one_hot(actions, self.n_actions).to(flat.dtype).flatten(-2)
+        # λ must follow a change of A in few updates, or the loss moves A and not λ
+        power = STEEPNESS * self.importance(self.taken(torch.cat([flat, done], dim=-1)))
+        return weight * chosen + self.bias(state) + (power.clamp(max=LARGEST).exp() - 1) * lost
+
+    @torch.no_grad()
+    def rescale_(self, factor: float) -> None:
+        for parameter in self.bias.parameters():
+            parameter.mul_(factor)
+
+
+def _critic(networks: ValueNetworks) -> DuplexDuelling:
+    assert isinstance(networks.critic, DuplexDuelling)
+    return networks.critic

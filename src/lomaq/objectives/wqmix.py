@@ -1,0 +1,144 @@
+"""Weighted QMIX (Rashid et al., 2020): a monotone value that is fitted with care only where it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lomaq.errors import check_choice, check_float, check_int
+from lomaq.mixers import Mixer
+from lomaq.nn import Utilities, observation_factors
+from lomaq.objectives.td import (
+    Critic,
+    PartitionTD,
+    ValueNetworks,
+    greedy_actions,
+    mean_over_transitions,
+    one_block,
+    take,
+)
+from lomaq.rollout import Rollout
+
+
+class WeightedQMIX(PartitionTD):
+    """(Q*(s, u) - y)² + w(s, u) (Q_tot(s, u) - y)² (Rashid et al., 2020, Section 4).
+
+    Q* is a joint value without any constraint; ū are the agents' greedy actions, y the return that follows Q*(s', ū').
+    A monotone Q_tot cannot fit y everywhere, and plain QMIX spreads the misfit evenly; here w = 1 for
+
+    - ``optimistic`` (OW-QMIX): joint actions that Q_tot underestimates, Q_tot < y;
+    - ``central`` (CW-QMIX): the greedy joint action, and those that look better than it, y > Q*(s, ū);
+
+    and w = α for all others.
+
+    Args:
+        gamma: Discount γ in [0, 1).
+        lam: λ of the returns in [0, 1].
+        double_q: As in :class:`PartitionTD`.
+        time_limit: As in :class:`PartitionTD`.
+        weighting: ``optimistic`` or ``central``.
+        alpha: α in (0, 1]; 1 weighs all alike, as QMIX does, but with the targets of Q*.
+        hidden: Width of the layers of Q*, at least 1.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+    """
+
+    def __init__(
+        self,
+        gamma: float,
+        lam: float,
+        double_q: bool = False,
+        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
+        weighting: Literal["optimistic", "central"] = "central",
+        alpha: float = 0.1,
+        hidden: int = 64,
+        observation_scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(gamma, lam, double_q, time_limit)
+        self.weighting = check_choice("learner.objective.weighting", weighting, ("optimistic", "central"))
+        self.alpha = check_float("learner.objective.alpha", alpha, 0, 1, above=True)
+        self.hidden = check_int("learner.objective.hidden", hidden, 1)
+        self.observation_scale = observation_scale
+
+    def make_critic(self, utilities: Utilities, mixer: Mixer) -> CentralValue:
+        one_block("ow_qmix and cw_qmix", mixer)
+        sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
+        return CentralValue(*sizes, self.hidden, self.observation_scale)
+
+    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
+        _, greedy = self._greedy(online, target, rollout, judge)
+        return _critic(target)(rollout.observations[1:], greedy[1:])
+
+    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
+        utilities = self._utilities(online, rollout, unrolled)
+        observations = rollout.observations[:-1]
+        central = _critic(online)(observations, rollout.actions)
+        mixed = online.mixer(take(utilities, rollout.actions), observations)
+        weight = self._weight(online, rollout, targets, utilities.detach(), mixed.detach())
+        error = (central - targets).square() + weight * (mixed - targets).square()
+        return mean_over_transitions(error.sum(dim=-1), rollout)
+
+    @torch.no_grad()
+    def _weight(
+        self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor, mixed: Tensor
+    ) -> Tensor:
+        """w ``[T, B, 1]``."""
+        if self.weighting == "optimistic":
+            matters = mixed < targets
+        else:
+            greedy = greedy_actions(utilities, rollout)
+            best = _critic(online)(rollout.observations[:-1], greedy)
+            matters = (rollout.actions == greedy).all(dim=-1, keepdim=True) | (targets > best)
+        return torch.where(matters, 1.0, self.alpha)
+
+
+class CentralValue(Critic):
+    """Q*(s, u): utilities of all agents without any bond, and a network that mixes those of ``u`` with the state.
+
+    The state s is what all agents observe, one behind the other.
+
+    Args:
+        n_agents: Number of agents N.
+        obs_size: Observation size O.
+        n_actions: Number of actions A.
+        hidden: Width of the layers.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+    """
+
+    _scale: Tensor
+
+    def __init__(
+        self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
+    ) -> None:
+        super().__init__()
+        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", scale, persistent=False)
+        self.utilities = nn.Sequential(
+            nn.Linear(obs_size, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, n_actions)
+        )
+        self.mix = nn.Sequential(
+            nn.Linear(n_agents * (1 + obs_size), hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Values ``[..., 1]`` of joint actions ``[..., N]`` int64 at observations ``[..., N, O]``."""
+        observations = observations * self._scale
+        chosen = take(self.utilities(observations), actions)
+        return self.mix(torch.cat([chosen, observations.flatten(-2)], dim=-1))
+
+    @torch.no_grad()
+    def rescale_(self, factor: float) -> None:
+        for parameter in self.mix[-1].parameters():
+            parameter.mul_(factor)
+
+
+def _critic(networks: ValueNetworks) -> CentralValue:
+    assert isinstance(networks.critic, CentralValue)
+    return networks.critic

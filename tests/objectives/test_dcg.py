@@ -1,0 +1,203 @@
+"""DCG's loss and targets against hand-made numbers, and games that only a joint choice of actions wins."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+import torch
+from rich.console import Console
+
+from lomaq.cli import compose
+from lomaq.errors import InputError
+from lomaq.export import export_checkpoint
+from lomaq.graph import AgentGraph
+from lomaq.mixers import SumMixer
+from lomaq.nn import CoordinationGraph, Utilities
+from lomaq.objectives import DCG, ValueNetworks
+from lomaq.partition import Partition
+from lomaq.rollout import Rollout
+from lomaq.training.certify import certify_checkpoint
+from lomaq.training.run import train
+from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
+
+N, A, OBS = 3, 2, 2
+#: A line of three agents: each for itself prefers action 1, agents that both take action 0 gain more.
+ALONE = [[0.0, 3.0], [0.0, 3.0], [0.0, 3.0]]
+AGREE = [[[8.0, 0.0], [0.0, 0.0]], [[6.0, 0.0], [0.0, 1.0]]]
+
+
+class TableGraph(CoordinationGraph):
+    """Terms that depend on nothing."""
+
+    def __init__(self, utilities, payoffs):
+        super().__init__(AgentGraph.line(N), OBS, A)
+        self.tables = torch.tensor(utilities, requires_grad=True), torch.tensor(payoffs, requires_grad=True)
+        self.runs = 0
+
+    def terms(self, observations, previous_actions, first, hidden):
+        self.runs += 1
+        return *(table.expand(*observations.shape[:2], *table.shape) for table in self.tables), hidden
+
+
+def one_step(actions, mask=None) -> Rollout:
+    """One step of one sequence."""
+    no = torch.zeros(1, 1, dtype=torch.bool)
+    return Rollout(
+        observations=torch.zeros(2, 1, N, OBS),
+        actions=torch.tensor([[actions]]),
+        rewards=torch.zeros(1, 1, N),
+        terminated=no,
+        truncated=no,
+        valid=~no,
+        first=torch.zeros(2, 1, dtype=torch.bool),
+        last_actions=torch.full((1, N), -1),
+        hidden=torch.zeros(1, N, 0),
+        action_mask=mask,
+    )
+
+
+def networks(utilities=ALONE, payoffs=AGREE) -> ValueNetworks:
+    mixer = SumMixer(AgentGraph.line(N), Partition.full(N), 1)
+    return ValueNetworks(TableGraph(utilities, payoffs), mixer)
+
+
+def objective(**options) -> DCG:
+    return DCG(gamma=0.9, lam=0.0, **options)
+
+
+@pytest.mark.parametrize(
+    ("actions", "value"),
+    [
+        ([0, 0, 0], 0 + (8 + 6) / 2),
+        ([1, 1, 1], 3 + (0 + 1) / 2),
+        ([0, 0, 1], 1 + (8 + 0) / 2),
+    ],
+)
+def test_the_loss_is_the_squared_distance_of_mean_utility_and_mean_payoff_from_the_target(actions, value):
+    online, rollout = networks(), one_step(actions)
+    loss = objective().loss(online, rollout, torch.tensor([[[2.0]]]))
+    assert loss.item() == pytest.approx((value - 2) ** 2)
+    loss.backward()
+    utilities, payoffs = online.utilities.tables
+    for i in range(N):
+        for a in range(A):
+            expected = 2 * (value - 2) / N * (actions[i] == a)
+            assert utilities.grad[i, a].item() == pytest.approx(expected)
+    assert payoffs.grad.sum().item() == pytest.approx(2 * (value - 2))  # the chosen entry of both edges
+    known = objective().unroll(online, rollout)
+    assert objective().loss(online, rollout, torch.tensor([[[2.0]]]), known).item() == loss.item()
+
+
+def test_the_target_follows_the_joint_value_of_the_best_joint_action():
+    both = networks()
+    rewards = torch.tensor([[[3.0]]])
+    got = objective().targets(both, both, one_step([0, 1, 1]), rewards, scale=10.0)
+    assert got.item() == pytest.approx(3 + 0.9 * 10 * 7)  # all take action 0; each for itself would take 1
+    assert both.utilities.runs == 1
+    mask = torch.ones(2, 1, N, A, dtype=torch.bool)
+    mask[:, :, 2, 0] = False  # agent 2 must take action 1: (0 + 0 + 3) / 3 + 8 / 2 against 3 + 1 / 2
+    got = objective().targets(both, both, one_step([0, 1, 1], mask), rewards, scale=10.0)
+    assert got.item() == pytest.approx(3 + 0.9 * 10 * 5)
+
+
+def test_double_q_values_the_joint_action_that_the_online_networks_choose():
+    online = networks(payoffs=torch.zeros(2, A, A).tolist())  # chooses action 1 for all
+    target, rewards = networks(), torch.zeros(1, 1, 1)
+    rollout = one_step([0, 0, 0])
+    double = objective(double_q=True)
+    assert double.targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * 3.5)
+    assert (online.utilities.runs, target.utilities.runs) == (1, 1)
+    known = double.unroll(online, rollout)
+    assert double.targets(online, target, rollout, rewards, 1.0, judge=known).item() == pytest.approx(0.9 * 3.5)
+    assert online.utilities.runs == 2  # only to unroll it
+    assert objective().targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * 7)
+
+
+def test_rescaling_reaches_utilities_and_payoffs():
+    torch.manual_seed(0)
+    graph, rollout = AgentGraph.line(N), one_step([0, 1, 1])
+    online = ValueNetworks(CoordinationGraph(graph, OBS, A), SumMixer(graph, Partition.full(N), 1))
+    before = objective().unroll(online, rollout)
+    objective().rescale_(online, 0.5)
+    for old, new in zip(before, objective().unroll(online, rollout), strict=True):
+        torch.testing.assert_close(new, old / 2)
+
+
+def test_several_blocks_and_utilities_without_payoffs_are_refused():
+    graph = AgentGraph.line(N)
+    with pytest.raises(InputError, match="partition: expected full for algo=dcg, got 3 blocks"):
+        objective().make_critic(CoordinationGraph(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))
+    refused = r"^agent._target_: expected lomaq.nn.CoordinationGraph for algo=dcg, got lomaq.nn.Utilities$"
+    with pytest.raises(InputError, match=refused):
+        objective().make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.full(N), 1))
+
+
+# ------------------------------------------------------------------------ runs
+
+HALF = [[4, -6, -6], [-6, 0, 0], [-6, 0, 0]]
+ONE_STEP = f"env.payoffs={[HALF, HALF]}".replace(" ", "")
+QUICK = (
+    "learner.epsilon.end=1.0",  # uniform actions all the time
+    "evaluation.every_env_steps=100000",
+    "learner.n_envs=64",
+    "learner.rollout_steps=4",
+    "learner.minibatches=4",
+    "learner.lr=0.01",
+    "total_env_steps=4000",
+)
+
+
+@pytest.mark.parametrize("rank", ["null", "2"])
+def test_a_payoff_for_the_pair_finds_8_in_the_one_step_game(run_small, rank):
+    _, summary = run_small("run", "env=matrix", ONE_STEP, "algo=dcg", f"agent.payoff_rank={rank}", *QUICK)
+    assert summary["test_return_mean"] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(("algo", "found"), [("dcg", 8.0), ("vdn", 2.0)])
+def test_in_a_stag_hunt_along_the_edges_only_a_joint_choice_hunts_stag(run_small, algo, found):
+    _, summary = run_small("run", "env=polymatrix", "env.n_agents=6", f"algo={algo}", *QUICK)
+    assert summary["test_return_mean"] == pytest.approx(found * 6)  # 6 edges
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, small):
+    """Folder of a short run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(compose([*small, "algo=dcg", "total_env_steps=80"])[0], folder, Console(file=io.StringIO()))
+    return folder
+
+
+def test_a_checkpoint_acts_on_another_number_of_agents(trained):
+    stored = open_checkpoint(trained, resume=False)
+    config = {**stored.config, "env": {**stored.config["env"], "n_agents": 5}}
+    figures = evaluate_checkpoint(stored, config, episodes=2, seed=0)
+    assert (figures["trained_n_agents"], figures["n_agents"]) == (3, 5)
+    assert math.isfinite(figures["test_return_mean"])
+
+
+def test_a_checkpoint_is_neither_exported_nor_certified(trained, tmp_path):
+    stored = open_checkpoint(trained, resume=False)
+    with pytest.raises(InputError, match=r"^checkpoint: expected agents that act alone, got a coordination graph"):
+        export_checkpoint(stored, tmp_path / "policies", "torch")
+    assert not (tmp_path / "policies").exists()
+    with pytest.raises(InputError, match=r"^checkpoint: expected values that a mixer makes .*, got DCG"):
+        certify_checkpoint(stored)
+
+
+def test_it_learns_with_a_memory_a_replay_and_double_q(run_small):
+    _, summary = run_small(
+        "run",
+        "algo=dcg",
+        "learner=paper",
+        "env.max_steps=10",
+        "learner.n_envs=1",
+        "learner.rollout_steps=null",
+        "learner.minibatches=1",
+        "learner.batch_size=2",
+        "learner.replay_capacity=8",
+        "total_env_steps=60",
+    )
+    assert summary["algorithm"] == "dcg"
+    assert summary["env_steps"] >= 60
