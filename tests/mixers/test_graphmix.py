@@ -195,7 +195,7 @@ def test_rescaling_multiplies_the_value_and_leaves_the_fractions():
 @every_kind_of_edges
 def test_every_parameter_learns_and_only_parameters_are_stored(edges):
     utilities, observations = seen()
-    graphmix = mixer(edges)
+    graphmix = mixer(edges).requires_grad_()
     value, fractions = graphmix.forward_with_fractions(utilities, observations)
     (value.square().sum() + fractions.square().sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in graphmix.parameters())

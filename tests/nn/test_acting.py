@@ -1,8 +1,10 @@
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.nn import epsilon_greedy
+from lomaq.nn import epsilon_greedy, epsilon_softmax, softmax_policy
 
 
 def generator(seed=0):
@@ -81,4 +83,95 @@ def test_utilities_and_mask_are_left_as_they_were():
     before = utilities.clone(), mask.clone()
     epsilon_greedy(utilities, 0.5, generator(), mask)
     assert torch.equal(utilities, before[0])
+    assert torch.equal(mask, before[1])
+
+
+def some_mask(*shape, chance):
+    mask = torch.rand(*shape, generator=chance) < 0.4
+    return mask.scatter(-1, torch.randint(shape[-1], (*shape[:-1], 1), generator=chance), True)
+
+
+def test_policies_by_hand():
+    logits = torch.tensor([np.log(4.0), 0.0, 0.0])
+    assert softmax_policy(logits, 0.0).tolist() == pytest.approx([4 / 6, 1 / 6, 1 / 6])
+    assert softmax_policy(logits, 0.5).tolist() == pytest.approx([1 / 2, 1 / 4, 1 / 4])
+    assert softmax_policy(logits, 1.0).tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    mask = torch.tensor([True, True, False])
+    assert softmax_policy(logits, 0.0, mask).tolist() == pytest.approx([4 / 5, 1 / 5, 0])
+    assert softmax_policy(logits, 0.5, mask).tolist() == pytest.approx([0.65, 0.35, 0])
+    assert softmax_policy(logits, 1.0, mask).tolist() == pytest.approx([1 / 2, 1 / 2, 0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(epsilon=st.floats(0, 1), seed=st.integers(0, 10_000), spread=st.sampled_from([0.1, 1.0, 100.0]))
+def test_a_policy_gives_allowed_actions_at_least_their_random_share_and_others_nothing(epsilon, seed, spread):
+    chance = generator(seed)
+    logits = spread * torch.randn(5, 3, 4, generator=chance)
+    mask = some_mask(5, 3, 4, chance=chance)
+    policy = softmax_policy(logits, epsilon, mask)
+    torch.testing.assert_close(policy.sum(dim=-1), torch.ones(5, 3))
+    assert not policy[~mask].any()
+    share = epsilon * mask / mask.sum(dim=-1, keepdim=True)
+    assert (policy >= share - 1e-6).all()
+
+
+def test_without_epsilon_the_policy_is_the_softmax_of_the_logits():
+    logits = torch.randn(2, 3, 4, generator=generator())
+    torch.testing.assert_close(softmax_policy(logits, 0.0), logits.softmax(dim=-1))
+
+
+def test_each_sequence_may_have_an_epsilon_of_its_own():
+    chance = generator()
+    logits, mask = torch.randn(6, 2, 3, 4, generator=chance), some_mask(6, 2, 3, 4, chance=chance)  # [T, B, N, A]
+    policy = softmax_policy(logits, torch.tensor([0.1, 0.9])[:, None, None], mask)
+    for b, epsilon in enumerate((0.1, 0.9)):
+        torch.testing.assert_close(policy[:, b], softmax_policy(logits[:, b], epsilon, mask[:, b]))
+
+
+@pytest.mark.parametrize("allowed", [[True, True, True, True], [True, False, True, True]])
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_draws_follow_the_policy(epsilon, allowed):
+    logits, mask = torch.tensor([0.0, 1.0, -1.0, 0.5]), torch.tensor(allowed)
+    actions = epsilon_softmax(logits.expand(1000, 4, 4), epsilon, generator(), mask.expand(1000, 4, 4))
+    assert actions.shape == (1000, 4)
+    assert actions.dtype == torch.int64
+    expected = 4000 * softmax_policy(logits, epsilon, mask)
+    found = counts(actions, 4)
+    assert not found[~mask].any()
+    assert chi_square(found[mask], expected[mask]) < 16.3  # one in a thousand for three degrees of freedom
+
+
+def test_each_sequence_is_drawn_with_its_own_epsilon():
+    logits = torch.tensor([0.0, 1000.0]).expand(2, 4000, 2)
+    worse = (epsilon_softmax(logits, torch.tensor([0.2, 0.8])[:, None, None], generator()) == 0).double()
+    assert worse.mean(dim=1).tolist() == pytest.approx([0.1, 0.4], abs=0.03)
+
+
+def test_agents_draw_independently_of_each_other():
+    worse = (epsilon_softmax(torch.tensor([0.0, 1.0]).expand(4000, 2, 2), 0.0, generator()) == 0).double()
+    alone = 1 / (1 + np.e)
+    assert float((worse[:, 0] * worse[:, 1]).mean()) == pytest.approx(alone**2, abs=0.015)
+
+
+def test_equal_generators_draw_alike_and_others_do_not():
+    logits = torch.zeros(50, 3, 4)
+    one, two, other = (epsilon_softmax(logits, 0.5, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_without_a_generator_chance_is_torchs_own():
+    logits, drawn = torch.zeros(50, 3, 4), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(epsilon_softmax(logits, 0.0, None))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_logits_and_mask_are_left_as_they_were_by_a_draw():
+    logits, mask = torch.randn(2, 3, 4), some_mask(2, 3, 4, chance=generator())
+    before = logits.clone(), mask.clone()
+    epsilon_softmax(logits, 0.5, generator(), mask)
+    assert torch.equal(logits, before[0])
     assert torch.equal(mask, before[1])

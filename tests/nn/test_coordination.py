@@ -243,17 +243,19 @@ def test_renumbering_the_agents_renumbers_the_result():
     torch.testing.assert_close(got, expected[:, :, order])
 
 
-def test_weights_fit_any_number_of_agents_and_a_graph_without_edges():
-    trained = make()
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_weights_fit_any_number_of_agents_and_a_graph_without_edges(reduction):
+    trained = make(reduction=reduction)
     for where in (AgentGraph.line(7), AgentGraph.empty(2), AgentGraph.empty(1)):
-        graph = make(graph=where)
+        graph = make(graph=where, reduction=reduction)
         graph.load_state_dict(trained.state_dict())
         values, _ = graph(*inputs(graph))
         assert values.shape == (T, B, where.n_agents, A)
         utilities, payoffs, _ = graph.terms(*inputs(graph))
         if where.n_edges == 0:
             chosen = torch.zeros(T, B, where.n_agents, dtype=torch.int64)
-            torch.testing.assert_close(graph.joint_value(utilities, payoffs, chosen), utilities[..., 0].mean(dim=-1))
+            expected = getattr(utilities[..., 0], reduction)(dim=-1)
+            torch.testing.assert_close(graph.joint_value(utilities, payoffs, chosen), expected)
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ AGREE = [[[8.0, 0.0], [0.0, 0.0]], [[6.0, 0.0], [0.0, 1.0]]]
 class TableGraph(CoordinationGraph):
     """Terms that depend on nothing."""
 
-    def __init__(self, utilities, payoffs):
-        super().__init__(AgentGraph.line(N), OBS, A)
+    def __init__(self, utilities, payoffs, reduction):
+        super().__init__(AgentGraph.line(N), OBS, A, reduction=reduction)
         self.tables = torch.tensor(utilities, requires_grad=True), torch.tensor(payoffs, requires_grad=True)
         self.runs = 0
 
@@ -58,48 +58,51 @@ def one_step(actions, mask=None) -> Rollout:
     )
 
 
-def networks(utilities=ALONE, payoffs=AGREE) -> ValueNetworks:
+def networks(utilities=ALONE, payoffs=AGREE, reduction="sum") -> ValueNetworks:
     mixer = SumMixer(AgentGraph.line(N), Partition.full(N), 1)
-    return ValueNetworks(TableGraph(utilities, payoffs), mixer)
+    return ValueNetworks(TableGraph(utilities, payoffs, reduction), mixer)
 
 
 def objective(**options) -> DCG:
     return DCG(gamma=0.9, lam=0.0, **options)
 
 
+@pytest.mark.parametrize(("reduction", "agents", "edges"), [("sum", 1, 1), ("mean", N, N - 1)])
 @pytest.mark.parametrize(
-    ("actions", "value"),
-    [
-        ([0, 0, 0], 0 + (8 + 6) / 2),
-        ([1, 1, 1], 3 + (0 + 1) / 2),
-        ([0, 0, 1], 1 + (8 + 0) / 2),
-    ],
+    ("actions", "alone", "together"), [([0, 0, 0], 0, 8 + 6), ([1, 1, 1], 3 + 3 + 3, 0 + 1), ([0, 0, 1], 3, 8 + 0)]
 )
-def test_the_loss_is_the_squared_distance_of_mean_utility_and_mean_payoff_from_the_target(actions, value):
-    online, rollout = networks(), one_step(actions)
+def test_the_loss_is_the_squared_distance_of_the_joint_value_from_the_target(
+    actions, alone, together, reduction, agents, edges
+):
+    value = alone / agents + together / edges
+    online, rollout = networks(reduction=reduction), one_step(actions)
     loss = objective().loss(online, rollout, torch.tensor([[[2.0]]]))
     assert loss.item() == pytest.approx((value - 2) ** 2)
     loss.backward()
     utilities, payoffs = online.utilities.tables
     for i in range(N):
         for a in range(A):
-            expected = 2 * (value - 2) / N * (actions[i] == a)
+            expected = 2 * (value - 2) / agents * (actions[i] == a)
             assert utilities.grad[i, a].item() == pytest.approx(expected)
-    assert payoffs.grad.sum().item() == pytest.approx(2 * (value - 2))  # the chosen entry of both edges
+    assert payoffs.grad.sum().item() == pytest.approx(2 * (value - 2) / edges * 2)  # the chosen entry of both edges
     known = objective().unroll(online, rollout)
     assert objective().loss(online, rollout, torch.tensor([[[2.0]]]), known).item() == loss.item()
 
 
-def test_the_target_follows_the_joint_value_of_the_best_joint_action():
-    both = networks()
+@pytest.mark.parametrize(
+    ("reduction", "free", "bound"),
+    [("sum", 8 + 6, 3 + 8), ("mean", (8 + 6) / 2, 3 / 3 + 8 / 2)],
+)
+def test_the_target_follows_the_joint_value_of_the_best_joint_action(reduction, free, bound):
+    both = networks(reduction=reduction)
     rewards = torch.tensor([[[3.0]]])
     got = objective().targets(both, both, one_step([0, 1, 1]), rewards, scale=10.0)
-    assert got.item() == pytest.approx(3 + 0.9 * 10 * 7)  # all take action 0; each for itself would take 1
+    assert got.item() == pytest.approx(3 + 0.9 * 10 * free)  # all take action 0; each for itself would take 1
     assert both.utilities.runs == 1
     mask = torch.ones(2, 1, N, A, dtype=torch.bool)
-    mask[:, :, 2, 0] = False  # agent 2 must take action 1: (0 + 0 + 3) / 3 + 8 / 2 against 3 + 1 / 2
+    mask[:, :, 2, 0] = False  # agent 2 must take action 1; the others gain most by action 0 all the same
     got = objective().targets(both, both, one_step([0, 1, 1], mask), rewards, scale=10.0)
-    assert got.item() == pytest.approx(3 + 0.9 * 10 * 5)
+    assert got.item() == pytest.approx(3 + 0.9 * 10 * bound)
 
 
 def test_double_q_values_the_joint_action_that_the_online_networks_choose():
@@ -107,12 +110,12 @@ def test_double_q_values_the_joint_action_that_the_online_networks_choose():
     target, rewards = networks(), torch.zeros(1, 1, 1)
     rollout = one_step([0, 0, 0])
     double = objective(double_q=True)
-    assert double.targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * 3.5)
+    assert double.targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * (9 + 1))
     assert (online.utilities.runs, target.utilities.runs) == (1, 1)
     known = double.unroll(online, rollout)
-    assert double.targets(online, target, rollout, rewards, 1.0, judge=known).item() == pytest.approx(0.9 * 3.5)
+    assert double.targets(online, target, rollout, rewards, 1.0, judge=known).item() == pytest.approx(0.9 * (9 + 1))
     assert online.utilities.runs == 2  # only to unroll it
-    assert objective().targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * 7)
+    assert objective().targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * (8 + 6))
 
 
 def test_rescaling_reaches_utilities_and_payoffs():
@@ -145,7 +148,7 @@ QUICK = (
     "learner.rollout_steps=4",
     "learner.minibatches=4",
     "learner.lr=0.01",
-    "total_env_steps=4000",
+    "total_env_steps=1000",
 )
 
 

@@ -18,6 +18,7 @@ from lomaq.rollout import Rollout
 
 T, B, N, A, OBS = 3, 2, 2, 3, 2
 GRAPH = AgentGraph.complete(N)
+OBJECTIVE = GraphMIX(0.9, 0.0)
 
 
 class FixedMixer(GraphMIXMixer):
@@ -49,10 +50,10 @@ def make_rollout(mask=None, **flags) -> Rollout:
     )
 
 
-def real_networks(seed=0) -> ValueNetworks:
+def real_networks(seed=0, objective=OBJECTIVE) -> ValueNetworks:
     torch.manual_seed(seed)
-    utilities = Utilities(GRAPH, OBS, A, hidden=[8])
-    return ValueNetworks(utilities, GraphMIXMixer(GRAPH, Partition.full(N), 1, obs_size=OBS, hidden=4))
+    utilities, mixer = Utilities(GRAPH, OBS, A, hidden=[8]), GraphMIXMixer(GRAPH, Partition.full(N), 1, OBS, hidden=4)
+    return ValueNetworks(utilities, mixer, objective.make_critic(utilities, mixer))
 
 
 def at(t, b):
@@ -142,6 +143,18 @@ def test_with_weight_0_loss_and_gradients_are_those_of_plain_td():
     plain.backward()
     for mine, theirs in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, torch.zeros_like(mine) if theirs.grad is None else theirs.grad)
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVE, PartitionTD(0.9, 0.0)])
+def test_every_parameter_that_asks_for_a_gradient_gets_one(objective):
+    """Several processes with trainer.strategy=ddp would wait for the others."""
+    networks, rollout = real_networks(objective=objective), make_rollout()
+    targets = objective.targets(networks, networks, rollout, team(rollout), scale=1.0)
+    objective.loss(networks, rollout, targets).backward()
+    assert all((parameter.grad is not None) == parameter.requires_grad for parameter in networks.parameters())
+    assert all(
+        parameter.requires_grad == (objective is OBJECTIVE) for parameter in networks.mixer.fraction.parameters()
+    )
 
 
 def test_the_local_term_teaches_the_fractions_and_the_utilities():

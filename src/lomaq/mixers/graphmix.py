@@ -29,7 +29,8 @@ class GraphMIXMixer(Mixer):
     - φ_i = softmax_i (x_i · w'(s)), the agent's fraction of the team reward; an offset b'(s) would cancel.
 
     The state s is what all agents observe, one behind the other; it moves weights of both signs, of which absolute
-    values are taken (but for w'), so that F is monotone in every utility.
+    values are taken (but for w'), so that F is monotone in every utility. w' (``fraction``) is frozen until an
+    objective that learns fractions asks for its gradient.
 
     Args:
         graph: The agents.
@@ -64,12 +65,8 @@ class GraphMIXMixer(Mixer):
     ) -> None:
         super().__init__(graph, partition, kappa)
         if partition.n_blocks != 1:
-            raise InputError(
-                "partition",
-                "full for mixer=graphmix",
-                f"{partition.n_blocks} blocks",
-                "partition=full, or mixer=gcn for blocks that see their neighbourhood",
-            )
+            remedy = "partition=full, or mixer=gcn for blocks that see their neighbourhood"
+            raise InputError("partition", "full for mixer=graphmix", f"{partition.n_blocks} blocks", remedy)
         self.hidden = check_int("mixer.hidden", hidden, 1)
         check_int("mixer.hyper_hidden", hyper_hidden, 1)
         check_int("mixer.attention", attention, 1)
@@ -90,6 +87,7 @@ class GraphMIXMixer(Mixer):
             nn.Sequential(nn.Linear(state, hyper_hidden), nn.ReLU(), nn.Linear(hyper_hidden, size))
             for size in (self.middle, self.middle * hidden, hidden, hidden)
         )
+        self.fraction.requires_grad_(False)  # else processes that train F alone would wait for its gradient
         self.b1, self.b2 = nn.Linear(state, self.middle), nn.Linear(state, hidden)
         self.value = nn.Sequential(nn.Linear(state, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 

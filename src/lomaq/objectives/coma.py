@@ -14,6 +14,9 @@ from lomaq.nn import Utilities, epsilon_softmax, observation_factors, softmax_po
 from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, mean_over_transitions, take
 from lomaq.rollout import Rollout
 
+#: What smaller probabilities count as in logarithms: forbidden actions have 0, where the slope is infinite.
+SMALLEST = 1e-20
+
 
 class COMA(PartitionTD):
     """Σ_i [(Q_i(s, u) - y_i)² - Â_i log π_i(u_i) - β H(π_i)] (Foerster et al., 2018, Section 4).
@@ -78,9 +81,10 @@ class COMA(PartitionTD):
         policy = softmax_policy(logits, _epsilon(rollout), mask)
         values = _critic(online)(rollout.observations[:-1], rollout.actions)
         advantage = counterfactual_advantage(values.detach(), policy.detach(), rollout.actions)
-        advantage = advantage / advantage[rollout.valid].std(correction=0).clamp(min=1e-6)
+        if rollout.valid.any():  # a part of a rollout may have no transition
+            advantage = advantage / advantage[rollout.valid].std(correction=0).clamp(min=1e-6)
         critic = (take(values, rollout.actions) - targets).square()
-        actor = advantage * take(policy, rollout.actions).log() + self.entropy * entropy(policy)
+        actor = advantage * take(policy, rollout.actions).clamp(min=SMALLEST).log() + self.entropy * entropy(policy)
         return mean_over_transitions((critic - actor).sum(dim=-1), rollout)
 
 
@@ -100,7 +104,7 @@ def counterfactual_advantage(values: Tensor, policy: Tensor, actions: Tensor) ->
 
 def entropy(policy: Tensor) -> Tensor:
     """-Σ_a π(a) log π(a) ``[...]`` of probabilities ``[..., A]``."""
-    return torch.special.entr(policy).sum(dim=-1)
+    return torch.special.entr(policy.clamp(min=SMALLEST)).sum(dim=-1)
 
 
 class CounterfactualCritic(Critic):

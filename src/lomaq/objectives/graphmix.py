@@ -45,9 +45,9 @@ class GraphMIX(PartitionTD):
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> None:
         if not isinstance(mixer, GraphMIXMixer):
-            raise InputError(
-                "mixer", "graphmix for learner.objective=GraphMIX", type(mixer).__name__, "algo=graphmix has both"
-            )
+            expected = "graphmix for learner.objective=GraphMIX"
+            raise InputError("mixer", expected, type(mixer).__name__, "algo=graphmix has both")
+        mixer.fraction.requires_grad_()
 
     @torch.no_grad()
     def targets(

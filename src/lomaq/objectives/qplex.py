@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lomaq.errors import check_int
+from lomaq.errors import InputError, check_int
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, observation_factors
 from lomaq.objectives.td import (
@@ -57,6 +57,8 @@ class QPLEX(PartitionTD):
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> DuplexDuelling:
         one_block("qplex", mixer)
+        if mixer.head():
+            raise InputError("mixer", "sum for algo=qplex", type(mixer).__name__)  # it would be rescaled a second time
         sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
         return DuplexDuelling(*sizes, self.hidden, self.observation_scale)
 

@@ -1,0 +1,231 @@
+"""QPLEX: its value, the greedy actions that it promises, and its gradients."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lomaq.errors import InputError
+from lomaq.graph import AgentGraph
+from lomaq.mixers import QMIXMixer, SumMixer
+from lomaq.nn import Utilities
+from lomaq.objectives import QPLEX, ValueNetworks
+from lomaq.objectives.qplex import LARGEST, DuplexDuelling
+from lomaq.partition import Partition
+from lomaq.rollout import Rollout
+
+N, A, OBS, H = 3, 3, 2, 8
+SCALE = [2.0, 0.5]
+
+
+def make_critic(seed=0) -> DuplexDuelling:
+    """With weights that make λ far from 1."""
+    torch.manual_seed(seed)
+    critic = DuplexDuelling(N, OBS, A, H, SCALE)
+    for parameter in critic.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return critic
+
+
+def layer(module, x):
+    return module.weight.detach().numpy() @ x + module.bias.detach().numpy()
+
+
+def hidden(module, x):
+    """Linear – LayerNorm – ReLU."""
+    y = layer(module[0], x)
+    y = (y - y.mean()) / np.sqrt(y.var() + module[1].eps)
+    return np.maximum(y * module[1].weight.detach().numpy() + module[1].bias.detach().numpy(), 0)
+
+
+def by_numpy(critic, observations, actions):
+    """w, b and λ of every agent, for one joint action: observations ``[N, O]``, actions ``[N]``."""
+    state = (observations * np.array(SCALE)).reshape(-1)
+    features = hidden(critic.state, state)
+    done = np.eye(A)[actions].reshape(-1)
+    power = 3 * layer(critic.importance, hidden(critic.taken, np.concatenate([state, done])))
+    return np.abs(layer(critic.weight, features)), layer(critic.bias, features), np.exp(np.minimum(power, 12))
+
+
+def one_step(actions, observations=None, mask=None) -> Rollout:
+    """One step of one sequence."""
+    no = torch.zeros(1, 1, dtype=torch.bool)
+    return Rollout(
+        observations=torch.zeros(2, 1, N, OBS) if observations is None else observations,
+        actions=torch.tensor([[actions]]),
+        rewards=torch.zeros(1, 1, N),
+        terminated=no,
+        truncated=no,
+        valid=~no,
+        first=torch.zeros(2, 1, dtype=torch.bool),
+        last_actions=torch.full((1, N), -1),
+        hidden=torch.zeros(1, N, 0),
+        action_mask=mask,
+    )
+
+
+UTILITIES = [[1.0, 2.0, 0.0], [0.5, 3.0, -1.0], [0.7, 0.2, 0.9]]
+
+
+def networks(critic, table=None):
+    """Utilities of a table ``[N, A]`` beside a real critic."""
+    table = torch.tensor(UTILITIES) if table is None else table
+    return SimpleNamespace(
+        unroll=lambda rollout, steps=None: table.expand(2 if steps is None else steps, 1, N, A),
+        mixer=SumMixer(AgentGraph.complete(N), Partition.full(N), 1),
+        critic=critic,
+    )
+
+
+def random_observations(seed=1):
+    return torch.randn(2, 1, N, OBS, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("actions", [[1, 1, 2], [0, 1, 2], [2, 0, 1]])
+def test_the_value_equals_plain_numpy(actions):
+    critic, observations = make_critic(), random_observations()
+    table = np.array(UTILITIES)
+    chosen, best = table[range(N), actions], table.max(axis=1)
+    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
+    assert np.abs(np.log(importance)).max() > 0.5
+    found = critic(
+        torch.tensor(chosen, dtype=torch.float32),
+        torch.tensor(best, dtype=torch.float32),
+        observations[0, 0],
+        torch.tensor(actions),
+    )
+    np.testing.assert_allclose(found.detach(), w * best + b + importance * w * (chosen - best), rtol=1e-4, atol=1e-5)
+
+
+def test_greedy_actions_lose_no_advantage():
+    critic, observations = make_critic(), random_observations()[0]
+    best = torch.tensor(UTILITIES).amax(dim=-1)[None]
+    greedy = torch.tensor(UTILITIES).argmax(dim=-1)[None]
+    assert torch.equal(critic(best, best, observations, greedy), critic.transform(best, observations))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_best_joint_action_is_made_of_every_agents_best_action(seed):
+    critic = make_critic(seed).double()  # in single precision small λ would round away
+    utilities, observations = torch.randn(N, A).double(), torch.randn(N, OBS).double()
+    joint = torch.tensor(list(itertools.product(range(A), repeat=N)))  # [A^N, N]
+    chosen = utilities.expand(len(joint), N, A).gather(-1, joint[..., None])[..., 0]
+    best = utilities.amax(dim=-1).expand_as(chosen)
+    total = critic(chosen, best, observations.expand(len(joint), N, OBS), joint).sum(dim=-1)
+    assert torch.equal(joint[total.argmax()], utilities.argmax(dim=-1))
+
+
+def test_the_loss_is_the_squared_error_of_the_sum_over_agents():
+    critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
+    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
+    best, lost = np.array([2.0, 3.0, 0.9]), np.array([-1.0, 0.0, -0.7])
+    total = (w * best + b + importance * w * lost).sum()
+    loss = QPLEX(0.9, 0.0).loss(networks(critic), one_step(actions, observations), torch.tensor([[[4.0]]]))
+    assert loss.item() == pytest.approx((total - 4) ** 2, rel=1e-4)
+
+
+def test_advantages_are_those_over_allowed_actions():
+    critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
+    mask = torch.ones(2, 1, N, A, dtype=torch.bool)
+    mask[:, :, 0, 1] = False  # agent 0 has action 0 for its best, agent 2 action 0
+    mask[:, :, 2, 2] = False
+    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
+    best, lost = np.array([1.0, 3.0, 0.7]), np.array([0.0, 0.0, -0.5])
+    total = (w * best + b + importance * w * lost).sum()
+    rollout = one_step(actions, observations, mask)
+    loss = QPLEX(0.9, 0.0).loss(networks(critic), rollout, torch.tensor([[[4.0]]]))
+    assert loss.item() == pytest.approx((total - 4) ** 2, rel=1e-4)
+
+
+def test_the_target_follows_the_transformed_largest_utilities():
+    critic, observations = make_critic(), random_observations()
+    w, b, _ = by_numpy(critic, observations[1, 0].numpy(), [0, 0, 0])
+    target, rewards = networks(critic), torch.tensor([[[3.0]]])
+    got = QPLEX(0.9, 0.0).targets(target, target, one_step([0, 1, 1], observations), rewards, scale=10.0)
+    assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * [2.0, 3.0, 0.9] + b).sum(), rel=1e-4)
+    mask = torch.ones(2, 1, N, A, dtype=torch.bool)
+    mask[..., 1] = False
+    rollout = one_step([0, 2, 2], observations, mask)
+    got = QPLEX(0.9, 0.0).targets(target, target, rollout, rewards, scale=10.0)
+    assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * [1.0, 0.5, 0.9] + b).sum(), rel=1e-4)
+
+
+def test_utilities_learn_as_if_importances_were_one():
+    critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
+    table = torch.tensor(UTILITIES, requires_grad=True)
+    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
+    total = (w * [2.0, 3.0, 0.9] + b + importance * w * [-1.0, 0.0, -0.7]).sum()
+    QPLEX(0.9, 0.0).loss(networks(critic, table), one_step(actions, observations), torch.tensor([[[4.0]]])).backward()
+    expected = np.zeros((N, A))
+    expected[range(N), actions] = 2 * (total - 4) * w  # only actions taken, and nothing of λ
+    np.testing.assert_allclose(table.grad, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_importances_learn_from_what_is_lost():
+    critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
+    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
+    lost = np.array([-1.0, 0.0, -0.7])
+    total = (w * [2.0, 3.0, 0.9] + b + importance * w * lost).sum()
+    QPLEX(0.9, 0.0).loss(networks(critic), one_step(actions, observations), torch.tensor([[[4.0]]])).backward()
+    expected = 2 * (total - 4) * w * lost * importance * 3  # d exp(3 ψ) / dψ
+    np.testing.assert_allclose(critic.importance.bias.grad, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_importances_are_bounded():
+    critic, observations = make_critic(), random_observations()[0]
+    chosen, best, actions = torch.zeros(1, N), torch.ones(1, N), torch.zeros(1, N, dtype=torch.int64)
+    torch.nn.init.zeros_(critic.importance.weight)
+    values = []
+    for power in (LARGEST, 1000.0):
+        torch.nn.init.constant_(critic.importance.bias, power / 3)
+        values.append(critic(chosen, best, observations, actions))
+    assert torch.equal(*values)
+    w, b, importance = by_numpy(critic, observations[0].numpy(), [0, 0, 0])
+    assert importance.tolist() == pytest.approx([np.exp(12)] * N)
+    np.testing.assert_allclose(values[0][0].detach(), w + b - importance * w, rtol=1e-4)
+
+
+def real_networks() -> ValueNetworks:
+    torch.manual_seed(0)
+    graph = AgentGraph.complete(N)
+    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), SumMixer(graph, Partition.full(N), 1)
+    return ValueNetworks(utilities, mixer, QPLEX(0.9, 0.0, observation_scale=SCALE).make_critic(utilities, mixer))
+
+
+def test_rescaling_multiplies_values_by_utilities_and_biases():
+    online, rollout = real_networks(), one_step([0, 1, 1], random_observations())
+
+    def values():
+        utilities = online.unroll(rollout, 1)
+        best = utilities.amax(dim=-1)
+        chosen = utilities.gather(-1, rollout.actions[..., None])[..., 0]
+        return utilities, online.mixer(online.critic(chosen, best, rollout.observations[:-1], rollout.actions))
+
+    before = values()
+    online.rescale_(0.5)
+    for found, old in zip(values(), before, strict=True):
+        torch.testing.assert_close(found, old / 2)
+
+
+def test_several_blocks_are_refused():
+    graph = AgentGraph.complete(N)
+    with pytest.raises(InputError, match="partition: expected full for algo=qplex, got 3 blocks"):
+        QPLEX(0.9, 0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))
+
+
+def test_a_mixer_with_weights_of_its_own_is_refused():
+    graph = AgentGraph.complete(N)
+    with pytest.raises(InputError, match="mixer: expected sum for algo=qplex, got QMIXMixer"):
+        QPLEX(0.9, 0.0).make_critic(Utilities(graph, OBS, A), QMIXMixer(graph, Partition.full(N), 1, OBS))
+
+
+def test_an_impossible_width_is_named():
+    with pytest.raises(InputError, match=r"learner\.objective\.hidden: expected a whole number of at least 1, got 0"):
+        QPLEX(0.9, 0.0, hidden=0)
