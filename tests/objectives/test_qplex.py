@@ -107,7 +107,9 @@ def test_greedy_actions_lose_no_advantage():
     critic, observations = make_critic(), random_observations()[0]
     best = torch.tensor(UTILITIES).amax(dim=-1)[None]
     greedy = torch.tensor(UTILITIES).argmax(dim=-1)[None]
-    assert torch.equal(critic(best, best, observations, greedy), critic.transform(best, observations))
+    w, b, _ = by_numpy(critic, observations[0].numpy(), greedy[0].numpy())
+    found = critic(best, best, observations, greedy)[0].detach()
+    np.testing.assert_allclose(found, w * best[0].numpy() + b, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -155,6 +157,16 @@ def test_the_target_follows_the_transformed_largest_utilities():
     rollout = one_step([0, 2, 2], observations, mask)
     got = QPLEX(0.9, 0.0).targets(target, target, rollout, rewards, scale=10.0)
     assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * [1.0, 0.5, 0.9] + b).sum(), rel=1e-4)
+
+
+def test_double_q_values_the_actions_that_the_online_networks_choose_with_what_they_lose():
+    critic, observations = make_critic(), random_observations()
+    target, online = networks(critic), networks(critic, -torch.tensor(UTILITIES))  # which likes 2, 2 and 1 best
+    w, b, importance = by_numpy(critic, observations[1, 0].numpy(), [2, 2, 1])
+    best, lost = np.array([2.0, 3.0, 0.9]), np.array([-2.0, -4.0, -0.7])
+    rollout, rewards = one_step([0, 1, 1], observations), torch.tensor([[[3.0]]])
+    got = QPLEX(0.9, 0.0, double_q=True).targets(online, target, rollout, rewards, scale=10.0)
+    assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * best + b + importance * w * lost).sum(), rel=1e-4)
 
 
 def test_utilities_learn_as_if_importances_were_one():

@@ -17,7 +17,9 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize(("algo", "found"), [("vdn", 0.0), ("qmix", 0.0), ("qtran", 8.0), ("ow_qmix", 8.0), ("cw_qmix", 8.0)])
+@pytest.mark.parametrize(
+    ("algo", "found"), [("vdn", 0.0), ("qmix", 0.0), ("qtran", 8.0), ("ow_qmix", 8.0), ("cw_qmix", 8.0)]
+)
 def test_one_step_game_in_which_only_a_free_joint_value_finds_8(run_small, algo, found):
     _, summary = run_small("run", "env=matrix", ONE_STEP, f"algo={algo}", *QUICK)
     assert summary["test_return_mean"] == pytest.approx(found)

@@ -63,8 +63,13 @@ class QPLEX(PartitionTD):
         return DuplexDuelling(*sizes, self.hidden, self.observation_scale)
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
-        best = take(*self._greedy(online, target, rollout, judge))[1:]  # no advantage is lost by greedy actions
-        return target.mixer(_critic(target).transform(best, rollout.observations[1:]))
+        utilities, greedy = self._greedy(online, target, rollout, judge)
+        chosen, best = (
+            take(utilities, greedy),
+            take(utilities, greedy_actions(utilities, rollout)),
+        )  # differ by double_q
+        values = _critic(target)(chosen[1:], best[1:], rollout.observations[1:], greedy[1:])
+        return target.mixer(values)
 
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
         utilities = self._utilities(online, rollout, unrolled)
@@ -109,11 +114,6 @@ class DuplexDuelling(Critic):
         self.weight, self.bias = nn.Linear(hidden, n_agents), nn.Linear(hidden, n_agents)
         self.importance = nn.Linear(hidden, n_agents)
         nn.init.ones_(self.weight.bias)
-
-    def transform(self, utilities: Tensor, observations: Tensor) -> Tensor:
-        """w_i(s) U_i + b_i(s) ``[..., N]`` of utilities ``[..., N]`` at observations ``[..., N, O]``."""
-        state = self.state((observations * self._scale).flatten(-2))
-        return self.weight(state).abs() * utilities + self.bias(state)
 
     def forward(self, chosen: Tensor, best: Tensor, observations: Tensor, actions: Tensor) -> Tensor:
         """w_i V_i + b_i + λ_i w_i A_i of every agent, whose sum is Q_tot.

@@ -75,8 +75,10 @@ class LomaqModule(pl.LightningModule):
         self.target_copy = _copy(networks).requires_grad_(False) if settings.target != "none" else None
         self.reward, self.make_env, self.settings = reward, make_env, settings
         # learned rewards have gradients and steps of their own; DDP would wait for them in every pass of the values
-        names = [name for name, _ in (*self.named_parameters(), *self.named_buffers()) if name.startswith("reward.")]
-        self._ddp_params_and_buffers_to_ignore = names
+        own = [name for name, _ in (*self.named_parameters(), *self.named_buffers()) if name.startswith("reward.")]
+        # and it cannot send sparse matrices, which are the same in all processes
+        sparse = [name for name, buffer in self.named_buffers() if buffer.layout == torch.sparse_csr]
+        self._ddp_params_and_buffers_to_ignore = [*own, *sparse]
         self.total_env_steps, self.seed, self.run_config = total_env_steps, seed, config
         self.scale = ValueScale(settings.scale_decay)
         self.replay = Replay(settings.replay_capacity)
