@@ -24,6 +24,7 @@ WORDS = (
 GRID = [
     {"env.n_agents": [6], "env.cost": [5], "algo": ["lomaq"], "mixer.tie": [0, 1], "seed": [0, 1]},
     {"env.n_agents": [6], "env.cost": [5], "algo": ["vdn_local"], "kappa": [0], "seed": [0]},
+    {"env.n_agents": [6], "env.cost": [5], "algo": ["dcg"], "seed": [0]},
     {"env.n_agents": [9], "env.cost": [5], "env.permute": [True], "algo": ["iql_local"], "seed": [0]},
 ]
 
@@ -47,6 +48,7 @@ def test_every_setting_is_reported_with_its_seeds_and_its_share_of_the_reference
         ("LOMAQ", 1, False),
         ("LOMAQ, tied", 1, False),
         ("local VDN", 0, False),
+        ("DCG", 1, False),
         ("IQL local", 1, True),
     }
     row = rows["LOMAQ, tied", 1, False]
@@ -64,7 +66,7 @@ def test_references_are_exact_for_few_machines_and_simulated_beyond(finished) ->
     assert many["best threshold policy"] > many["never"]
 
 
-def test_slopes_and_gaps_are_read_from_runs_on_few_machines(finished) -> None:
+def test_slopes_and_gaps_are_read_from_runs_on_few_machines_whose_values_are_mixed(finished) -> None:
     drifts = finished[1]["slopes_and_gaps"]
     assert [(d["method"], d["seed"]) for d in drifts] == [
         ("LOMAQ", 0),

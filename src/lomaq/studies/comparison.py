@@ -62,6 +62,7 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
         tests = [Curve.of(read_returns(run.folder)) for run in mine]
         thresholds = mine[0].summary["first_env_steps_at"]
         table[name] = {
+            "reads": "the team reward" if mine[0].summary["reward"] in ("team", "decomposed") else "local rewards",
             "seeds": [run.settings["seed"] for run in mine],
             "last": [test.mean[-1] for test in tests],
             "best_checkpoint_on_fresh_episodes": [_fresh(run) for run in mine],
@@ -88,17 +89,21 @@ def _fresh(run: StudyRun) -> float:
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:
-    """Draw the picture, named as the folder, from what :func:`report` found."""
-    figure = Figure(figsize=(9, 5.2), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    for (name, entry), (style, colour) in zip(summary["methods"].items(), looks(), strict=False):
-        draw_band(axes, Curve(**entry["curve"]), METHODS[name], style, color=colour, linewidth=2)
-    for name, value in summary["references"].items():
-        axes.axhline(value, color="gray", linestyle=":", linewidth=1.5, label=name)
-    finish_axes(axes)
-    seeds = max(len(entry["seeds"]) for entry in summary["methods"].values())
-    axes.set_title(f"{summary['env']}, {summary['n_agents']} agents: mean and range of {seeds} seeds", fontsize=13)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=11, frameon=False)
+    """Draw the picture, named as the folder, from what :func:`report` found: a panel for each kind of reward read."""
+    methods: dict[str, dict[str, Any]] = summary["methods"]
+    reads = sorted({entry["reads"] for entry in methods.values()})
+    figure = Figure(figsize=(2 + 6 * len(reads), 5.2), layout="constrained", dpi=120)
+    for axes, read in zip(figure.subplots(1, len(reads), sharey=True, squeeze=False)[0], reads, strict=True):
+        curves = {METHODS[name]: Curve(**entry["curve"]) for name, entry in methods.items() if entry["reads"] == read}
+        for (name, curve), (style, colour) in zip(curves.items(), looks(), strict=False):
+            draw_band(axes, curve, name, style, color=colour, linewidth=2)
+        for name, value in summary["references"].items():
+            axes.axhline(value, color="gray", linestyle=":", linewidth=1.5, label=name)
+        finish_axes(axes)
+        axes.set_title(f"learned from {read}", fontsize=12)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=11, frameon=False)
+    seeds = max(len(entry["seeds"]) for entry in methods.values())
+    figure.suptitle(f"{summary['env']}, {summary['n_agents']} agents: mean and range of {seeds} seeds", fontsize=13)
     path = folder / f"{folder.name}.png"
     figure.savefig(path)
     return path

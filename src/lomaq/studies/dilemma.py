@@ -86,7 +86,8 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
         {**vars(case), "seeds": len(share), "returns": found[case], "share": share.tolist(), **_interval(share)}
         for case, share in shares.items()
     ]
-    seen = [_Drift.of(run) for run in runs if _case(run).n_agents <= EXACT_LIMIT]
+    small = [run for run in runs if _case(run).n_agents <= EXACT_LIMIT]
+    seen = [drift for run in small if (drift := _Drift.of(run)) is not None]
     named = [{"n_agents": n, "cost": cost, **lines} for (n, cost), lines in references.items()]
     result = {"references": named, "results": rows, "slopes_and_gaps": [vars(drift) for drift in seen]}
     draw(folder, result)
@@ -127,9 +128,11 @@ class _Drift:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, run: StudyRun) -> _Drift:
-        """Read it from the last checkpoint of a run on few machines."""
+    def of(cls, run: StudyRun) -> _Drift | None:
+        """Read it from the last checkpoint of a run on few machines; None where no mixer makes the values."""
         built, sigma = run.restore()
+        if not built.module.settings.objective.mixes:
+            return None
         networks, env = built.module.networks, built.make_env(1, 0, torch.device("cpu"))
         assert isinstance(env, SysAdmin)
         states = env.all_states()
