@@ -34,6 +34,7 @@ def study(name: str, folder: Path, **grid) -> dict:
 def test_a_comparison_draws_every_method_and_replays_its_best_checkpoint(tmp_path: Path, env: str) -> None:
     result = study(f"fig5_{env}", tmp_path / "comparison", algo=["vdn", "lomaq"], seed=[0, 1])
     assert list(result["methods"]) == ["lomaq", "vdn"]  # in the order of the legend
+    assert [row["reads"] for row in result["methods"].values()] == ["local rewards", "the team reward"]
     assert (tmp_path / "comparison" / "comparison.png").stat().st_size > 10_000
     for name, row in result["methods"].items():
         folders = [tmp_path / "comparison" / f"algo={name},seed={seed}" for seed in (0, 1)]

@@ -29,7 +29,13 @@ ENTRY = {
 SUMMARIES = {
     "fig8": {"full, elu": ENTRY, "why": "…"},
     "fig9": {"kappa=0": {"curve": CURVE}, "kappa=2": {"curve": CURVE}, "about": ABOUT},
-    "fig5_cartpole": {**ABOUT, "methods": {"lomaq": {"seeds": [0, 1], "curve": CURVE}}},
+    "fig5_cartpole": {
+        **ABOUT,
+        "methods": {
+            "lomaq": {"reads": "local rewards", "seeds": [0, 1], "curve": CURVE},
+            "vdn": {"reads": "the team reward", "seeds": [0, 1], "curve": CURVE},
+        },
+    },
     "dilemma": {
         "references": [{"n_agents": 6, "cost": 5, "optimum": 50.0, "never": 30.0}],
         "results": [

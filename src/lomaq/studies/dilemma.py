@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,31 +14,32 @@ from matplotlib.figure import Figure
 from scipy.stats import bootstrap
 
 from lomaq.analysis.certify import Colouring, slopes
+from lomaq.analysis.plots import looks
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.studies.runner import StudyRun
 from lomaq.training.evaluation import GreedyActor
 
-#: Methods in the order of the picture, with their colours.
-METHODS = {
-    "LOMAQ, tied": "tab:blue",
-    "LOMAQ": "tab:cyan",
-    "LOMAQ GCN, tied": "tab:green",
-    "LOMAQ GCN": "tab:olive",
-    "local VDN": "tab:purple",
-    "VDN": "tab:orange",
-    "QMIX": "tab:brown",
-    "OW-QMIX": "sienna",
-    "CW-QMIX": "peru",
-    "QPLEX": "teal",
-    "GraphMIX": "darkslateblue",
-    "QTRAN": "tab:pink",
-    "DCG": "crimson",
-    "COMA": "black",
-    "IQL κ-hop": "gold",
-    "IQL local": "tab:red",
-    "IQL": "tab:gray",
-}
+#: Methods in the order of the picture.
+METHODS = (
+    "LOMAQ, tied",
+    "LOMAQ",
+    "LOMAQ GCN, tied",
+    "LOMAQ GCN",
+    "local VDN",
+    "IQL κ-hop",
+    "IQL local",
+    "VDN",
+    "QMIX",
+    "OW-QMIX",
+    "CW-QMIX",
+    "QPLEX",
+    "GraphMIX",
+    "QTRAN",
+    "DCG",
+    "COMA",
+    "IQL",
+)
 NAMES = {
     "lomaq": "LOMAQ",
     "lomaq_gcn": "LOMAQ GCN",
@@ -175,8 +177,9 @@ def _interval(share: np.ndarray) -> dict[str, float]:
 
 def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[int, float], dict[str, float]]) -> None:
     costs = sorted({case.cost for case in shares})
+    colours = dict(zip(METHODS, (colour for _, colour in looks()), strict=False))
     figure = Figure(figsize=(15, 4.6 * len(costs)), layout="constrained", dpi=110)
-    grid = figure.subplots(len(costs), 3, squeeze=False, width_ratios=[1.9, 1.2, 1.2])
+    grid = figure.subplots(len(costs), 3, squeeze=False, width_ratios=[1.6, 1.2, 1.2])
     for line, cost in zip(grid, costs, strict=True):
         mine = {case: share for case, share in shares.items() if case.cost == cost}
         middle = 50 if any(case.n_agents == 50 for case in mine) else max(case.n_agents for case in mine)
@@ -195,23 +198,40 @@ def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[in
         }
         size, lines = next(((n, r) for (n, c), r in references.items() if n == middle and c == cost))
         never = lines["never"] / next(iter(lines.values()))
-        _panel(line[0], by_size, f"cost {cost:g}: machines on the ring (κ = 1)", never)
-        _panel(line[1], by_kappa, f"cost {cost:g}: κ, {size} machines", never)
-        _panel(line[2], by_graph, f"cost {cost:g}: graph of the mixers, {size} machines", never)
-        line[0].set_ylabel("return, % of the reference", fontsize=12)
-    handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))  # one for each label
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside lower center",
-        ncols=-(-len(handles) // 2),
-        fontsize=11,
-        frameon=False,
-    )
+        _table(line[0], by_size, f"cost {cost:g}: machines on the ring (κ = 1), mean and worst seed")
+        _panel(line[1], by_kappa, colours, f"cost {cost:g}: κ, {size} machines", never)
+        _panel(line[2], by_graph, colours, f"cost {cost:g}: graph of the mixers, {size} machines", never)
+        line[1].set_ylabel("return, % of the reference", fontsize=12)
+    handles, labels = zip(*(axes.get_legend_handles_labels() for axes in grid[:, 1:].flat), strict=True)
+    legend = dict(zip(itertools.chain(*labels), itertools.chain(*handles), strict=True))  # one for each label
+    if legend:
+        figure.legend(
+            legend.values(), legend.keys(), loc="outside lower right", ncols=len(legend), fontsize=11, frameon=False
+        )
     figure.savefig(path)
 
 
-def _panel(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str, never: float) -> None:
+def _table(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str) -> None:
+    """A coloured cell for each method and label: the mean over seeds and, where they differ, the worst, in percent."""
+    labels = list(dict.fromkeys(label for _, label in shares))
+    methods = [method for method in METHODS if any(method == m for m, _ in shares)]
+    means = np.full((len(methods), len(labels)), np.nan)
+    for (method, label), share in shares.items():
+        row, column = methods.index(method), labels.index(label)
+        means[row, column] = 100 * share.mean()
+        mean, worst = (f"{100 * value:.0f}".replace("-", "−") for value in (share.mean(), share.min()))
+        text = mean if mean == worst else f"{mean} ({worst})"
+        axes.text(column, row, text, ha="center", va="center", fontsize=10)
+    axes.imshow(means, aspect="auto", cmap="RdYlGn", vmin=0, vmax=110, alpha=0.7)
+    axes.set_xticks(range(len(labels)), labels, fontsize=11)
+    axes.set_yticks(range(len(methods)), methods, fontsize=11)
+    axes.tick_params(length=0)
+    axes.set_title(title, fontsize=12)
+
+
+def _panel(
+    axes: Axes, shares: dict[tuple[str, str], np.ndarray], colours: dict[str, str], title: str, never: float
+) -> None:
     """A group of bars for each label: means, with a dot for each seed."""
     if not shares:  # a study that leaves this comparison out
         axes.set_axis_off()
@@ -225,7 +245,7 @@ def _panel(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str, ne
             if share is None:
                 continue
             x = place + (number - (len(methods) - 1) / 2) * width
-            axes.bar(x, 100 * share.mean(), 0.92 * width, color=METHODS[method], alpha=0.55, label=method)
+            axes.bar(x, 100 * share.mean(), 0.92 * width, color=colours[method], alpha=0.55, label=method)
             spread = x + np.linspace(-0.25, 0.25, len(share)) * width
             axes.plot(spread, 100 * share, ".", color="black", markersize=4)
     axes.axhline(100, color="black", linestyle="--", linewidth=1, label="reference")
