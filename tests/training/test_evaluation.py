@@ -50,7 +50,7 @@ class Contrary(torch.nn.Module):
     """Wants the action that was not taken before; both alike, hence 0, where there is none."""
 
     def forward(self, x, first, hidden):
-        return -x[..., 1:], hidden
+        return -x[..., 1:], x, hidden
 
 
 def utilities_for(env, network="mlp", last_action=False, seed=0):
