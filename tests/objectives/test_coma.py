@@ -381,7 +381,7 @@ def test_rescaling_multiplies_the_critics_values_and_leaves_the_logits():
 )
 def test_whatever_mixes_is_refused(partition, own):
     graph = AgentGraph.complete(N)
-    expected = "mixer: expected none with partition=singletons for algo=coma, got SumMixer"
+    expected = "mixer: expected none with partition=singletons for algo=coma, got SumMixer with"
     with pytest.raises(InputError, match=expected):
         COMA(0.9, 0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, partition, 1, own))
 

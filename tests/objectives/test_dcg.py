@@ -13,7 +13,7 @@ from lomaq.cli import compose
 from lomaq.errors import InputError
 from lomaq.export import export_checkpoint
 from lomaq.graph import AgentGraph
-from lomaq.mixers import SumMixer
+from lomaq.mixers import QMIXMixer, SumMixer
 from lomaq.nn import CoordinationGraph, Utilities
 from lomaq.objectives import DCG, ValueNetworks
 from lomaq.partition import Partition
@@ -135,6 +135,12 @@ def test_several_blocks_and_utilities_without_payoffs_are_refused():
     refused = r"^agent._target_: expected lomaq.nn.CoordinationGraph for algo=dcg, got lomaq.nn.Utilities$"
     with pytest.raises(InputError, match=refused):
         objective().make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.full(N), 1))
+
+
+def test_a_mixer_with_weights_is_refused():  # σ would rescale it, and not the values
+    graph = AgentGraph.line(N)
+    with pytest.raises(InputError, match=r"^mixer: expected sum for algo=dcg, got QMIXMixer; mixer=sum$"):
+        DCG(0.9, 0.0).make_critic(CoordinationGraph(graph, OBS, A), QMIXMixer(graph, Partition.full(N), 1, OBS))
 
 
 # ------------------------------------------------------------------------ runs

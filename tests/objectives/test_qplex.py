@@ -19,6 +19,8 @@ from lomaq.objectives import QPLEX, ValueNetworks
 from lomaq.objectives.qplex import LARGEST, DuplexDuelling
 from lomaq.partition import Partition
 from lomaq.rollout import Rollout
+from lomaq.training.certify import certify_checkpoint
+from lomaq.training.stored import open_checkpoint
 
 N, A, OBS, H = 3, 3, 2, 8
 SCALE = [2.0, 0.5]
@@ -232,6 +234,18 @@ def test_several_blocks_are_refused():
         QPLEX(0.9, 0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))
 
 
+def test_a_bounded_importance_can_still_fall():
+    critic = make_critic()
+    torch.nn.init.zeros_(critic.importance.weight)
+    torch.nn.init.constant_(critic.importance.bias, LARGEST)  # a power of three times as much
+    chosen, best = torch.tensor([[0.0, 1.0, 1.0]]), torch.tensor([[1.0, 1.0, 1.0]])
+    total = critic(chosen, best, random_observations()[0], torch.tensor([[0, 1, 2]])).sum()
+    total.backward()
+    assert torch.isfinite(total)
+    assert critic.importance.bias.grad[0] < 0  # a smaller λ_0 makes the lost advantage count less
+    assert critic.importance.bias.grad[1:].tolist() == [0.0, 0.0]
+
+
 def test_a_mixer_with_weights_of_its_own_is_refused():
     graph = AgentGraph.complete(N)
     with pytest.raises(InputError, match="mixer: expected sum for algo=qplex, got QMIXMixer"):
@@ -241,3 +255,9 @@ def test_a_mixer_with_weights_of_its_own_is_refused():
 def test_an_impossible_width_is_named():
     with pytest.raises(InputError, match=r"learner\.objective\.hidden: expected a whole number of at least 1, got 0"):
         QPLEX(0.9, 0.0, hidden=0)
+
+
+def test_a_checkpoint_is_not_certified_since_its_values_are_no_plain_sum(run_small):
+    folder, _ = run_small("run", "algo=qplex", "total_env_steps=80")
+    with pytest.raises(InputError, match=r"^checkpoint: expected values that a mixer makes .*, got QPLEX"):
+        certify_checkpoint(open_checkpoint(folder, resume=False))

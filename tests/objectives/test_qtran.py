@@ -9,7 +9,7 @@ import torch
 
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
-from lomaq.mixers import SumMixer
+from lomaq.mixers import QMIXMixer, SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import QTRAN, ValueNetworks
 from lomaq.objectives.qtran import JointCritic
@@ -128,3 +128,13 @@ def test_several_blocks_are_refused():
     graph = AgentGraph.complete(N)
     with pytest.raises(InputError, match="partition: expected full for algo=qtran, got 2 blocks"):
         QTRAN(gamma=0.9, lam=0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))
+
+
+def test_a_mixer_that_looks_at_the_state_is_shown_it():
+    torch.manual_seed(0)
+    graph = AgentGraph.complete(N)
+    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), QMIXMixer(graph, Partition.full(N), 1, OBS)
+    objective, rollout = QTRAN(0.9, 0.0), one_step([0, 1])
+    online = ValueNetworks(utilities, mixer, objective.make_critic(utilities, mixer))
+    objective.loss(online, rollout, torch.zeros(1, 1, 1)).backward()
+    assert all(parameter.grad is not None for parameter in mixer.parameters())

@@ -9,7 +9,7 @@ import torch
 
 from lomaq.errors import InputError
 from lomaq.graph import AgentGraph
-from lomaq.mixers import QMIXMixer, SumMixer
+from lomaq.mixers import MaskedMLPMixer, QMIXMixer, SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import PartitionTD, ValueNetworks, WeightedQMIX
 from lomaq.objectives.td import mean_over_transitions
@@ -230,6 +230,14 @@ def test_several_blocks_are_refused():
     graph = AgentGraph.complete(N)
     mixer = SumMixer(graph, Partition.singletons(N), 1)
     with pytest.raises(InputError, match="partition: expected full for algo=ow_qmix and cw_qmix, got 2 blocks"):
+        WeightedQMIX(gamma=0.9, lam=0.0).make_critic(Utilities(graph, OBS, A), mixer)
+
+
+def test_soft_monotonicity_is_refused_since_no_loss_has_its_penalty():
+    graph = AgentGraph.complete(N)
+    mixer = MaskedMLPMixer(graph, Partition.full(N), 1, monotonicity="soft")
+    expected = "mixer.monotonicity: expected projection or reparametrisation for algo=ow_qmix and cw_qmix, got soft"
+    with pytest.raises(InputError, match=expected):
         WeightedQMIX(gamma=0.9, lam=0.0).make_critic(Utilities(graph, OBS, A), mixer)
 
 

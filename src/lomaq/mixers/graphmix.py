@@ -70,7 +70,7 @@ class GraphMIXMixer(Mixer):
         self.hidden = check_int("mixer.hidden", hidden, 1)
         check_int("mixer.hyper_hidden", hyper_hidden, 1)
         check_int("mixer.attention", attention, 1)
-        self.edges = check_choice("mixer.edges", edges, EDGES)
+        check_choice("mixer.edges", edges, EDGES)
         if edges == "complete" and self.n_agents > MANY_AGENTS:
             self.note = (
                 f"mixer.edges=complete compares all pairs of {self.n_agents} agents: time and memory grow with the"

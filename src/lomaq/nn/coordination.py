@@ -245,7 +245,7 @@ class Payoffs(nn.Module):
         payoffs = self.head(pairs.relu_()).unflatten(-1, self.shape)  # [..., 2E, A, A], or [..., 2E, 2, K, A]
         if self.rank is not None:
             payoffs = payoffs[..., 0, :, :].transpose(-1, -2) @ payoffs[..., 1, :, :]
-        one_way, other_way = payoffs.split(edges.size(1), dim=-3) if edges.size(1) else (payoffs, payoffs)
+        one_way, other_way = payoffs.unflatten(-3, (2, edges.size(1))).unbind(-4)
         return (one_way + other_way.transpose(-1, -2)) / 2
 
     @torch.no_grad()

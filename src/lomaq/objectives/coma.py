@@ -60,7 +60,9 @@ class COMA(PartitionTD):
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> CounterfactualCritic:
         if not (isinstance(mixer, SumMixer) and mixer.alone):
-            raise InputError("mixer", "none with partition=singletons for algo=coma", type(mixer).__name__)
+            got = f"{type(mixer).__name__} with {mixer.n_blocks} blocks"
+            expected, remedy = "none with partition=singletons for algo=coma", "mixer=none partition=singletons"
+            raise InputError("mixer", expected, got, remedy)
         sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
         return CounterfactualCritic(*sizes, self.hidden, self.observation_scale)
 
@@ -129,7 +131,6 @@ class CounterfactualCritic(Critic):
         self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
     ) -> None:
         super().__init__()
-        self.n_actions = n_actions
         scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
         self.register_buffer("_scale", scale, persistent=False)
         self.state = nn.Linear(n_agents * obs_size, hidden)

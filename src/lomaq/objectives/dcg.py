@@ -9,7 +9,7 @@ from torch import Tensor
 from lomaq.errors import InputError
 from lomaq.mixers import Mixer
 from lomaq.nn import CoordinationGraph, Utilities, epsilon_greedy
-from lomaq.objectives.td import PartitionTD, ValueNetworks, mean_over_transitions, one_block
+from lomaq.objectives.td import PartitionTD, ValueNetworks, mean_over_transitions, one_sum
 from lomaq.rollout import Rollout
 
 
@@ -23,7 +23,7 @@ class DCG(PartitionTD):
     mixes = False
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> None:
-        one_block("dcg", mixer)
+        one_sum("dcg", mixer)
         if not isinstance(utilities, CoordinationGraph):
             expected = "lomaq.nn.CoordinationGraph for algo=dcg"
             raise InputError("agent._target_", expected, f"lomaq.nn.{type(utilities).__name__}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lomaq.errors import InputError, check_int
+from lomaq.errors import check_int
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, observation_factors
 from lomaq.objectives.td import (
@@ -18,7 +18,7 @@ from lomaq.objectives.td import (
     ValueNetworks,
     greedy_actions,
     mean_over_transitions,
-    one_block,
+    one_sum,
     take,
 )
 from lomaq.rollout import Rollout
@@ -42,6 +42,8 @@ class QPLEX(PartitionTD):
         observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
+    mixes = False
+
     def __init__(
         self,
         gamma: float,
@@ -56,18 +58,14 @@ class QPLEX(PartitionTD):
         self.observation_scale = observation_scale
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> DuplexDuelling:
-        one_block("qplex", mixer)
-        if mixer.head():
-            raise InputError("mixer", "sum for algo=qplex", type(mixer).__name__)  # it would be rescaled a second time
+        one_sum("qplex", mixer)
         sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
         return DuplexDuelling(*sizes, self.hidden, self.observation_scale)
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         utilities, greedy = self._greedy(online, target, rollout, judge)
-        chosen, best = (
-            take(utilities, greedy),
-            take(utilities, greedy_actions(utilities, rollout)),
-        )  # differ by double_q
+        chosen = take(utilities, greedy)
+        best = take(utilities, greedy_actions(utilities, rollout))  # differs by double_q
         values = _critic(target)(chosen[1:], best[1:], rollout.observations[1:], greedy[1:])
         return target.mixer(values)
 
@@ -135,7 +133,8 @@ class DuplexDuelling(Critic):
         done = functional.one_hot(actions, self.n_actions).to(flat.dtype).flatten(-2)
         # λ must follow a change of A in few updates, or the loss moves A and not λ
         power = STEEPNESS * self.importance(self.taken(torch.cat([flat, done], dim=-1)))
-        return weight * chosen + self.bias(state) + (power.clamp(max=LARGEST).exp() - 1) * lost
+        power = power - (power - LARGEST).clamp(min=0).detach()  # at the bound, with a gradient that leads back
+        return weight * chosen + self.bias(state) + (power.exp() - 1) * lost
 
     @torch.no_grad()
     def rescale_(self, factor: float) -> None:

@@ -76,7 +76,7 @@ class QTRAN(PartitionTD):
         greedy = greedy_actions(utilities.detach(), rollout)
 
         def summed(actions: Tensor) -> Tensor:  # [T, B, 1]
-            return online.mixer(take(utilities, actions))
+            return online.mixer(take(utilities, actions), observations)
 
         joint, value = critic(observations, rollout.actions)
         best = critic(observations, greedy)[0].detach()
@@ -106,7 +106,6 @@ class JointCritic(Critic):
         self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
     ) -> None:
         super().__init__()
-        self.n_actions = n_actions
         scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
         self.register_buffer("_scale", scale, persistent=False)
         self.observe = nn.Linear(obs_size, hidden)

@@ -177,13 +177,26 @@ def take(utilities: Tensor, actions: Tensor) -> Tensor:
 
 
 def one_block(algo: str, mixer: Mixer) -> None:
-    """Refuse several blocks, where ``algo`` has no local form.
+    """Refuse several blocks, where ``algo`` has no local form, and soft monotonicity, which its loss leaves out.
 
     Raises:
-        InputError: If there are several.
+        InputError: If there are several, or the mixer has a penalty.
     """
     if mixer.n_blocks != 1:
         raise InputError("partition", f"full for algo={algo}", f"{mixer.n_blocks} blocks", "partition=full")
+    if mixer.penalty > 0:
+        raise InputError("mixer.monotonicity", f"projection or reparametrisation for algo={algo}", "soft")
+
+
+def one_sum(algo: str, mixer: Mixer) -> None:
+    """Refuse all but one plain sum, where ``algo`` puts the values together itself.
+
+    Raises:
+        InputError: If there are several blocks, or the mixer has weights: these would be rescaled, not the utilities.
+    """
+    one_block(algo, mixer)
+    if mixer.head():
+        raise InputError("mixer", f"sum for algo={algo}", type(mixer).__name__, "mixer=sum")
 
 
 def greedy_actions(utilities: Tensor, rollout: Rollout) -> Tensor:
