@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def take(utilities: Tensor, actions: Tensor) -> Tensor:
+    """What ``utilities`` ``[..., N, A]`` say of ``actions`` ``[..., N]``: ``[..., N]``."""
+    return utilities.gather(-1, actions[..., None])[..., 0]
+
+
 def epsilon_greedy(
     utilities: Tensor, epsilon: float, generator: torch.Generator | None, action_mask: Tensor | None = None
 ) -> Tensor:

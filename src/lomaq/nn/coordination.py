@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import check_choice, check_int
 from lomaq.graph import AgentGraph
+from lomaq.nn.acting import take
 from lomaq.nn.utility import Network, Utilities
 
 
@@ -198,9 +199,9 @@ class CoordinationGraph(Utilities):
             ``[...]``.
         """
         of_agent, of_edge = self._weights
-        alone = utilities.gather(-1, actions[..., None])[..., 0].sum(dim=-1)
+        alone = take(utilities, actions).sum(dim=-1)
         pairs = actions[..., self._edges[0]] * self.n_actions + actions[..., self._edges[1]]  # [..., E]
-        joint = payoffs.flatten(-2).gather(-1, pairs[..., None])[..., 0].sum(dim=-1)
+        joint = take(payoffs.flatten(-2), pairs).sum(dim=-1)
         return alone * of_agent + joint * of_edge
 
     @torch.no_grad()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.mixers import Mixer, SumMixer
-from lomaq.nn import Utilities, epsilon_softmax, observation_factors, softmax_policy
-from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, mean_over_transitions, take
+from lomaq.nn import Utilities, epsilon_softmax, softmax_policy, take
+from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, mean_over_transitions
 from lomaq.rollout import Rollout
 
 #: What smaller probabilities count as in logarithms: forbidden actions have 0, where the slope is infinite.
@@ -124,15 +124,12 @@ class CounterfactualCritic(Critic):
         observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
-    _scale: Tensor
     _first: Tensor
 
     def __init__(
         self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
     ) -> None:
-        super().__init__()
-        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
-        self.register_buffer("_scale", scale, persistent=False)
+        super().__init__(obs_size, observation_scale)
         self.state = nn.Linear(n_agents * obs_size, hidden)
         self.own = nn.Linear(obs_size, hidden)
         self.identity = nn.Parameter(torch.randn(n_agents, hidden) / hidden**0.5)
@@ -150,10 +147,8 @@ class CounterfactualCritic(Critic):
         seen = self.state(observations.flatten(-2))[..., None, :] + self.own(observations) + self.identity
         return self.head(seen + others)
 
-    @torch.no_grad()
-    def rescale_(self, factor: float) -> None:
-        for parameter in self.head[-1].parameters():
-            parameter.mul_(factor)
+    def last_layer(self) -> list[nn.Parameter]:
+        return list(self.head[-1].parameters())
 
 
 def _epsilon(rollout: Rollout) -> Tensor:

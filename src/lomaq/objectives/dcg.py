@@ -35,10 +35,7 @@ class DCG(PartitionTD):
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         utilities, payoffs = self.unroll(target, rollout)
-        if not self.double_q or online is target:
-            judge = utilities, payoffs
-        elif judge is None:
-            judge = self.unroll(online, rollout)
+        judge = self._judge(online, target, rollout, (utilities, payoffs), judge)
         mask = None if rollout.action_mask is None else rollout.action_mask[1:]
         marginals = _graph(online).max_marginals(judge[0][1:], judge[1][1:], mask)
         greedy = epsilon_greedy(marginals, 0.0, None, mask)  # [T, B, N]

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from lomaq.errors import check_int
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, observation_factors
+from lomaq.nn import Utilities, take
 from lomaq.objectives.td import (
     Critic,
     PartitionTD,
@@ -19,7 +19,6 @@ from lomaq.objectives.td import (
     greedy_actions,
     mean_over_transitions,
     one_sum,
-    take,
 )
 from lomaq.rollout import Rollout
 
@@ -92,8 +91,6 @@ class DuplexDuelling(Critic):
         observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
-    _scale: Tensor
-
     def __init__(
         self,
         n_agents: int,
@@ -102,10 +99,8 @@ class DuplexDuelling(Critic):
         hidden: int,
         observation_scale: Sequence[float] | None,
     ) -> None:
-        super().__init__()
+        super().__init__(obs_size, observation_scale)
         self.n_actions = n_actions
-        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
-        self.register_buffer("_scale", scale, persistent=False)
         inputs = n_agents * obs_size
         self.state = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU())
         self.taken = nn.Sequential(nn.Linear(inputs + n_agents * n_actions, hidden), nn.LayerNorm(hidden), nn.ReLU())
@@ -136,10 +131,8 @@ class DuplexDuelling(Critic):
         power = power - (power - LARGEST).clamp(min=0).detach()  # at the bound, with a gradient that leads back
         return weight * chosen + self.bias(state) + (power.exp() - 1) * lost
 
-    @torch.no_grad()
-    def rescale_(self, factor: float) -> None:
-        for parameter in self.bias.parameters():
-            parameter.mul_(factor)
+    def last_layer(self) -> list[nn.Parameter]:
+        return list(self.bias.parameters())
 
 
 def _critic(networks: ValueNetworks) -> DuplexDuelling:

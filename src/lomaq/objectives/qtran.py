@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import check_float, check_int
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, observation_factors
+from lomaq.nn import Utilities, take
 from lomaq.objectives.td import (
     Critic,
     PartitionTD,
@@ -18,7 +18,6 @@ from lomaq.objectives.td import (
     greedy_actions,
     mean_over_transitions,
     one_block,
-    take,
 )
 from lomaq.rollout import Rollout
 
@@ -100,14 +99,10 @@ class JointCritic(Critic):
         observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
-    _scale: Tensor
-
     def __init__(
         self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
     ) -> None:
-        super().__init__()
-        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
-        self.register_buffer("_scale", scale, persistent=False)
+        super().__init__(obs_size, observation_scale)
         self.observe = nn.Linear(obs_size, hidden)
         self.act = nn.Embedding(n_actions, hidden)
         self.identity = nn.Parameter(torch.zeros(n_agents, hidden))  # a sum over agents alone would mix up who did what
@@ -133,11 +128,8 @@ class JointCritic(Critic):
         agents = self.encode(self.observe(observations) + self.act(actions) + self.identity).mean(dim=-2)
         return self.joint(torch.cat([state, agents], dim=-1)), self.value(state)
 
-    @torch.no_grad()
-    def rescale_(self, factor: float) -> None:
-        for head in (self.joint[-1], self.value[-1]):
-            for parameter in head.parameters():
-                parameter.mul_(factor)
+    def last_layer(self) -> list[nn.Parameter]:
+        return [*self.joint[-1].parameters(), *self.value[-1].parameters()]
 
 
 def _critic(networks: ValueNetworks) -> JointCritic:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,17 +11,35 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, epsilon_greedy
+from lomaq.nn import Utilities, epsilon_greedy, observation_factors, take
 from lomaq.objectives.returns import lambda_returns
 from lomaq.rollout import Rollout
 
 
 class Critic(nn.Module, ABC):
-    """What an objective learns besides utilities and mixer; it may see everything, since only training uses it."""
+    """What an objective learns besides utilities and mixer; it may see everything, since only training uses it.
+
+    Args:
+        obs_size: Observation size O.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+    """
+
+    _scale: Tensor
+
+    def __init__(self, obs_size: int, observation_scale: Sequence[float] | None) -> None:
+        super().__init__()
+        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", scale, persistent=False)
 
     @abstractmethod
+    def last_layer(self) -> list[nn.Parameter]:
+        """The parameters of the last, linear layers of its values."""
+
+    @torch.no_grad()
     def rescale_(self, factor: float) -> None:
         """Multiply every value by ``factor`` > 0, in the last layer."""
+        for parameter in self.last_layer():
+            parameter.mul_(factor)
 
 
 class ValueNetworks(nn.Module):
@@ -143,11 +161,13 @@ class PartitionTD:
     ) -> tuple[Tensor, Tensor]:
         """Utilities ``[T + 1, B, N, A]`` of the target and the actions ``[T + 1, B, N]`` that it shall value."""
         utilities = target.unroll(rollout)
+        return utilities, greedy_actions(self._judge(online, target, rollout, utilities, judge), rollout)
+
+    def _judge(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, own: Any, judge: Any) -> Any:
+        """What chooses the target's actions: ``own``, the target's unroll, or with double Q the online networks'."""
         if not self.double_q or online is target:
-            judge = utilities
-        elif judge is None:
-            judge = online.unroll(rollout)
-        return utilities, greedy_actions(judge, rollout)
+            return own
+        return self.unroll(online, rollout) if judge is None else judge
 
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
         """Squared error, summed over blocks (Eq. 1) and averaged over transitions.
@@ -169,11 +189,6 @@ class PartitionTD:
     def _utilities(self, online: ValueNetworks, rollout: Rollout, unrolled: Tensor | None) -> Tensor:
         """Utilities ``[T, B, N, A]`` to train."""
         return online.unroll(rollout, rollout.n_steps) if unrolled is None else unrolled[: rollout.n_steps]
-
-
-def take(utilities: Tensor, actions: Tensor) -> Tensor:
-    """What ``utilities`` ``[..., N, A]`` say of ``actions`` ``[..., N]``: ``[..., N]``."""
-    return utilities.gather(-1, actions[..., None])[..., 0]
 
 
 def one_block(algo: str, mixer: Mixer) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import check_choice, check_float, check_int
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, observation_factors
+from lomaq.nn import Utilities, take
 from lomaq.objectives.td import (
     Critic,
     PartitionTD,
@@ -18,7 +18,6 @@ from lomaq.objectives.td import (
     greedy_actions,
     mean_over_transitions,
     one_block,
-    take,
 )
 from lomaq.rollout import Rollout
 
@@ -107,14 +106,10 @@ class CentralValue(Critic):
         observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
-    _scale: Tensor
-
     def __init__(
         self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
     ) -> None:
-        super().__init__()
-        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
-        self.register_buffer("_scale", scale, persistent=False)
+        super().__init__(obs_size, observation_scale)
         self.utilities = nn.Sequential(
             nn.Linear(obs_size, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, n_actions)
         )
@@ -133,10 +128,8 @@ class CentralValue(Critic):
         chosen = take(self.utilities(observations), actions)
         return self.mix(torch.cat([chosen, observations.flatten(-2)], dim=-1))
 
-    @torch.no_grad()
-    def rescale_(self, factor: float) -> None:
-        for parameter in self.mix[-1].parameters():
-            parameter.mul_(factor)
+    def last_layer(self) -> list[nn.Parameter]:
+        return list(self.mix[-1].parameters())
 
 
 def _critic(networks: ValueNetworks) -> CentralValue:
