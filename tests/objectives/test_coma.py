@@ -95,7 +95,7 @@ def test_entropy_is_largest_for_equal_probabilities_and_zero_for_certain_actions
 
 def make_critic(n_agents=3, scale=None) -> CounterfactualCritic:
     torch.manual_seed(0)
-    return CounterfactualCritic(n_agents, OBS, A, H, scale)
+    return CounterfactualCritic(Utilities(AgentGraph.complete(n_agents), OBS, A, observation_scale=scale), H)
 
 
 def layer(module, x):

@@ -17,7 +17,6 @@ from lomaq.mixers import QMIXMixer, SumMixer
 from lomaq.nn import CoordinationGraph, Utilities
 from lomaq.objectives import DCG, ValueNetworks
 from lomaq.partition import Partition
-from lomaq.rollout import Rollout
 from lomaq.training.certify import certify_checkpoint
 from lomaq.training.run import train
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
@@ -41,23 +40,6 @@ class TableGraph(CoordinationGraph):
         return *(table.expand(*observations.shape[:2], *table.shape) for table in self.tables), hidden
 
 
-def one_step(actions, mask=None) -> Rollout:
-    """One step of one sequence."""
-    no = torch.zeros(1, 1, dtype=torch.bool)
-    return Rollout(
-        observations=torch.zeros(2, 1, N, OBS),
-        actions=torch.tensor([[actions]]),
-        rewards=torch.zeros(1, 1, N),
-        terminated=no,
-        truncated=no,
-        valid=~no,
-        first=torch.zeros(2, 1, dtype=torch.bool),
-        last_actions=torch.full((1, N), -1),
-        hidden=torch.zeros(1, N, 0),
-        action_mask=mask,
-    )
-
-
 def networks(utilities=ALONE, payoffs=AGREE, reduction="sum") -> ValueNetworks:
     mixer = SumMixer(AgentGraph.line(N), Partition.full(N), 1)
     return ValueNetworks(TableGraph(utilities, payoffs, reduction), mixer)
@@ -72,7 +54,7 @@ def objective(**options) -> DCG:
     ("actions", "alone", "together"), [([0, 0, 0], 0, 8 + 6), ([1, 1, 1], 3 + 3 + 3, 0 + 1), ([0, 0, 1], 3, 8 + 0)]
 )
 def test_the_loss_is_the_squared_distance_of_the_joint_value_from_the_target(
-    actions, alone, together, reduction, agents, edges
+    one_step, actions, alone, together, reduction, agents, edges
 ):
     value = alone / agents + together / edges
     online, rollout = networks(reduction=reduction), one_step(actions)
@@ -93,7 +75,7 @@ def test_the_loss_is_the_squared_distance_of_the_joint_value_from_the_target(
     ("reduction", "free", "bound"),
     [("sum", 8 + 6, 3 + 8), ("mean", (8 + 6) / 2, 3 / 3 + 8 / 2)],
 )
-def test_the_target_follows_the_joint_value_of_the_best_joint_action(reduction, free, bound):
+def test_the_target_follows_the_joint_value_of_the_best_joint_action(one_step, reduction, free, bound):
     both = networks(reduction=reduction)
     rewards = torch.tensor([[[3.0]]])
     got = objective().targets(both, both, one_step([0, 1, 1]), rewards, scale=10.0)
@@ -101,11 +83,11 @@ def test_the_target_follows_the_joint_value_of_the_best_joint_action(reduction, 
     assert both.utilities.runs == 1
     mask = torch.ones(2, 1, N, A, dtype=torch.bool)
     mask[:, :, 2, 0] = False  # agent 2 must take action 1; the others gain most by action 0 all the same
-    got = objective().targets(both, both, one_step([0, 1, 1], mask), rewards, scale=10.0)
+    got = objective().targets(both, both, one_step([0, 1, 1], mask=mask), rewards, scale=10.0)
     assert got.item() == pytest.approx(3 + 0.9 * 10 * bound)
 
 
-def test_double_q_values_the_joint_action_that_the_online_networks_choose():
+def test_double_q_values_the_joint_action_that_the_online_networks_choose(one_step):
     online = networks(payoffs=torch.zeros(2, A, A).tolist())  # chooses action 1 for all
     target, rewards = networks(), torch.zeros(1, 1, 1)
     rollout = one_step([0, 0, 0])
@@ -118,7 +100,7 @@ def test_double_q_values_the_joint_action_that_the_online_networks_choose():
     assert objective().targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * (8 + 6))
 
 
-def test_rescaling_reaches_utilities_and_payoffs():
+def test_rescaling_reaches_utilities_and_payoffs(one_step):
     torch.manual_seed(0)
     graph, rollout = AgentGraph.line(N), one_step([0, 1, 1])
     online = ValueNetworks(CoordinationGraph(graph, OBS, A), SumMixer(graph, Partition.full(N), 1))

@@ -18,7 +18,6 @@ from lomaq.nn import Utilities
 from lomaq.objectives import QPLEX, ValueNetworks
 from lomaq.objectives.qplex import LARGEST, DuplexDuelling
 from lomaq.partition import Partition
-from lomaq.rollout import Rollout
 from lomaq.training.certify import certify_checkpoint
 from lomaq.training.stored import open_checkpoint
 
@@ -29,7 +28,7 @@ SCALE = [2.0, 0.5]
 def make_critic(seed=0) -> DuplexDuelling:
     """With weights that make λ far from 1."""
     torch.manual_seed(seed)
-    critic = DuplexDuelling(N, OBS, A, H, SCALE)
+    critic = DuplexDuelling(Utilities(AgentGraph.complete(N), OBS, A, observation_scale=SCALE), H)
     for parameter in critic.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return critic
@@ -53,23 +52,6 @@ def by_numpy(critic, observations, actions):
     done = np.eye(A)[actions].reshape(-1)
     power = 3 * layer(critic.importance, hidden(critic.taken, np.concatenate([state, done])))
     return np.abs(layer(critic.weight, features)), layer(critic.bias, features), np.exp(np.minimum(power, 12))
-
-
-def one_step(actions, observations=None, mask=None) -> Rollout:
-    """One step of one sequence."""
-    no = torch.zeros(1, 1, dtype=torch.bool)
-    return Rollout(
-        observations=torch.zeros(2, 1, N, OBS) if observations is None else observations,
-        actions=torch.tensor([[actions]]),
-        rewards=torch.zeros(1, 1, N),
-        terminated=no,
-        truncated=no,
-        valid=~no,
-        first=torch.zeros(2, 1, dtype=torch.bool),
-        last_actions=torch.full((1, N), -1),
-        hidden=torch.zeros(1, N, 0),
-        action_mask=mask,
-    )
 
 
 UTILITIES = [[1.0, 2.0, 0.0], [0.5, 3.0, -1.0], [0.7, 0.2, 0.9]]
@@ -126,7 +108,7 @@ def test_the_best_joint_action_is_made_of_every_agents_best_action(seed):
     assert torch.equal(joint[total.argmax()], utilities.argmax(dim=-1))
 
 
-def test_the_loss_is_the_squared_error_of_the_sum_over_agents():
+def test_the_loss_is_the_squared_error_of_the_sum_over_agents(one_step):
     critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
     w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
     best, lost = np.array([2.0, 3.0, 0.9]), np.array([-1.0, 0.0, -0.7])
@@ -135,7 +117,7 @@ def test_the_loss_is_the_squared_error_of_the_sum_over_agents():
     assert loss.item() == pytest.approx((total - 4) ** 2, rel=1e-4)
 
 
-def test_advantages_are_those_over_allowed_actions():
+def test_advantages_are_those_over_allowed_actions(one_step):
     critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
     mask = torch.ones(2, 1, N, A, dtype=torch.bool)
     mask[:, :, 0, 1] = False  # agent 0 has action 0 for its best, agent 2 action 0
@@ -148,7 +130,7 @@ def test_advantages_are_those_over_allowed_actions():
     assert loss.item() == pytest.approx((total - 4) ** 2, rel=1e-4)
 
 
-def test_the_target_follows_the_transformed_largest_utilities():
+def test_the_target_follows_the_transformed_largest_utilities(one_step):
     critic, observations = make_critic(), random_observations()
     w, b, _ = by_numpy(critic, observations[1, 0].numpy(), [0, 0, 0])
     target, rewards = networks(critic), torch.tensor([[[3.0]]])
@@ -161,7 +143,7 @@ def test_the_target_follows_the_transformed_largest_utilities():
     assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * [1.0, 0.5, 0.9] + b).sum(), rel=1e-4)
 
 
-def test_double_q_values_the_actions_that_the_online_networks_choose_with_what_they_lose():
+def test_double_q_values_the_actions_that_the_online_networks_choose_with_what_they_lose(one_step):
     critic, observations = make_critic(), random_observations()
     target, online = networks(critic), networks(critic, -torch.tensor(UTILITIES))  # which likes 2, 2 and 1 best
     w, b, importance = by_numpy(critic, observations[1, 0].numpy(), [2, 2, 1])
@@ -171,7 +153,7 @@ def test_double_q_values_the_actions_that_the_online_networks_choose_with_what_t
     assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * best + b + importance * w * lost).sum(), rel=1e-4)
 
 
-def test_utilities_learn_as_if_importances_were_one():
+def test_utilities_learn_as_if_importances_were_one(one_step):
     critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
     table = torch.tensor(UTILITIES, requires_grad=True)
     w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
@@ -182,7 +164,7 @@ def test_utilities_learn_as_if_importances_were_one():
     np.testing.assert_allclose(table.grad, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_importances_learn_from_what_is_lost():
+def test_importances_learn_from_what_is_lost(one_step):
     critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
     w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
     lost = np.array([-1.0, 0.0, -0.7])
@@ -209,11 +191,12 @@ def test_importances_are_bounded():
 def real_networks() -> ValueNetworks:
     torch.manual_seed(0)
     graph = AgentGraph.complete(N)
-    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), SumMixer(graph, Partition.full(N), 1)
-    return ValueNetworks(utilities, mixer, QPLEX(0.9, 0.0, observation_scale=SCALE).make_critic(utilities, mixer))
+    utilities = Utilities(graph, OBS, A, hidden=[8], observation_scale=SCALE)
+    mixer = SumMixer(graph, Partition.full(N), 1)
+    return ValueNetworks(utilities, mixer, QPLEX(0.9, 0.0).make_critic(utilities, mixer))
 
 
-def test_rescaling_multiplies_values_by_utilities_and_biases():
+def test_rescaling_multiplies_values_by_utilities_and_biases(one_step):
     online, rollout = real_networks(), one_step([0, 1, 1], random_observations())
 
     def values():

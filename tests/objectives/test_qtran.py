@@ -14,7 +14,6 @@ from lomaq.nn import Utilities
 from lomaq.objectives import QTRAN, ValueNetworks
 from lomaq.objectives.qtran import JointCritic
 from lomaq.partition import Partition
-from lomaq.rollout import Rollout
 
 N, A, OBS = 2, 3, 2
 
@@ -29,23 +28,6 @@ class TableCritic(JointCritic):
     def forward(self, observations, actions):
         joint = self.payoffs[actions[..., 0], actions[..., 1]][..., None]
         return joint, torch.full_like(joint, self.constant)
-
-
-def one_step(actions, mask=None) -> Rollout:
-    """One step of one sequence."""
-    no = torch.zeros(1, 1, dtype=torch.bool)
-    return Rollout(
-        observations=torch.zeros(2, 1, N, OBS),
-        actions=torch.tensor([[actions]]),
-        rewards=torch.zeros(1, 1, N),
-        terminated=no,
-        truncated=no,
-        valid=~no,
-        first=torch.zeros(2, 1, dtype=torch.bool),
-        last_actions=torch.full((1, N), -1),
-        hidden=torch.zeros(1, N, 0),
-        action_mask=mask,
-    )
 
 
 def networks(utilities, critic):
@@ -72,14 +54,14 @@ UTILITIES = [[1.0, 2.0, 0.0], [0.5, 3.0, 0.0]]  # both agents like action 1: Σ 
         ([0, 1], (-12 - 4) ** 2, (5 - 0 + 2) ** 2, 0.0),
     ],
 )
-def test_the_loss_is_the_sum_of_its_three_terms(actions, td, optimal, taken):
+def test_the_loss_is_the_sum_of_its_three_terms(one_step, actions, td, optimal, taken):
     objective = QTRAN(gamma=0.9, lam=0.0, optimal=0.5, taken=0.25)
     online = networks(UTILITIES, TableCritic(PAYOFFS, 2.0))
     loss = objective.loss(online, one_step(actions), torch.tensor([[[4.0]]]))
     assert loss.item() == pytest.approx(td + 0.5 * optimal + 0.25 * taken)
 
 
-def test_the_target_follows_the_joint_value_of_the_greedy_actions():
+def test_the_target_follows_the_joint_value_of_the_greedy_actions(one_step):
     objective = QTRAN(gamma=0.9, lam=0.0)
     target = networks(UTILITIES, TableCritic(PAYOFFS, 2.0))
     rollout = one_step([0, 2])
@@ -88,26 +70,26 @@ def test_the_target_follows_the_joint_value_of_the_greedy_actions():
     assert got.item() == pytest.approx(3.0 + 0.9 * 10.0 * 0.0)
     mask = torch.ones(2, 1, N, A, dtype=torch.bool)
     mask[:, :, :, 1] = False  # without action 1 both take action 0, which pays 8
-    got = objective.targets(target, target, one_step([0, 2], mask), rewards, scale=10.0)
+    got = objective.targets(target, target, one_step([0, 2], mask=mask), rewards, scale=10.0)
     assert got.item() == pytest.approx(3.0 + 0.9 * 10.0 * 8.0)
 
 
 def real_networks() -> ValueNetworks:
     torch.manual_seed(0)
     graph = AgentGraph.complete(N)
-    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), SumMixer(graph, Partition.full(N), 1)
-    critic = QTRAN(gamma=0.9, lam=0.0, observation_scale=[2.0, 1.0]).make_critic(utilities, mixer)
-    return ValueNetworks(utilities, mixer, critic)
+    utilities = Utilities(graph, OBS, A, hidden=[8], observation_scale=[2.0, 1.0])
+    mixer = SumMixer(graph, Partition.full(N), 1)
+    return ValueNetworks(utilities, mixer, QTRAN(gamma=0.9, lam=0.0).make_critic(utilities, mixer))
 
 
-def test_only_the_free_value_is_pulled_to_the_return():
+def test_only_the_free_value_is_pulled_to_the_return(one_step):
     online = real_networks()
     QTRAN(gamma=0.9, lam=0.0, optimal=0.0, taken=0.0).loss(online, one_step([0, 1]), torch.ones(1, 1, 1)).backward()
     assert all(p.grad is None or not p.grad.any() for p in online.utilities.parameters())
     assert all(p.grad is not None for p in online.critic.joint.parameters())
 
 
-def test_rescaling_multiplies_utilities_and_both_values():
+def test_rescaling_multiplies_utilities_and_both_values(one_step):
     online, rollout = real_networks(), one_step([0, 1])
     before = online.unroll(rollout), *online.critic(rollout.observations, torch.tensor([[[0, 1]], [[2, 2]]]))
     online.rescale_(0.5)
@@ -130,7 +112,7 @@ def test_several_blocks_are_refused():
         QTRAN(gamma=0.9, lam=0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))
 
 
-def test_a_mixer_that_looks_at_the_state_is_shown_it():
+def test_a_mixer_that_looks_at_the_state_is_shown_it(one_step):
     torch.manual_seed(0)
     graph = AgentGraph.complete(N)
     utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), QMIXMixer(graph, Partition.full(N), 1, OBS)

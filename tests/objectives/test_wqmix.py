@@ -32,23 +32,6 @@ class TableCritic(CentralValue):
         return self.payoffs[actions[..., 0], actions[..., 1]][..., None]
 
 
-def one_step(actions, mask=None) -> Rollout:
-    """One step of one sequence."""
-    no = torch.zeros(1, 1, dtype=torch.bool)
-    return Rollout(
-        observations=torch.zeros(2, 1, N, OBS),
-        actions=torch.tensor([[actions]]),
-        rewards=torch.zeros(1, 1, N),
-        terminated=no,
-        truncated=no,
-        valid=~no,
-        first=torch.zeros(2, 1, dtype=torch.bool),
-        last_actions=torch.full((1, N), -1),
-        hidden=torch.zeros(1, N, 0),
-        action_mask=mask,
-    )
-
-
 def networks(utilities, payoffs):
     """Networks without parameters: a table of utilities, their sum, and a table for Q*."""
     table = torch.tensor(utilities)  # [N, A]
@@ -70,9 +53,9 @@ UTILITIES = [[1.0, 2.0, 0.0], [0.5, 3.0, 0.0]]  # both agents like action 1: Σ 
 TIED = [[2.0, 2.0, 0.0], [3.0, 3.0, 0.0]]  # the first of the best, (0, 0), counts as greedy: Q* = 8
 
 
-def loss_of(weighting, utilities, actions, y, mask=None):
+def loss_of(weighting, utilities, rollout, y):
     objective = WeightedQMIX(gamma=0.9, lam=0.0, weighting=weighting, alpha=ALPHA)
-    return objective.loss(networks(utilities, PAYOFFS), one_step(actions, mask), torch.tensor([[[y]]])).item()
+    return objective.loss(networks(utilities, PAYOFFS), rollout, torch.tensor([[[y]]])).item()
 
 
 @pytest.mark.parametrize(
@@ -85,9 +68,9 @@ def loss_of(weighting, utilities, actions, y, mask=None):
         ([0, 1], 4.0, 4.0, -12.0, ALPHA),  # a perfect fit has nothing to weigh
     ],
 )
-def test_the_optimistic_weight_is_full_where_the_mixed_value_is_too_low(actions, y, mixed, central, weight):
+def test_the_optimistic_weight_is_full_where_the_mixed_value_is_too_low(one_step, actions, y, mixed, central, weight):
     expected = (central - y) ** 2 + weight * (mixed - y) ** 2
-    assert loss_of("optimistic", UTILITIES, actions, y) == pytest.approx(expected)
+    assert loss_of("optimistic", UTILITIES, one_step(actions), y) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -102,18 +85,20 @@ def test_the_optimistic_weight_is_full_where_the_mixed_value_is_too_low(actions,
         ([1, 0], 0.5, 2.5, -12.0, 1.0),
     ],
 )
-def test_the_central_weight_is_full_for_greedy_joint_actions_and_better_ones(actions, y, mixed, central, weight):
+def test_the_central_weight_is_full_for_greedy_joint_actions_and_better_ones(
+    one_step, actions, y, mixed, central, weight
+):
     expected = (central - y) ** 2 + weight * (mixed - y) ** 2
-    assert loss_of("central", UTILITIES, actions, y) == pytest.approx(expected)
+    assert loss_of("central", UTILITIES, one_step(actions), y) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("actions", "y", "central", "weight"),
     [([0, 0], -1.0, 8.0, 1.0), ([1, 1], 7.0, 0.0, ALPHA), ([1, 1], 9.0, 0.0, 1.0), ([0, 1], 7.0, -12.0, ALPHA)],
 )
-def test_of_equally_good_actions_the_first_is_the_greedy_one(actions, y, central, weight):
+def test_of_equally_good_actions_the_first_is_the_greedy_one(one_step, actions, y, central, weight):
     expected = (central - y) ** 2 + weight * (5.0 - y) ** 2
-    assert loss_of("central", TIED, actions, y) == pytest.approx(expected)
+    assert loss_of("central", TIED, one_step(actions), y) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -124,22 +109,22 @@ def test_of_equally_good_actions_the_first_is_the_greedy_one(actions, y, central
         ([0, 2], 9.0, 1.0, -12.0, 1.0),
     ],
 )
-def test_the_greedy_joint_action_is_an_allowed_one(actions, y, mixed, central, weight):
+def test_the_greedy_joint_action_is_an_allowed_one(one_step, actions, y, mixed, central, weight):
     expected = (central - y) ** 2 + weight * (mixed - y) ** 2
-    assert loss_of("central", UTILITIES, actions, y, forbidding(1)) == pytest.approx(expected)
+    assert loss_of("central", UTILITIES, one_step(actions, mask=forbidding(1)), y) == pytest.approx(expected)
 
 
-def test_the_target_follows_the_free_value_of_the_greedy_actions():
+def test_the_target_follows_the_free_value_of_the_greedy_actions(one_step):
     objective, rewards = WeightedQMIX(gamma=0.9, lam=0.0), torch.tensor([[[3.0]]])
     target = networks(UTILITIES, [[8.0, 1.0, 2.0], [3.0, 7.0, 4.0], [5.0, 6.0, -1.0]])
     got = objective.targets(target, target, one_step([0, 2]), rewards, scale=10.0)
     assert got.item() == pytest.approx(3 + 0.9 * 10 * 7)  # of (1, 1)
-    got = objective.targets(target, target, one_step([0, 2], forbidding(1)), rewards, scale=10.0)
+    got = objective.targets(target, target, one_step([0, 2], mask=forbidding(1)), rewards, scale=10.0)
     assert got.item() == pytest.approx(3 + 0.9 * 10 * 8)  # of (0, 0)
 
 
 @pytest.mark.parametrize(("double_q", "value"), [(False, 7.0), (True, 5.0)])
-def test_double_q_lets_the_online_utilities_choose_and_the_target_value(double_q, value):
+def test_double_q_lets_the_online_utilities_choose_and_the_target_value(one_step, double_q, value):
     online = networks([[0.0, 1.0, 2.0], [3.0, 1.0, 2.0]], PAYOFFS)  # chooses (2, 0)
     target = networks(UTILITIES, [[8.0, 1.0, 2.0], [3.0, 7.0, 4.0], [5.0, 6.0, -1.0]])  # chooses (1, 1)
     objective, rollout, rewards = WeightedQMIX(0.9, 0.0, double_q), one_step([0, 2]), torch.tensor([[[3.0]]])
@@ -151,9 +136,9 @@ def test_double_q_lets_the_online_utilities_choose_and_the_target_value(double_q
 def real_networks() -> ValueNetworks:
     torch.manual_seed(0)
     graph, partition = AgentGraph.complete(N), Partition.full(N)
-    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), QMIXMixer(graph, partition, 1, OBS, 4, 4)
-    critic = WeightedQMIX(gamma=0.9, lam=0.0, observation_scale=[2.0, 1.0]).make_critic(utilities, mixer)
-    return ValueNetworks(utilities, mixer, critic)
+    utilities = Utilities(graph, OBS, A, hidden=[8], observation_scale=[2.0, 1.0])
+    mixer = QMIXMixer(graph, partition, 1, OBS, 4, 4)
+    return ValueNetworks(utilities, mixer, WeightedQMIX(gamma=0.9, lam=0.0).make_critic(utilities, mixer))
 
 
 def random_rollout(steps=4, batch=3, seed=0) -> Rollout:
@@ -218,7 +203,7 @@ def test_rescaling_multiplies_the_mixed_and_the_free_value_and_keeps_the_utiliti
 
 def test_the_free_value_sees_scaled_observations_and_who_did_what():
     critic = real_networks().critic
-    plain = CentralValue(N, OBS, A, critic.mix[0].out_features, None)
+    plain = CentralValue(Utilities(AgentGraph.complete(N), OBS, A), critic.mix[0].out_features)
     plain.load_state_dict(critic.state_dict())
     observations, actions = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([[0, 1]])
     scaled = observations * torch.tensor([2.0, 1.0])
@@ -254,10 +239,3 @@ def test_impossible_settings_are_named(arguments, names):
     with pytest.raises(InputError) as error:
         WeightedQMIX(0.9, 0.0, **arguments)
     assert all(name in str(error.value) for name in names)
-
-
-def test_observation_scales_of_the_wrong_length_are_named():
-    graph = AgentGraph.complete(N)
-    objective = WeightedQMIX(0.9, 0.0, observation_scale=[1.0, 2.0, 3.0])
-    with pytest.raises(InputError, match=r"learner\.objective\.observation_scale: expected 2 numbers"):
-        objective.make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.full(N), 1))

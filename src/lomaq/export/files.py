@@ -118,7 +118,7 @@ def _about(stored: Stored, env: BatchedEnv, utilities: Utilities) -> dict[str, A
     """What the policies were trained for."""
     settings = {k: v for k, v in stored.config["env"].items() if k not in NOTES}
     edges = [pair for pair in env.graph.edge_index.T.tolist() if pair[0] < pair[1]]
-    scale = utilities._scale
+    scale = utilities.observation_scale
     return {
         "checkpoint": str(stored.path),
         "trained_env_steps": stored.state["lomaq"]["env_steps"],

@@ -47,7 +47,7 @@ class Policy(nn.Module):
         network = copy.deepcopy(utilities.networks[agent_type]).requires_grad_(False)
         self.body, self.head = network.get_submodule("body"), network.get_submodule("head")
         self.memory = network.get_submodule("memory") if utilities.memory_size else None
-        self.register_buffer("scale", utilities._scale)
+        self.register_buffer("scale", utilities.observation_scale)
         self.n_agents, self.n_actions = utilities.n_agents, utilities.n_actions
         self.inputs, self.outputs = _inputs(utilities), _outputs(utilities)
 

@@ -156,15 +156,8 @@ class CoordinationGraph(Utilities):
     ) -> tuple[Tensor, Tensor]:
         """Max-marginals of every action along sequences: each agent's largest is its part of the joint action.
 
-        Args:
-            observations: ``[T, B, N, O]`` float32.
-            previous_actions: ``[T, B, N]`` int64, -1 where there is none.
-            first: ``[T, B]`` bool, an episode begins here.
-            hidden: ``[B, N, H]`` memory before the first step.
-            action_mask: ``[T, B, N, A]`` bool, the allowed actions, which the neighbours reckon with; None for all.
-
-        Returns:
-            ``[T, B, N, A]`` in units of the joint value, and the memory ``[B, N, H]`` behind the last step.
+        They are in units of the joint value, and neighbours reckon with what ``action_mask`` allows. Shapes are those
+        of :meth:`Utilities.forward`.
         """
         utilities, payoffs, state = self.terms(observations, previous_actions, first, hidden)
         return self.max_marginals(utilities, payoffs, action_mask), state

@@ -97,7 +97,7 @@ class Utilities(nn.Module):
 
     _order: Tensor
     _place: Tensor
-    _scale: Tensor | None
+    observation_scale: Tensor | None
     _identity: Tensor
 
     def __init__(
@@ -131,7 +131,7 @@ class Utilities(nn.Module):
         self.register_buffer("_order", order, persistent=False)
         self.register_buffer("_place", torch.argsort(order), persistent=False)
         factors = observation_factors("agent.observation_scale", observation_scale, obs_size)
-        self.register_buffer("_scale", None if observation_scale is None else factors, persistent=False)
+        self.register_buffer("observation_scale", None if observation_scale is None else factors, persistent=False)
         self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
 
     def initial_hidden(self, n_sequences: int, device: torch.device) -> Tensor:
@@ -168,7 +168,7 @@ class Utilities(nn.Module):
 
         Features ``[T, B, n, H]`` are what the last layer, the head, makes the utilities of.
         """
-        x = observations if self._scale is None else observations * self._scale
+        x = observations if self.observation_scale is None else observations * self.observation_scale
         if self.last_action:
             choices = torch.arange(self.n_actions, device=x.device)
             x = torch.cat([x, (previous_actions[..., None] == choices).to(x.dtype)], dim=-1)

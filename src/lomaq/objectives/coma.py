@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -36,7 +35,6 @@ class COMA(PartitionTD):
         time_limit: As in :class:`PartitionTD`.
         hidden: Width of the critic's layers, at least 1.
         entropy: β, at least 0.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
     on_policy = True
@@ -51,20 +49,17 @@ class COMA(PartitionTD):
         time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
         hidden: int = 128,
         entropy: float = 0.2,
-        observation_scale: Sequence[float] | None = None,
     ) -> None:
         super().__init__(gamma, lam, double_q, time_limit)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
         self.entropy = check_float("learner.objective.entropy", entropy, 0)
-        self.observation_scale = observation_scale
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> CounterfactualCritic:
         if not (isinstance(mixer, SumMixer) and mixer.alone):
             got = f"{type(mixer).__name__} with {mixer.n_blocks} blocks"
             expected, remedy = "none with partition=singletons for algo=coma", "mixer=none partition=singletons"
             raise InputError("mixer", expected, got, remedy)
-        sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
-        return CounterfactualCritic(*sizes, self.hidden, self.observation_scale)
+        return CounterfactualCritic(utilities, self.hidden)
 
     def rescale_(self, networks: ValueNetworks, factor: float) -> None:
         _critic(networks).rescale_(factor)  # logits are no values
@@ -117,19 +112,15 @@ class CounterfactualCritic(Critic):
     sum over all agents less its own, and no input of size N is built N times.
 
     Args:
-        n_agents: Number of agents N.
-        obs_size: Observation size O.
-        n_actions: Number of actions A.
+        utilities: The utilities of the agents it values.
         hidden: Width of the layers.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
     _first: Tensor
 
-    def __init__(
-        self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
-    ) -> None:
-        super().__init__(obs_size, observation_scale)
+    def __init__(self, utilities: Utilities, hidden: int) -> None:
+        super().__init__(utilities)
+        n_agents, obs_size, n_actions = utilities.n_agents, utilities.obs_size, utilities.n_actions
         self.state = nn.Linear(n_agents * obs_size, hidden)
         self.own = nn.Linear(obs_size, hidden)
         self.identity = nn.Parameter(torch.randn(n_agents, hidden) / hidden**0.5)

@@ -59,18 +59,9 @@ class GraphMIX(PartitionTD):
         scale: float,
         judge: Any = None,
     ) -> Tensor:
-        """λ-returns y, the team reward r and γ max_a U_i(s', a), side by side.
+        """λ-returns y, the team reward r and γ max_a U_i(s', a), side by side: ``[T, B, 2 + N]``.
 
-        Args:
-            online: Networks that choose the greedy actions where ``double_q``.
-            target: Networks that value them.
-            rollout: The sequences.
-            rewards: ``[T, B, 1]`` team reward.
-            scale: σ, what one unit of the networks' output is worth.
-            judge: ``unroll(online, rollout)`` where it is known already.
-
-        Returns:
-            ``[T, B, 2 + N]`` in the units of the rewards.
+        All are in the units of ``rewards``, the team's ``[T, B, 1]``; the arguments are those of :class:`PartitionTD`.
         """
         following = take(*self._greedy(online, target, rollout, judge))[1:]  # [T, B, N]
         value = target.mixer(following, rollout.observations[1:])  # [T, B, 1]
@@ -79,14 +70,7 @@ class GraphMIX(PartitionTD):
         return torch.cat([returns, rewards, local], dim=-1)
 
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
-        """Both squared errors, the second summed over agents, averaged over transitions.
-
-        Args:
-            online: Networks to train.
-            rollout: The sequences.
-            targets: ``[T, B, 2 + N]`` in the networks' units (divided by σ).
-            unrolled: ``unroll(online, rollout)`` where it is known already.
-        """
+        """Both squared errors, the second summed over agents, averaged over transitions; ``targets`` as above."""
         assert isinstance(online.mixer, GraphMIXMixer)
         chosen = take(self._utilities(online, rollout, unrolled), rollout.actions)  # [T, B, N]
         value, fractions = online.mixer.forward_with_fractions(chosen, rollout.observations[:-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -38,7 +37,6 @@ class QPLEX(PartitionTD):
         double_q: As in :class:`PartitionTD`.
         time_limit: As in :class:`PartitionTD`.
         hidden: Width of the hidden layers, at least 1.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
     mixes = False
@@ -50,16 +48,13 @@ class QPLEX(PartitionTD):
         double_q: bool = False,
         time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
         hidden: int = 64,
-        observation_scale: Sequence[float] | None = None,
     ) -> None:
         super().__init__(gamma, lam, double_q, time_limit)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
-        self.observation_scale = observation_scale
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> DuplexDuelling:
         one_sum("qplex", mixer)
-        sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
-        return DuplexDuelling(*sizes, self.hidden, self.observation_scale)
+        return DuplexDuelling(utilities, self.hidden)
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         utilities, greedy = self._greedy(online, target, rollout, judge)
@@ -84,22 +79,13 @@ class DuplexDuelling(Critic):
     begins as the plain sum of utilities: w = λ = 1 and b = 0, more or less.
 
     Args:
-        n_agents: Number of agents N.
-        obs_size: Observation size O.
-        n_actions: Number of actions A.
+        utilities: The utilities of the agents it values.
         hidden: Width of the hidden layers.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
-    def __init__(
-        self,
-        n_agents: int,
-        obs_size: int,
-        n_actions: int,
-        hidden: int,
-        observation_scale: Sequence[float] | None,
-    ) -> None:
-        super().__init__(obs_size, observation_scale)
+    def __init__(self, utilities: Utilities, hidden: int) -> None:
+        super().__init__(utilities)
+        n_agents, obs_size, n_actions = utilities.n_agents, utilities.obs_size, utilities.n_actions
         self.n_actions = n_actions
         inputs = n_agents * obs_size
         self.state = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU())

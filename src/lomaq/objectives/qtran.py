@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -40,7 +39,6 @@ class QTRAN(PartitionTD):
         hidden: Width of the critic's layers, at least 1.
         optimal: w_opt, at least 0.
         taken: w_nopt, at least 0.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
     def __init__(
@@ -52,18 +50,15 @@ class QTRAN(PartitionTD):
         hidden: int = 64,
         optimal: float = 1.0,
         taken: float = 1.0,
-        observation_scale: Sequence[float] | None = None,
     ) -> None:
         super().__init__(gamma, lam, double_q, time_limit)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
         self.optimal = check_float("learner.objective.optimal", optimal, 0)
         self.taken = check_float("learner.objective.taken", taken, 0)
-        self.observation_scale = observation_scale
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> JointCritic:
         one_block("qtran", mixer)
-        sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
-        return JointCritic(*sizes, self.hidden, self.observation_scale)
+        return JointCritic(utilities, self.hidden)
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         _, greedy = self._greedy(online, target, rollout, judge)
@@ -92,17 +87,13 @@ class JointCritic(Critic):
     joint action (Son et al. add up hidden features), so that no width grows with the number of joint actions.
 
     Args:
-        n_agents: Number of agents N.
-        obs_size: Observation size O.
-        n_actions: Number of actions A.
+        utilities: The utilities of the agents it values.
         hidden: Width of the layers.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
-    def __init__(
-        self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
-    ) -> None:
-        super().__init__(obs_size, observation_scale)
+    def __init__(self, utilities: Utilities, hidden: int) -> None:
+        super().__init__(utilities)
+        n_agents, obs_size, n_actions = utilities.n_agents, utilities.obs_size, utilities.n_actions
         self.observe = nn.Linear(obs_size, hidden)
         self.act = nn.Embedding(n_actions, hidden)
         self.identity = nn.Parameter(torch.zeros(n_agents, hidden))  # a sum over agents alone would mix up who did what

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, epsilon_greedy, observation_factors, take
+from lomaq.nn import Utilities, epsilon_greedy, take
 from lomaq.objectives.returns import lambda_returns
 from lomaq.rollout import Rollout
 
@@ -20,16 +20,15 @@ class Critic(nn.Module, ABC):
     """What an objective learns besides utilities and mixer; it may see everything, since only training uses it.
 
     Args:
-        obs_size: Observation size O.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
+        utilities: Of the agents it values; its observations have the same fixed factors as theirs.
     """
 
     _scale: Tensor
 
-    def __init__(self, obs_size: int, observation_scale: Sequence[float] | None) -> None:
+    def __init__(self, utilities: Utilities) -> None:
         super().__init__()
-        scale = observation_factors("learner.objective.observation_scale", observation_scale, obs_size)
-        self.register_buffer("_scale", scale, persistent=False)
+        scale = utilities.observation_scale
+        self.register_buffer("_scale", torch.ones(utilities.obs_size) if scale is None else scale, persistent=False)
 
     @abstractmethod
     def last_layer(self) -> list[nn.Parameter]:

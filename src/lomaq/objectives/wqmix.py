@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -41,7 +40,6 @@ class WeightedQMIX(PartitionTD):
         weighting: ``optimistic`` or ``central``.
         alpha: α in (0, 1]; 1 weighs all alike, as QMIX does, but with the targets of Q*.
         hidden: Width of the layers of Q*, at least 1.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
     def __init__(
@@ -53,18 +51,15 @@ class WeightedQMIX(PartitionTD):
         weighting: Literal["optimistic", "central"] = "central",
         alpha: float = 0.1,
         hidden: int = 64,
-        observation_scale: Sequence[float] | None = None,
     ) -> None:
         super().__init__(gamma, lam, double_q, time_limit)
         self.weighting = check_choice("learner.objective.weighting", weighting, ("optimistic", "central"))
         self.alpha = check_float("learner.objective.alpha", alpha, 0, 1, above=True)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
-        self.observation_scale = observation_scale
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> CentralValue:
         one_block("ow_qmix and cw_qmix", mixer)
-        sizes = utilities.n_agents, utilities.obs_size, utilities.n_actions
-        return CentralValue(*sizes, self.hidden, self.observation_scale)
+        return CentralValue(utilities, self.hidden)
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         _, greedy = self._greedy(online, target, rollout, judge)
@@ -99,17 +94,13 @@ class CentralValue(Critic):
     The state s is what all agents observe, one behind the other.
 
     Args:
-        n_agents: Number of agents N.
-        obs_size: Observation size O.
-        n_actions: Number of actions A.
+        utilities: The utilities of the agents it values.
         hidden: Width of the layers.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
     """
 
-    def __init__(
-        self, n_agents: int, obs_size: int, n_actions: int, hidden: int, observation_scale: Sequence[float] | None
-    ) -> None:
-        super().__init__(obs_size, observation_scale)
+    def __init__(self, utilities: Utilities, hidden: int) -> None:
+        super().__init__(utilities)
+        n_agents, obs_size, n_actions = utilities.n_agents, utilities.obs_size, utilities.n_actions
         self.utilities = nn.Sequential(
             nn.Linear(obs_size, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, n_actions)
         )
