@@ -1,6 +1,7 @@
 """Speeds of this machine, with its matrix-product rate beside them so that they compare across machines.
 
     python benchmarks/speed.py [--repeat 5] [--json FILE]
+    python benchmarks/speed.py --methods 15        # training of every method with 15 agents
 
 One thread. Every figure is the median of several rounds, and the rounds of all rows take turns, so that a machine that
 slows down or is shared slows all rows alike.
@@ -24,7 +25,11 @@ from rich.table import Table
 
 from lomaq.cli import compose
 from lomaq.envs import BatchedEnv, CartPole, Navigation
+from lomaq.studies.comparison import METHODS
 from lomaq.training.run import train
+
+#: What to measure: name → its unit, and a function that takes one measurement.
+Rows = dict[str, tuple[str, Callable[[], float]]]
 
 
 def matrix_product() -> float:
@@ -65,15 +70,9 @@ def training(*words: str) -> Callable[[], float]:
     return measure
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5, help="rounds")
-    parser.add_argument("--json", type=Path, help="file to write as well")
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
-    rows: dict[str, tuple[str, Callable[[], float]]] = {
+def system() -> Rows:
+    """What environments and training make of this machine."""
+    return {
         "matrix product": ("GFLOP/s", matrix_product),
         "cart-pole, 15 agents, 1024 environments": ("env steps/s", stepping(CartPole(15, n_envs=1024), 200)),
         "navigation, 15 agents, 1024 environments": ("env steps/s", stepping(Navigation(15, n_envs=1024), 60)),
@@ -89,6 +88,29 @@ def main() -> None:
             training("env=nav", "mixer=gcn", "kappa=2", "total_env_steps=16000"),
         ),
     }
+
+
+def methods(n_agents: int) -> Rows:
+    """Training of every method on the environments that methods are compared on."""
+    rows: Rows = {"matrix product": ("GFLOP/s", matrix_product)}
+    for env in ("cartpole", "nav", "sysadmin"):
+        for algo in METHODS:
+            words = f"env={env}", f"algo={algo}"
+            run = training(*words, f"env.n_agents={n_agents}", "total_env_steps=16000", "evaluation.references=false")
+            rows[" ".join(words)] = "env steps/s", run
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5, help="rounds")
+    parser.add_argument("--json", type=Path, help="file to write as well")
+    parser.add_argument("--methods", type=int, metavar="N", help="train every method with N agents, and no more")
+    options = parser.parse_args()
+    rows = system() if options.methods is None else methods(options.methods)
     found: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(options.repeat):
         for name, (_, measure) in rows.items():
@@ -99,9 +121,10 @@ def main() -> None:
         table.add_row(name, *(f"{x:,.0f}" for x in (statistics.median(values), min(values), max(values))), unit)
     console = Console()
     console.print(table)
-    small = statistics.median(found["navigation, 15 agents, 1024 environments"]) * 15
-    large = statistics.median(found["navigation, 1000 agents, 16 environments"]) * 1000
-    console.print(f"navigation, cost of an agent step at 1000 agents over that at 15: {small / large:.2f}")
+    if options.methods is None:
+        small = statistics.median(found["navigation, 15 agents, 1024 environments"]) * 15
+        large = statistics.median(found["navigation, 1000 agents, 16 environments"]) * 1000
+        console.print(f"navigation, cost of an agent step at 1000 agents over that at 15: {small / large:.2f}")
     if options.json:
         options.json.write_text(json.dumps({"torch": torch.__version__, "rows": found}, indent=2) + "\n")
 

@@ -35,3 +35,10 @@ def test_qplex_finds_8_in_the_one_step_game_with_more_updates(run_small):
 def test_two_step_game_in_which_a_sum_settles_for_7(run_small, algo, found):
     _, summary = run_small("run", "env=two_step", f"algo={algo}", *QUICK)
     assert summary["test_return_mean"] == pytest.approx(found)
+
+
+def test_counterfactual_policies_learn_to_balance_from_the_team_reward(run_small):
+    quick = ("learner.n_envs=32", "learner.rollout_steps=25", "learner.minibatches=4", "learner.lr=0.01")
+    tests = ("total_env_steps=20000", "evaluation.every_env_steps=5000", "evaluation.episodes=20")
+    _, summary = run_small("run", "algo=coma", *quick, *tests)
+    assert summary["best_test_return_mean"] > 100  # 29 at the start, where all always push to one side
