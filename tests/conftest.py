@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.cli import compose
+from lomaq.cli import compose, train_main
+from lomaq.graph import AgentGraph
 from lomaq.training.run import train
 
 # several test processes share the cores, and threads that wait for each other cost more than they bring
 torch.set_num_threads(1)
 
+#: What a person types for each main function of the command line.
+SCRIPTS = {"main": "lomaq", "train_main": "train.py", "evaluate_main": "evaluate.py"}
 #: A run of a second: two small iterations between evaluations.
 SMALL = (
     "learner.n_envs=4",
@@ -60,3 +65,39 @@ def run_small(tmp_path: Path):
         return folder, train(config, folder, Console(file=io.StringIO()), checkpoint)
 
     return run
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command line in this process: ``command(cli.train_main, *words)`` → (status, out, err)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(main, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [SCRIPTS[main.__name__], *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def trained(command, small, tmp_path) -> Path:
+    """A finished small run, which a test may change."""
+    status, _, err = command(train_main, *small, "run_dir=trained")
+    assert status == 0, err
+    return tmp_path / "trained"
+
+
+def _edges_of(graph: AgentGraph) -> list[tuple[int, int]]:
+    pairs = [tuple(pair) for pair in graph.edge_index.T.tolist()]
+    assert pairs == sorted(set(pairs))
+    assert set(pairs) == {(b, a) for a, b in pairs}
+    return [(a, b) for a, b in pairs if a < b]
+
+
+@pytest.fixture(scope="session")
+def edges_of() -> Callable[[AgentGraph], list[tuple[int, int]]]:
+    """Undirected edges of a graph, and a check that each stands in both directions, once and sorted."""
+    return _edges_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-import sys
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -27,18 +27,9 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys, tmp_path, trained):
+def evaluate(command, trained):
     """``evaluate(*words)`` → (status, out, err), in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", f"checkpoint={trained}", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.evaluate_main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
+    return functools.partial(command, cli.evaluate_main, f"checkpoint={trained}")
 
 
 def test_a_gif_of_an_episode_is_written_and_named_in_the_result(evaluate, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -22,18 +23,9 @@ from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 
 @pytest.fixture
-def graph(monkeypatch, capsys, tmp_path):
+def graph(command):
     """``graph(*words)`` → (status, out, err) of ``lomaq graph`` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lomaq", "graph", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
+    return functools.partial(command, cli.main, "graph")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import functools
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,18 +22,9 @@ HEADER = "env_steps,train_seconds,epsilon,loss,test_return_mean,test_return_min,
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(command):
     """Run the command line in this process: ``command("info", *words)`` → (status, out, err)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lomaq", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
+    return functools.partial(command, cli.main)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -33,19 +34,10 @@ def small(small) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(command, monkeypatch):
     """Sweep in this process, one run after the other: ``command(*words)`` → (status, out, err)."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweep, "_process", lambda: ThreadPoolExecutor(1))
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["train.py", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.train_main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
+    return functools.partial(command, cli.train_main)
 
 
 def test_a_sweep_leaves_a_folder_a_run_and_one_file_with_all_results(command, small, tmp_path) -> None:

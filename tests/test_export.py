@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -261,17 +262,9 @@ def test_the_lines_of_the_page_run_a_torch_policy_without_this_package(exported,
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(command):
     """Run ``lomaq export``: ``command(*words)`` → (status, out, err)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lomaq", "export", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
+    return functools.partial(command, cli.main, "export")
 
 
 def test_the_command_writes_a_folder_and_says_where(command, stored, tmp_path) -> None:

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -187,16 +186,9 @@ def test_episodes_of_any_size_are_drawn(tmp_path, shape):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(command):
     """Run ``lomaq decompose``: ``command(*words)`` → (status, out, err)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lomaq", "decompose", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return run
+    return lambda *words: command(cli.main, "decompose", *map(str, words))
 
 
 def test_the_command_prints_the_summary_and_writes_three_files(trained, command, tmp_path):
