@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from lomaq import cli
+from lomaq.training.module import LomaqModule
 
 # -------------------------------------------------------------------- training
 
@@ -27,7 +30,19 @@ MISTAKES = {
     "an endless discount": (["learner.objective.gamma=1"], "learner.objective.gamma"),
     "a large lambda": (["learner.objective.lam=1.5"], "learner.objective.lam"),
     "an unknown optimiser": (["learner.optimizer=sgdd"], "learner.optimizer"),
-    "more minibatches than sequences": (["learner.minibatches=33"], "learner.minibatches"),
+    "more minibatches than copies": (
+        ["learner.minibatches=33"],
+        "learner.minibatches: expected at most learner.n_envs",
+    ),
+    "a number for a schedule": (["learner.epsilon=0.1"], "learner.epsilon: expected a group of settings, got 0.1"),
+    "a name for an objective": (["learner.objective=QTRAN"], "learner.objective: expected a group of settings"),
+    "a number for settings": (["evaluation=3"], "evaluation: expected a group of settings, got 3"),
+    "a number for a group": (["learner=3"], "expected a name for each group"),
+    "a list for a group": (["mixer=[1]"], "expected a name for each group"),
+    "a value that holds =": (["run_dir=a=b"], "values that hold = or , in quotes"),
+    "a value that holds a comma": (["run_dir=a,b"], "values that hold = or , in quotes"),
+    "processes that inherit": (["trainer.devices=2", "trainer.strategy=ddp_spawn"], "trainer.strategy=ddp"),
+    "payoffs that nobody learns": (["agent._target_=lomaq.nn.CoordinationGraph"], "agent._target_"),
     "a replay without a batch": (["learner.replay_capacity=64"], "learner.batch_size"),
     "an odd width for split": (["mixer.hidden=7", "mixer.activation=split"], "mixer.hidden"),
     "an unknown activation": (["mixer.activation=relu"], "mixer.activation"),
@@ -59,6 +74,25 @@ def test_a_mistake_is_one_line_with_status_2_and_writes_nothing(command, tmp_pat
     assert lines[0].startswith("error: ")
     assert name in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(command, small, tmp_path, monkeypatch) -> None:
+    collect, handler = LomaqModule._collect, signal.getsignal(signal.SIGINT)
+
+    def interrupted(module: LomaqModule) -> None:
+        collect(module)
+        if module.env_steps >= 200:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LomaqModule, "_collect", interrupted)
+        status, _, err = command(cli.train_main, *small, "run_dir=run")
+    assert status == 130
+    assert err.strip().splitlines()[-1] == "error: interrupted; go on with resume=run"
+    assert signal.getsignal(signal.SIGINT) is handler  # the next interrupt counts, too
+    status, _, err = command(cli.train_main, "resume=run")
+    assert status == 0, err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["env_steps"] >= 400
 
 
 def test_an_existing_run_is_never_overwritten(command, trained: Path) -> None:

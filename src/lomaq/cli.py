@@ -43,6 +43,8 @@ from lomaq.usage import USAGE
 
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
+#: Settings that have settings of their own.
+SECTIONS = ("env", "algo", "mixer", "reward", "agent", "trainer", "learner", "logger", "evaluation")
 #: Words that ask for several runs.
 MULTIRUN = frozenset(("-m", "--multirun"))
 
@@ -92,8 +94,8 @@ def guarded(command: Callable[[], int]) -> int:
         if "No space left" in str(error) or "unexpected pos" in str(error):  # how torch's writer reports a full disk
             return _refuse("cannot write the checkpoint: the disk is full; what was saved before is whole")
         raise
-    except KeyboardInterrupt:
-        return _refuse("interrupted; go on with resume=FOLDER", 130)
+    except KeyboardInterrupt as stop:
+        return _refuse(f"interrupted; go on with resume={stop or 'FOLDER'}", 130)
 
 
 def _refuse(line: str, status: int = 2) -> int:
@@ -110,8 +112,10 @@ def _one_line(error: BaseException) -> str:
     if line.startswith("Could not override"):
         word = line.split("'")[1]
         return f"{word}: expected a known setting, got an unknown one; python train.py --cfg job lists all"
-    if "overrides" in type(error).__name__.lower() or "viable alternative" in line or "LexerNoViableAlt" in line:
-        return f"command line: expected settings as key=value with balanced brackets, got {line}"
+    if type(error).__name__ == "OverrideParseException" or line.startswith("Ambiguous value"):
+        line = line.split("; See https")[0].split("; 1. ")[0]
+        form = "key=value with balanced brackets, values that hold = or , in quotes"
+        return f"command line: expected settings as {form} ('run_dir=\"a=b\"'), got {line}"
     return line
 
 
@@ -190,6 +194,8 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
         sys.argv = [own[0], *words, *several]
         try:
             hydra.main(version_base=None, config_path=str(CONF), config_name="train")(keep)()
+        except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
+            raise InputError("command line", "a name for each group, such as learner=fast", str(error)) from error
         finally:
             sys.argv = own
     first = found[0][0] if found else {}
@@ -200,6 +206,10 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
 def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
+    for section in (*SECTIONS, "learner.objective", "learner.epsilon"):
+        if not isinstance(OmegaConf.select(config, section), DictConfig):
+            value = OmegaConf.select(config, section)
+            raise InputError(section, "a group of settings", repr(value), f"set one of them, {section}.NAME=…")
     return {str(key): value for key, value in plain.items()}
 
 

@@ -1,4 +1,4 @@
-"""COMA: its critic, its advantage, its targets and its loss."""
+"""COMA: its advantage, its targets and its loss."""
 
 from __future__ import annotations
 
@@ -88,61 +88,6 @@ def test_under_the_policy_no_advantage_is_expected():
 def test_entropy_is_largest_for_equal_probabilities_and_zero_for_certain_actions():
     policy = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
     assert entropy(policy).tolist() == pytest.approx([np.log(3), np.log(2), 0.0])
-
-
-# ---------------------------------------------------------------------- critic
-
-
-def make_critic(n_agents=3, scale=None) -> CounterfactualCritic:
-    torch.manual_seed(0)
-    return CounterfactualCritic(Utilities(AgentGraph.complete(n_agents), OBS, A, observation_scale=scale), H)
-
-
-def layer(module, x):
-    return x @ module.weight.detach().numpy().T + module.bias.detach().numpy()
-
-
-def test_the_values_are_those_of_a_network_on_observation_number_state_and_actions_of_the_others():
-    scale = [2.0, 1.0, 0.5]
-    n, critic = 3, make_critic(scale=scale)
-    observations, actions = torch.randn(n, OBS), torch.tensor([2, 0, 1])
-    own = observations.numpy() * np.array(scale)
-    state = np.tile(own.reshape(-1), (n, 1))
-    done = np.zeros((n, n, A))  # of the others, as each agent sees them
-    for i in range(n):
-        for j in range(n):
-            done[i, j, actions[j]] = i != j
-    inputs = np.concatenate([own, np.eye(n), state, done.reshape(n, -1)], axis=1)
-    weights = [critic.own.weight, critic.identity.T, critic.state.weight, critic.act.T]
-    first = np.concatenate([w.detach().numpy() for w in weights], axis=1)
-    x = inputs @ first.T + (critic.own.bias + critic.state.bias).detach().numpy()
-    x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + critic.head[0].eps)
-    x = np.maximum(layer(critic.head[2], np.maximum(x, 0)), 0)
-    np.testing.assert_allclose(critic(observations, actions).detach(), layer(critic.head[4], x), rtol=1e-4, atol=1e-5)
-
-
-def test_the_values_of_an_agent_depend_on_the_actions_of_the_others_and_not_on_its_own():
-    n, critic = 3, make_critic()
-    with torch.no_grad():
-        critic.act.copy_((critic.act * 64).round() / 64)  # sums of such numbers have no rounding error
-    observations, actions = torch.randn(n, OBS), torch.tensor([2, 0, 1])
-    before = critic(observations, actions)
-    for i in range(n):
-        other = actions.clone()
-        other[i] = (other[i] + 1) % A
-        after = critic(observations, other)
-        for j in range(n):
-            assert torch.equal(after[j], before[j]) == (i == j)
-
-
-def test_the_values_of_an_agent_depend_on_everything_observed():
-    n, critic, actions = 3, make_critic(), torch.tensor([2, 0, 1])
-    observations = torch.randn(n, OBS)
-    before = critic(observations, actions)
-    for i in range(n):
-        changed = observations.clone()
-        changed[i, 0] += 1
-        assert (critic(changed, actions) != before).any(dim=-1).all()
 
 
 # --------------------------------------------------------------------- targets
@@ -254,8 +199,8 @@ def slow_loss(rollout, logits, targets, beta):
         errors[t, b, n] = (values[taken] - float(targets[t, b, n])) ** 2
         chances[t, b, n] = np.log(policy[taken])
         entropies[t, b, n] = -sum(p * np.log(p) for p in policy if p > 0)
-    deviation = np.std(list(advantage.values()))
-    total = sum(errors[x] - advantage[x] / deviation * chances[x] - beta * entropies[x] for x in places)
+    unit = np.sqrt(np.mean(np.square(list(advantage.values()))))
+    total = sum(errors[x] - advantage[x] / unit * chances[x] - beta * entropies[x] for x in places)
     return total / int(rollout.valid.sum())
 
 
@@ -267,11 +212,19 @@ def test_one_step_of_two_agents_by_hand():
     rollout.actions[0, 0] = torch.tensor([0, 1])
     targets = torch.zeros(T, B, N)
     targets[0, 0] = torch.tensor([5.0, 2.0])
-    # π = (1/2, 1/4, 1/4), and A = 6 - 3 = 3; uniform, and A = 4 - 2 = 2; their standard deviation is 1/2
-    actor = 6 * np.log(1 / 2) + 4 * np.log(1 / 3)
+    # π = (1/2, 1/4, 1/4), and A = 6 - 3 = 3; uniform, and A = 4 - 2 = 2; their root mean square is √6.5
+    actor = (3 * np.log(1 / 2) + 2 * np.log(1 / 3)) / np.sqrt(6.5)
     spread = (0.5 * np.log(2) + 0.5 * np.log(4)) + np.log(3)
     loss = COMA(0.9, 0.0, entropy=0.1).loss(stub(logits), rollout, targets)
     assert loss.item() == pytest.approx(1 + 4 - actor - 0.1 * spread, rel=1e-5)
+
+
+def test_advantages_that_are_all_alike_count_as_one():
+    rollout, logits = make_rollout(valid=("100", "000"), epsilon=0.0), torch.zeros(T + 1, B, N, A, requires_grad=True)
+    rollout.observations[0, 0] = torch.tensor([[7.0, 4.0, 4.0], [4.0, 7.0, 4.0]])  # A = 7 - 5 = 2, for both agents
+    rollout.actions[0, 0] = torch.tensor([0, 1])
+    COMA(0.9, 0.0, entropy=0.0).loss(stub(logits), rollout, torch.zeros(T, B, N)).backward()
+    torch.testing.assert_close(logits.grad[0, 0], torch.tensor([[-2.0, 1.0, 1.0], [1.0, -2.0, 1.0]]) / 3)  # -∇ log π
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -359,7 +312,7 @@ def test_the_policy_gradient_takes_advantages_for_constants():
     policy = logits[:-1].detach().softmax(dim=-1)
     advantage = counterfactual_advantage(rollout.observations[:-1], policy, rollout.actions)
     chosen = torch.nn.functional.one_hot(rollout.actions, A)
-    expected = -(advantage / advantage.std(correction=0))[..., None] * (chosen - policy) / (T * B)  # ∇ log π
+    expected = -(advantage / advantage.square().mean().sqrt())[..., None] * (chosen - policy) / (T * B)  # ∇ log π
     torch.testing.assert_close(logits.grad[:-1], expected)
 
 
@@ -377,12 +330,16 @@ def test_rescaling_multiplies_the_critics_values_and_leaves_the_logits():
 
 
 @pytest.mark.parametrize(
-    ("partition", "own"), [(Partition.full(N), False), (Partition.full(N), True), (Partition.singletons(N), False)]
+    ("partition", "own", "line"),
+    [
+        (Partition.full(N), False, "partition: expected a block for each agent with algo=coma, got 1 blocks"),
+        (Partition.full(N), True, "partition: expected a block for each agent"),
+        (Partition.singletons(N), False, "mixer: expected none for algo=coma, got SumMixer"),
+    ],
 )
-def test_whatever_mixes_is_refused(partition, own):
+def test_whatever_mixes_is_refused(partition, own, line):
     graph = AgentGraph.complete(N)
-    expected = "mixer: expected none with partition=singletons for algo=coma, got SumMixer with"
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(InputError, match=line):
         COMA(0.9, 0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, partition, 1, own))
 
 

@@ -21,7 +21,7 @@ class COMA(PartitionTD):
     """Σ_i [(Q_i(s, u) - y_i)² - Â_i log π_i(u_i) - β H(π_i)] (Foerster et al., 2018, Section 4).
 
     The counterfactual advantage is A_i = Q_i(s, u) - Σ_a π_i(a) Q_i(s, (u_-i, a)), and Â_i the same in units of its
-    standard deviation, so that β weighs the entropy H alike in every environment. The paper has no entropy.
+    root mean square, so that β weighs the entropy H alike in every environment. The paper has no entropy.
 
     The agents' networks give logits, not utilities: while they collect, agents draw from
     π_i = (1 - ε) softmax + ε / A, and in tests they take the most probable action. Q_i is the critic's value of the
@@ -55,10 +55,11 @@ class COMA(PartitionTD):
         self.entropy = check_float("learner.objective.entropy", entropy, 0)
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> CounterfactualCritic:
+        if mixer.n_blocks != utilities.n_agents:
+            expected, got = "a block for each agent with algo=coma", f"{mixer.n_blocks} blocks"
+            raise InputError("partition", expected, got, "partition=singletons")
         if not (isinstance(mixer, SumMixer) and mixer.alone):
-            got = f"{type(mixer).__name__} with {mixer.n_blocks} blocks"
-            expected, remedy = "none with partition=singletons for algo=coma", "mixer=none partition=singletons"
-            raise InputError("mixer", expected, got, remedy)
+            raise InputError("mixer", "none for algo=coma", type(mixer).__name__, "mixer=none")
         return CounterfactualCritic(utilities, self.hidden)
 
     def rescale_(self, networks: ValueNetworks, factor: float) -> None:
@@ -79,7 +80,7 @@ class COMA(PartitionTD):
         values = _critic(online)(rollout.observations[:-1], rollout.actions)
         advantage = counterfactual_advantage(values.detach(), policy.detach(), rollout.actions)
         if rollout.valid.any():  # a part of a rollout may have no transition
-            advantage = advantage / advantage[rollout.valid].std(correction=0).clamp(min=1e-6)
+            advantage = advantage / advantage[rollout.valid].square().mean().sqrt().clamp(min=1e-6)
         critic = (take(values, rollout.actions) - targets).square()
         actor = advantage * take(policy, rollout.actions).clamp(min=SMALLEST).log() + self.entropy * entropy(policy)
         return mean_over_transitions((critic - actor).sum(dim=-1), rollout)

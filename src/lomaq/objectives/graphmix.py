@@ -45,7 +45,7 @@ class GraphMIX(PartitionTD):
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> None:
         if not isinstance(mixer, GraphMIXMixer):
-            expected = "graphmix for learner.objective=GraphMIX"
+            expected = "graphmix for algo=graphmix"
             raise InputError("mixer", expected, type(mixer).__name__, "algo=graphmix has both")
         mixer.fraction.requires_grad_()
 

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import resource
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -27,6 +28,7 @@ from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, RandomActor, evaluate
 from lomaq.training.film import check_format
 from lomaq.training.loggers import check_loggers, open_loggers
+from lomaq.training.module import LomaqModule
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
@@ -48,6 +50,7 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
 
     Raises:
         InputError: If a setting is impossible or the folder in use.
+        KeyboardInterrupt: With the folder, if it was interrupted; the last checkpoint is whole.
     """
     started_by_us = RUN_DIR_VARIABLE in os.environ  # a process of a strategy: the first one made the folder
     if started_by_us:
@@ -74,10 +77,22 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     try:
         with open_loggers(loggers if leads else [], config, run_dir) as trainer.loggers:
-            trainer.fit(run.module, ckpt_path=checkpoint, weights_only=True)
+            _fit(trainer, run.module, checkpoint, run_dir)
     finally:
         os.environ.pop(RUN_DIR_VARIABLE)
     return _finish(run, files, thresholds) if trainer.is_global_zero else {}
+
+
+def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None, run_dir: Path) -> None:
+    """Train. An interrupt stays one; Lightning would exit with status 1 and have all later ones ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt(str(run_dir)) from stop
 
 
 def _keep_freed_memory() -> None:
@@ -96,6 +111,9 @@ def _keep_freed_memory() -> None:
 
 def _make_trainer(config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
+    if any(way in str(options["strategy"]) for way in ("spawn", "fork", "notebook")):
+        expected = "auto or ddp, whose processes each build the run for themselves"
+        raise InputError("trainer.strategy", expected, options["strategy"], "trainer.strategy=ddp")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")

@@ -83,7 +83,11 @@ class LearnerSettings:
                 "learner.replay_capacity=null learner.batch_size=null",
             )
         check_int("learner.epochs", self.epochs, 1)
-        check_int("learner.minibatches", self.minibatches, 1, self.batch_size or self.n_envs)
+        check_int("learner.minibatches", self.minibatches, 1)
+        if self.minibatches > (sequences := self.batch_size or self.n_envs):
+            whole = "learner.batch_size" if self.batch_size else "learner.n_envs"
+            remedy = f"learner.minibatches={sequences}, or a larger {whole}"
+            raise InputError("learner.minibatches", f"at most {whole}, {sequences}", self.minibatches, remedy)
         check_choice("learner.optimizer", self.optimizer, OPTIMIZERS)
         check_float("learner.lr", self.lr, 0, above=True)
         check_choice("learner.lr_decay", self.lr_decay, ("linear", "none"))
