@@ -127,30 +127,6 @@ def test_a_mixer_with_weights_is_refused():  # σ would rescale it, and not the 
 
 # ------------------------------------------------------------------------ runs
 
-HALF = [[4, -6, -6], [-6, 0, 0], [-6, 0, 0]]
-ONE_STEP = f"env.payoffs={[HALF, HALF]}".replace(" ", "")
-QUICK = (
-    "learner.epsilon.end=1.0",  # uniform actions all the time
-    "evaluation.every_env_steps=100000",
-    "learner.n_envs=64",
-    "learner.rollout_steps=4",
-    "learner.minibatches=4",
-    "learner.lr=0.01",
-    "total_env_steps=1000",
-)
-
-
-@pytest.mark.parametrize("rank", ["null", "2"])
-def test_a_payoff_for_the_pair_finds_8_in_the_one_step_game(run_small, rank):
-    _, summary = run_small("run", "env=matrix", ONE_STEP, "algo=dcg", f"agent.payoff_rank={rank}", *QUICK)
-    assert summary["test_return_mean"] == pytest.approx(8.0)
-
-
-@pytest.mark.parametrize(("algo", "found"), [("dcg", 8.0), ("vdn", 2.0)])
-def test_in_a_stag_hunt_along_the_edges_only_a_joint_choice_hunts_stag(run_small, algo, found):
-    _, summary = run_small("run", "env=polymatrix", "env.n_agents=6", f"algo={algo}", *QUICK)
-    assert summary["test_return_mean"] == pytest.approx(found * 6)  # 6 edges
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, small):

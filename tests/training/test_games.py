@@ -42,3 +42,17 @@ def test_counterfactual_policies_learn_to_balance_from_the_team_reward(run_small
     tests = ("total_env_steps=20000", "evaluation.every_env_steps=5000", "evaluation.episodes=20")
     _, summary = run_small("run", "algo=coma", *quick, *tests)
     assert summary["best_test_return_mean"] > 100  # 29 at the start, where all always push to one side
+
+
+@pytest.mark.parametrize("rank", ["null", "2"])
+def test_a_payoff_for_the_pair_finds_8_in_the_one_step_game(run_small, rank):
+    _, summary = run_small(
+        "run", "env=matrix", ONE_STEP, "algo=dcg", f"agent.payoff_rank={rank}", *QUICK, "total_env_steps=1000"
+    )
+    assert summary["test_return_mean"] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(("algo", "found"), [("dcg", 8.0), ("vdn", 2.0)])
+def test_in_a_stag_hunt_along_the_edges_only_a_joint_choice_hunts_stag(run_small, algo, found):
+    _, summary = run_small("run", "env=polymatrix", "env.n_agents=6", f"algo={algo}", *QUICK, "total_env_steps=1000")
+    assert summary["test_return_mean"] == pytest.approx(found * 6)  # 6 edges

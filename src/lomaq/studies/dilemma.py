@@ -20,30 +20,13 @@ from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.studies.runner import StudyRun
 from lomaq.training.evaluation import GreedyActor
 
-#: Methods in the order of the picture.
-METHODS = (
-    "LOMAQ, tied",
-    "LOMAQ",
-    "LOMAQ GCN, tied",
-    "LOMAQ GCN",
-    "local VDN",
-    "IQL κ-hop",
-    "IQL local",
-    "VDN",
-    "QMIX",
-    "OW-QMIX",
-    "CW-QMIX",
-    "QPLEX",
-    "GraphMIX",
-    "QTRAN",
-    "DCG",
-    "COMA",
-    "IQL",
-)
+#: Names of methods, in the order of the picture; those with a mixer that can be tied come with tied weights first.
 NAMES = {
     "lomaq": "LOMAQ",
     "lomaq_gcn": "LOMAQ GCN",
     "vdn_local": "local VDN",
+    "iql_nbr": "IQL κ-hop",
+    "iql_local": "IQL local",
     "vdn": "VDN",
     "qmix": "QMIX",
     "ow_qmix": "OW-QMIX",
@@ -53,10 +36,9 @@ NAMES = {
     "qtran": "QTRAN",
     "dcg": "DCG",
     "coma": "COMA",
-    "iql_nbr": "IQL κ-hop",
-    "iql_local": "IQL local",
     "iql": "IQL",
 }
+METHODS = [name + tied for name in NAMES.values() for tied in (", tied", "") if "LOMAQ" in name or not tied]
 
 
 @dataclass(frozen=True)
