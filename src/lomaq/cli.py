@@ -18,7 +18,7 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # mistakes reach us as exception
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -43,8 +43,8 @@ from lomaq.usage import USAGE
 
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
-#: Settings that have settings of their own.
-SECTIONS = ("env", "algo", "mixer", "reward", "agent", "trainer", "learner", "logger", "evaluation")
+#: Settings that have settings of their own, besides the groups, where hydra sees to it.
+SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Words that ask for several runs.
 MULTIRUN = frozenset(("-m", "--multirun"))
 
@@ -112,10 +112,9 @@ def _one_line(error: BaseException) -> str:
     if line.startswith("Could not override"):
         word = line.split("'")[1]
         return f"{word}: expected a known setting, got an unknown one; python train.py --cfg job lists all"
-    if type(error).__name__ == "OverrideParseException" or line.startswith("Ambiguous value"):
-        line = line.split("; See https")[0].split("; 1. ")[0]
-        form = "key=value with balanced brackets, values that hold = or , in quotes"
-        return f"command line: expected settings as {form} ('run_dir=\"a=b\"'), got {line}"
+    if isinstance(error, OverrideParseException) or line.startswith("Ambiguous value"):
+        form = "key=value with balanced brackets, values that hold = or , in quotes ('run_dir=\"a=b\"') or with -m"
+        return f"command line: expected settings as {form}, got {line.split('; See https')[0].split('; 1. ')[0]}"
     return line
 
 
@@ -183,10 +182,10 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
     for word in words:
         if word.startswith(("+", "~")):
             raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
-    found: list[tuple[dict[str, Any], DictConfig]] = []
+    composed: list[tuple[list[str], DictConfig]] = []
 
-    def keep(config: DictConfig) -> None:  # resolved later: of what goes wrong in here, hydra prints a line of its own
-        found.append((_parse(HydraConfig.get().overrides.task, places=()), config))
+    def keep(config: DictConfig) -> None:  # read later: of what goes wrong in here, hydra prints a line of its own
+        composed.append((list(HydraConfig.get().overrides.task), config))
 
     own = sys.argv
     with tempfile.TemporaryDirectory() as scratch:  # where hydra leaves its multirun.yaml, which nobody asked for
@@ -194,21 +193,23 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
         sys.argv = [own[0], *words, *several]
         try:
             hydra.main(version_base=None, config_path=str(CONF), config_name="train")(keep)()
+        except OmegaConfBaseException:  # some are ValueErrors, and say what is wrong
+            raise
         except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
             raise InputError("command line", "a name for each group, such as learner=fast", str(error)) from error
         finally:
             sys.argv = own
-    first = found[0][0] if found else {}
-    swept = [key for key in first if any(given[key] != first[key] for given, _ in found)]
-    return [Job({key: given[key] for key in swept}, _plain(config)) for given, config in found]
+    given = [_parse(task, places=()) for task, _ in composed]
+    swept = [key for key in (given[0] if given else {}) if any(other[key] != given[0][key] for other in given)]
+    jobs = zip(given, (_plain(config) for _, config in composed), strict=True)
+    return [Job({key: mine[key] for key in swept}, config) for mine, config in jobs]
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    for section in (*SECTIONS, "learner.objective", "learner.epsilon"):
-        if not isinstance(OmegaConf.select(config, section), DictConfig):
-            value = OmegaConf.select(config, section)
+    for section in SECTIONS:
+        if not isinstance(value := OmegaConf.select(config, section), DictConfig):
             raise InputError(section, "a group of settings", repr(value), f"set one of them, {section}.NAME=…")
     return {str(key): value for key, value in plain.items()}
 
