@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= env=nav mixer=gcn kappa=2
 
-.PHONY: help install train test test-slow lint format bench docs clean
+.PHONY: help install train test test-slow lint format bench traces docs clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ lint: install ## ruff, mypy and the import directions
 format: install ## Put the code in its usual form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+traces: install ## Do all methods still compute what benchmarks/traces.json says? TRACES=--record writes it anew
+	$(BIN)/python benchmarks/traces.py $(TRACES)
 
 bench: install ## Speeds of this machine
 	$(BIN)/python benchmarks/speed.py
