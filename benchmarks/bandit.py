@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lomaq.bandits import DEFAULTS, Constants, LinearBandit, MultiOFUL, draw_parameters, play, run_bandits
-from lomaq.partition import Partition
+from lomaq.graphs import Partition
 
 
 def growth(seed: int, smallest_gap: float | None) -> dict[str, object]:

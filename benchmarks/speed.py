@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lomaq.cli import compose
+from lomaq.config import compose
 from lomaq.envs import BatchedEnv, CartPole, Navigation
 from lomaq.studies.comparison import METHODS
 from lomaq.training.run import train
@@ -62,7 +62,7 @@ def training(*words: str) -> Callable[[], float]:
     """Env steps per second of collecting and learning, evaluation and imports apart."""
 
     def measure() -> float:
-        config = compose([*words, "evaluation.episodes=1", "evaluation.every_env_steps=1000000000"])[0]
+        config = compose([*words, "evaluation.episodes=1", "evaluation.every_env_steps=1000000000"])
         with tempfile.TemporaryDirectory() as folder:
             summary = train(config, Path(folder) / "run", Console(file=io.StringIO()))
         return float(summary["env_steps_per_second"])

@@ -51,10 +51,25 @@ PAPER = (
     "env.max_steps=10",
     "total_env_steps=150",
 )
-METHODS = (
-    "lomaq lomaq_gcn lomaq_soft lomaq_rd vdn_local iql_nbr iql_local vdn qmix ow_qmix cw_qmix qplex graphmix qtran dcg "
-    "coma iql"
-).split()
+METHODS = [
+    "lomaq",
+    "lomaq_gcn",
+    "lomaq_soft",
+    "lomaq_rd",
+    "vdn_local",
+    "iql_nbr",
+    "iql_local",
+    "vdn",
+    "qmix",
+    "ow_qmix",
+    "cw_qmix",
+    "qplex",
+    "graphmix",
+    "qtran",
+    "dcg",
+    "coma",
+    "iql",
+]
 FOUR = "env.n_agents=4"
 #: Name of a run → environment and what else is set; ``resumed`` stops in the middle.
 RUNS: dict[str, tuple[str, ...]] = {

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 import lomaq
 from lomaq import AgentGraph, Partition
-from lomaq.analysis.graph_plot import draw_graph
+from lomaq.analysis.decompose import decompose_checkpoint
 from lomaq.envs import CartPole, Navigation, SysAdmin
 from lomaq.mixers import MaskedMLPMixer, Mixer
-from lomaq.training.decompose import decompose_checkpoint
+from lomaq.plots.graph_plot import draw_graph
 from lomaq.training.stored import open_checkpoint
 
 FOLDER = Path(__file__).resolve().parent / "images"

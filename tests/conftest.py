@@ -12,8 +12,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.cli import compose, train_main
-from lomaq.graph import AgentGraph
+from lomaq.cli import train_main
+from lomaq.config import compose
+from lomaq.graphs import AgentGraph
 from lomaq.training.run import train
 
 # several test processes share the cores, and threads that wait for each other cost more than they bring
@@ -61,7 +62,7 @@ def run_small(tmp_path: Path):
     def run(name: str, *overrides: str, checkpoint: Path | None = None) -> tuple[Path, dict[str, Any]]:
         folder = tmp_path / name
         env = dict(word.split("=", 1) for word in overrides).get("env", "cartpole")
-        config = compose([three_agents_in(env), *SMALL, *overrides])[0]
+        config = compose([three_agents_in(env), *SMALL, *overrides])
         return folder, train(config, folder, Console(file=io.StringIO()), checkpoint)
 
     return run

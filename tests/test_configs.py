@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lomaq.cli import CONF, compose
+from lomaq.config import CONF, compose
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.mixers import Mixer
@@ -29,7 +29,7 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
         extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
     extra = extra if group == "learner" else []
     extra += ["partition=full"] if group == "mixer" and choice in ONE_BLOCK else []
-    plays = compose([f"{group}={choice}"])[0]["algo"]["plays"]
+    plays = compose([f"{group}={choice}"])["algo"]["plays"]
     folder, summary = run_small("run", f"{group}={choice}", *extra)
     assert (summary["env_steps"] > 0) == (plays == "utilities")
     if group == "algo":
@@ -44,9 +44,9 @@ def test_every_environment_mixer_and_partition_fit_together(three_agents, env: s
     words = [f"env={env}", three_agents(env), f"mixer={mixer}", "kappa=2", f"partition={partition}"]
     if mixer in ONE_BLOCK and partition not in ("full", "communities"):
         with pytest.raises(InputError, match=f"partition: expected full for mixer={mixer}"):
-            build_run(compose(words)[0])
+            build_run(compose(words))
         return
-    run = build_run(compose(words)[0])
+    run = build_run(compose(words))
     assert isinstance(run.module.networks.mixer, Mixer)
     assert run.partition.n_agents == 3
 
@@ -59,7 +59,7 @@ def test_every_environment_mixer_and_partition_fit_together(three_agents, env: s
     ],
 )
 def test_the_two_agents_of_the_two_step_game_fit_every_mixer_and_kind_of_partition(mixer: str, partition: str) -> None:
-    run = build_run(compose(["env=two_step", f"mixer={mixer}", "kappa=2", f"partition={partition}"])[0])
+    run = build_run(compose(["env=two_step", f"mixer={mixer}", "kappa=2", f"partition={partition}"]))
     assert isinstance(run.module.networks.mixer, Mixer)
     assert run.partition.n_agents == 2
 
@@ -92,13 +92,13 @@ def test_the_wheel_ships_the_same_configurations() -> None:
 def test_recommended_values_stand_in_the_environment() -> None:
     for file in (CONF / "env").glob("*.yaml"):
         recommended = yaml.safe_load(file.read_text())["recommended"]
-        learner = compose([f"env={file.stem}"])[0]["learner"]
+        learner = compose([f"env={file.stem}"])["learner"]
         assert learner["lr"] == recommended["lr"]
         assert learner["objective"]["gamma"] == recommended["gamma"]
 
 
 def test_environments_tell_their_sizes() -> None:
     for file in (CONF / "env").glob("*.yaml"):
-        env = build_run(compose([f"env={file.stem}"])[0]).make_env(2, 0, "cpu")  # type: ignore[arg-type]
+        env = build_run(compose([f"env={file.stem}"])).make_env(2, 0, "cpu")  # type: ignore[arg-type]
         assert isinstance(env, BatchedEnv)
         assert env.reset().shape == (2, env.n_agents, env.obs_size)

@@ -10,10 +10,9 @@ with warnings.catch_warnings():  # tqdm, which PyG imports, asks for ipywidgets 
     warnings.filterwarnings("ignore", message="IProgress not found")
     import torch_geometric  # noqa: F401
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
-from lomaq.rollout import Rollout
+from lomaq.graphs import AgentGraph, Partition
 
 if TYPE_CHECKING:
     from lomaq.api import Policy, Trained, load, train

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from numpy.typing import ArrayLike
 from rich.console import Console
 from torch import Tensor
 
-from lomaq.analysis.results import read_curve
-from lomaq.cli import CONF, compose_one
+from lomaq.config import CONF, compose, word_of
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
+from lomaq.plots.run import train as train_run
+from lomaq.runs.files import read_curve
 from lomaq.training.build import env_maker
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
 from lomaq.training.run import default_run_dir
-from lomaq.training.run import train as train_run
 from lomaq.training.stored import FRESH_SEED, Stored, open_checkpoint
 
 #: What an environment's constructor is given by whoever makes it.
@@ -155,11 +154,11 @@ def train(
                 raise InputError(
                     "recommended", "a class of your own as env", f"env={env}", 'words such as "learner.lr=0.001"'
                 )
-            chosen = [f"env={env}"]
+            name = env
         else:
-            chosen = ["--config-dir", own, f"env={_describe(env, recommended or {}, Path(own))}"]
-        named = [f"{key.replace('__', '.')}={_word(value)}" for key, value in settings.items()]
-        config = compose_one([*chosen, *words, *named])
+            name = _describe(env, recommended or {}, Path(own))
+        named = [f"{key.replace('__', '.')}={word_of(value)}" for key, value in settings.items()]
+        config = compose([f"env={name}", *words, *named], [own])
     if config["study"] is not None:
         raise InputError("experiment", "settings of one run", "a study", "use the command line for it")
     folder = Path(run_dir or config["run_dir"] or default_run_dir(config))
@@ -199,7 +198,3 @@ def _describe(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pat
     content = yaml.safe_dump({**node, "recommended": {**common, **recommended}, "tuned": {}}, sort_keys=False)
     (folder / "env" / f"own_{name}.yaml").write_text(content)  # a name that hides no environment of ours
     return f"own_{name}"
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -5,11 +5,10 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from lomaq.analysis.certificate_plot import draw_certificate
 from lomaq.analysis.certify import certify, exact_qsm
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer
-from lomaq.partition import Partition
+from lomaq.plots.certificate import draw_certificate
 
 
 def certificate(mix=None, n=6, kappa=1, states=8, **options):

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from lomaq.analysis.colouring import Colouring
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
+from lomaq.graphs import AgentGraph, Partition
 
 
 @st.composite

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from lomaq.analysis.joint import exact_qsm, joint_maximisation
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
-from lomaq.partition import Partition
 
 
 def random_mixer(kind, graph, partition, **options):

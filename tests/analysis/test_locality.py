@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from lomaq.analysis.colouring import Colouring
 from lomaq.analysis.locality import locality, slopes
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
-from lomaq.partition import Partition
 
 GRAPHS = {
     "line": AgentGraph.line(9),

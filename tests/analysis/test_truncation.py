@@ -7,9 +7,8 @@ import torch
 from lomaq.analysis.colouring import Colouring
 from lomaq.analysis.truncation import truncation
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
-from lomaq.partition import Partition
 
 
 def distances(graph, kappa):

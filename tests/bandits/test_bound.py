@@ -10,7 +10,7 @@ import pytest
 
 from lomaq.bandits.bound import Constants
 from lomaq.errors import InputError
-from lomaq.partition import Partition
+from lomaq.graphs import Partition
 
 CONSTANTS = Constants(Partition([[0, 1], [2]], 3), 3, 5, 0.2, 0.25, 2.0, 0.1, 0.5)
 

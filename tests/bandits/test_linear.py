@@ -9,7 +9,7 @@ import pytest
 
 from lomaq.bandits.linear import LinearBandit, draw_parameters
 from lomaq.errors import InputError
-from lomaq.partition import Partition
+from lomaq.graphs import Partition
 
 PAIR_AND_ONE = Partition([[0, 2], [1]], 3)
 

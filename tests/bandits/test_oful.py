@@ -14,7 +14,7 @@ from lomaq.bandits.bound import Constants
 from lomaq.bandits.linear import LinearBandit, draw_parameters
 from lomaq.bandits.oful import MultiOFUL
 from lomaq.errors import InputError
-from lomaq.partition import Partition
+from lomaq.graphs import Partition
 
 UNEVEN = Partition([[0, 3], [1], [2, 4]], 5)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lomaq.envs.polymatrix import MOST_JOINT_ACTIONS, STAG_HUNT, PolymatrixGame
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 
 ANTI = [[0, 3], [1, 0]]  # neighbours do better unlike: M = [[0, 4], [4, 0]]
 KITE = [(0, 1), (1, 2), (0, 2), (2, 3)]

@@ -10,7 +10,7 @@ import yaml
 
 from lomaq.envs.sysadmin import SysAdmin, never, reboot_iff_failed
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 
 FOUR = {"ring": [(0, 1), (1, 2), (2, 3), (0, 3)], "star": [(0, 1), (0, 2), (0, 3)], "kite": [(0, 1), (0, 2), (1, 2)]}
 

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer
-from lomaq.partition import Partition
 
 HALF, SIXTH, THIRD = 1 / 2, 1 / 6**0.5, 1 / 3
 # (D + I)^-1/2 (A + I) (D + I)^-1/2 of a line of four: ends have 2 agents around them (themselves included), others 3

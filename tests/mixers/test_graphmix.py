@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lomaq.cli import compose
+from lomaq.config import compose
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GraphMIXMixer
 from lomaq.mixers.graphmix import EDGES, edge_attention, pair_attention
-from lomaq.partition import Partition
 from lomaq.training.run import train
 
 N, OBS, M, H = 4, 2, 5, 5
@@ -238,7 +237,7 @@ def test_quadratic_cost_is_told_only_where_it_matters():
 def test_a_run_says_before_it_starts_that_its_cost_is_quadratic(small, tmp_path, edges, told):
     words = ["algo=graphmix", "env.n_agents=101", f"mixer.edges={edges}", "total_env_steps=40"]
     output = io.StringIO()
-    train(compose([*small, *words, "evaluation.references=false"])[0], tmp_path / "run", Console(file=output))
+    train(compose([*small, *words, "evaluation.references=false"]), tmp_path / "run", Console(file=output))
     lines = [line for line in output.getvalue().splitlines() if line.strip()]
     assert sum("mixer.edges=graph" in line for line in lines) == told
     assert ("mixer.edges=graph" in lines[0]) == bool(told)

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
 from lomaq.nn.monotone import DECAY
-from lomaq.partition import Partition
 
 GRAPHS = {"ring": AgentGraph.ring(6), "star": AgentGraph.star(5), "grid": AgentGraph.grid(2, 3)}
 every_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)

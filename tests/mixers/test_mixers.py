@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
 from lomaq.nn import ACTIVATIONS, STARTS
-from lomaq.partition import Partition
 
 KINDS = {
     "gcn": (GCNMixer, {}),

@@ -8,10 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.ego import ego_classes
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition, ego_classes
 from lomaq.mixers import MaskedMLPMixer
-from lomaq.partition import Partition
 
 SHARES = ("ego", "all", "none")
 

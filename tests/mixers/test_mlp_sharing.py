@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lomaq.ego import ego_classes
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition, ego_classes
 from lomaq.mixers import MaskedMLPMixer
-from lomaq.partition import Partition
 
 
 def n_parameters(mixer):

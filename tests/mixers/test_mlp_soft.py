@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import MaskedMLPMixer
-from lomaq.partition import Partition
 
 SHARES = ("ego", "all", "none")
 

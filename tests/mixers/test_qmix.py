@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import QMIXMixer
-from lomaq.partition import Partition
 
 N, OBS, M = 3, 2, 5
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
-from lomaq.partition import Partition
 
 UTILITIES = torch.tensor([[1.0, 10.0, 100.0, 1000.0], [2.0, 0.0, -1.0, 0.5]])
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.nn import CoordinationGraph, Utilities, max_plus
 
 T, B, N, OBS, A = 3, 2, 4, 3, 3

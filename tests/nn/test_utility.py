@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
 
 T, B, N, OBS, A = 5, 2, 3, 4, 3

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lomaq.rollout import Rollout
+from lomaq.envs import Rollout
 
 
 def _one_step(

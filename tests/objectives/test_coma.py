@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import COMA, ValueNetworks
 from lomaq.objectives.coma import CounterfactualCritic, counterfactual_advantage, entropy
 from lomaq.objectives.td import mean_over_transitions, take
-from lomaq.partition import Partition
-from lomaq.rollout import Rollout
 
 T, B, N, A, H = 3, 2, 2, 3, 8
 OBS = A  # what an agent observes stands for the values of its actions, where the critic is a stub

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
 from lomaq.objectives.coma import CounterfactualCritic
 

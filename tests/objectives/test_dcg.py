@@ -9,15 +9,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.cli import compose
+from lomaq.analysis.certificate import certify_checkpoint
+from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.export import export_checkpoint
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import QMIXMixer, SumMixer
 from lomaq.nn import CoordinationGraph, Utilities
 from lomaq.objectives import DCG, ValueNetworks
-from lomaq.partition import Partition
-from lomaq.training.certify import certify_checkpoint
 from lomaq.training.run import train
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
@@ -132,7 +131,7 @@ def test_a_mixer_with_weights_is_refused():  # σ would rescale it, and not the 
 def trained(tmp_path_factory, small):
     """Folder of a short run."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    train(compose([*small, "algo=dcg", "total_env_steps=80"])[0], folder, Console(file=io.StringIO()))
+    train(compose([*small, "algo=dcg", "total_env_steps=80"]), folder, Console(file=io.StringIO()))
     return folder
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GraphMIXMixer, QMIXMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import GraphMIX, PartitionTD, ValueNetworks
-from lomaq.partition import Partition
-from lomaq.rollout import Rollout
 
 T, B, N, A, OBS = 3, 2, 2, 3, 2
 GRAPH = AgentGraph.complete(N)

@@ -11,14 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import QMIXMixer, SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import QPLEX, ValueNetworks
 from lomaq.objectives.qplex import LARGEST, DuplexDuelling
-from lomaq.partition import Partition
-from lomaq.training.certify import certify_checkpoint
 from lomaq.training.stored import open_checkpoint
 
 N, A, OBS, H = 3, 3, 2, 8

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import QMIXMixer, SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import QTRAN, ValueNetworks
 from lomaq.objectives.qtran import JointCritic
-from lomaq.partition import Partition
 
 N, A, OBS = 2, 3, 2
 

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import MaskedMLPMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import PartitionTD, ValueNetworks
-from lomaq.partition import Partition
-from lomaq.rollout import Rollout
 
 T, B, N, A = 3, 2, 2, 2
 MIXING = np.array([[1.0, 0.5], [0.25, 2.0]])  # block values of the stub: F = MIXING @ U

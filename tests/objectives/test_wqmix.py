@@ -7,15 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import MaskedMLPMixer, QMIXMixer, SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import PartitionTD, ValueNetworks, WeightedQMIX
 from lomaq.objectives.td import mean_over_transitions
 from lomaq.objectives.wqmix import CentralValue
-from lomaq.partition import Partition
-from lomaq.rollout import Rollout
 
 N, A, OBS = 2, 3, 2
 ALPHA = 0.25

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.rewards.decomposition import RewardDecomposition, log_cosh
 from lomaq.rewards.groups import RewardGroups
 

@@ -3,11 +3,10 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import DecomposedReward, RewardSource
-from lomaq.rollout import Rollout
 
 T, B, N, A, SEEN = 4, 6, 3, 2, 2
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import RewardSource
 
 REWARDS = torch.tensor([[1.0, 10.0, 100.0, 1000.0], [0.0, 0.0, 0.0, 2.0]])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lomaq.analysis.results import read_curve, solved_at
-from lomaq.cli import CONF, compose
+from lomaq.config import CONF, compose
+from lomaq.runs.files import read_curve, solved_at
 from lomaq.studies.comparison import METHODS
 from lomaq.studies.runner import run_study
 
@@ -25,9 +25,9 @@ SMALL = (
 
 def study(name: str, folder: Path, **grid) -> dict:
     words = [f"experiment={name}", *SMALL]
-    settings = compose(words)[0]["study"]
+    settings = compose(words)["study"]
     settings = {**settings, "jobs": 1, "grid": {**settings["grid"], **grid}}
-    return run_study(settings, lambda more: compose([*words, *more])[0], folder, Console(file=io.StringIO()))
+    return run_study(settings, lambda more: compose([*words, *more]), folder, Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize("env", ["cartpole", "nav"])
@@ -75,26 +75,26 @@ def test_every_method_that_learns_is_compared_and_searched_with_as_many_tries() 
     learned = {
         file.stem
         for file in (CONF / "algo").glob("*.yaml")
-        if compose([f"algo={file.stem}"])[0]["algo"]["plays"] == "utilities"
+        if compose([f"algo={file.stem}"])["algo"]["plays"] == "utilities"
     }
     assert learned == set(METHODS)
     for env in ("cartpole", "nav"):
-        compared = compose([f"experiment=fig5_{env}"])[0]["study"]["grid"]
+        compared = compose([f"experiment=fig5_{env}"])["study"]["grid"]
         assert set(compared["algo"]) == learned
         assert set(compared["seed"]) == {0, 1, 2}
     for env in ("cartpole", "nav", "sysadmin"):
-        searched = compose([f"experiment=tune_{env}"])[0]["study"]["grid"]
+        searched = compose([f"experiment=tune_{env}"])["study"]["grid"]
         assert set(searched["algo"]) == learned
         assert searched["seed"] == [100]
 
 
 def test_the_chosen_settings_are_used_with_the_method_they_were_chosen_for() -> None:
     for number, env in enumerate(("cartpole", "nav", "sysadmin")):
-        table = compose([f"env={env}"])[0]["env"]["tuned"]
+        table = compose([f"env={env}"])["env"]["tuned"]
         assert set(table) == set(METHODS)
         for name, chosen in list(table.items())[number::3]:  # each method once, since it takes a good part of a second
-            config = compose([f"env={env}", f"algo={name}", "learner=tuned"])[0]
-            learner, fast = config["learner"], compose([f"env={env}", f"algo={name}"])[0]["learner"]
+            config = compose([f"env={env}", f"algo={name}", "learner=tuned"])
+            learner, fast = config["learner"], compose([f"env={env}", f"algo={name}"])["learner"]
             assert (learner["lr"], learner["objective"]["lam"]) == (chosen["lr"], chosen["lam"])
             own = {"name": "tuned", "lr": learner["lr"], "objective": learner["objective"]}
             assert learner == {**fast, **own, "objective": {**fast["objective"], "lam": chosen["lam"]}}

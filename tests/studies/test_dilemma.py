@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lomaq.cli import compose
+from lomaq.config import compose
 from lomaq.envs import SysAdmin
 from lomaq.envs.sysadmin import never
 from lomaq.studies.runner import run_study
@@ -34,7 +34,7 @@ def finished(tmp_path_factory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("dilemma")
 
     def configuration(more: list[str]) -> dict:
-        return {**compose([*WORDS, *more])[0], "run_dir": None}
+        return {**compose([*WORDS, *more]), "run_dir": None}
 
     study = {"grid": GRID, "jobs": 1, "report": "lomaq.studies.dilemma.report"}
     return folder, run_study(study, configuration, folder, Console(file=io.StringIO()))

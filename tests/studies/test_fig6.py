@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.cli import compose
+from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.studies import fig6
 from lomaq.studies.fig6 import Fit, Training
@@ -27,7 +27,7 @@ def study(folder: Path, *words: str) -> dict[str, Any]:
     def no_grid(more: list[str]) -> dict[str, Any]:
         raise AssertionError(more)
 
-    config = compose(["experiment=fig6", *words])[0]["study"]
+    config = compose(["experiment=fig6", *words])["study"]
     return run_study(config, no_grid, folder, Console(file=io.StringIO()))
 
 

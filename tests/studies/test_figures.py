@@ -153,7 +153,7 @@ def test_every_experiment_with_a_picture_can_be_drawn_again() -> None:
     drawn = {comparison.report: comparison.draw, dilemma.report: dilemma.draw, fig8.report: fig8.draw}
     drawn |= {fig9.report: fig9.draw, fig6.run: fig6.draw}
     for file in (cli.CONF / "experiment").glob("*.yaml"):
-        study = cli.compose([f"experiment={file.stem}"])[0]["study"]
+        study = cli.compose([f"experiment={file.stem}"])["study"]
         module, _, name = (study.get("report") or study["run"]).rpartition(".")
         function = getattr(sys.modules[module], name)
         found = next((draw for start, draw in DRAWERS.items() if file.stem.startswith(start)), None)

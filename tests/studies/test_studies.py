@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from lomaq.cli import compose
+from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.studies import fig8
 from lomaq.studies.runner import StudyRun, run_one, run_study
@@ -30,8 +30,8 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
 
 def study(name: str, folder: Path) -> dict[str, Any]:
     words = [f"experiment={name}", *TINY[name]]
-    config = {**compose(words)[0]["study"], "grid": GRIDS[name]}
-    return run_study(config, lambda more: compose([*words, *more])[0], folder, Console(file=io.StringIO()))
+    config = {**compose(words)["study"], "grid": GRIDS[name]}
+    return run_study(config, lambda more: compose([*words, *more]), folder, Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -54,14 +54,14 @@ def test_runs_that_train_at_once_find_what_they_find_one_by_one(tmp_path: Path) 
     words = ["experiment=fig9", *TINY["fig9"]]
     results = []
     for jobs in (1, 2):
-        config = {**compose(words)[0]["study"], "grid": [GRIDS["fig9"]], "jobs": jobs}
+        config = {**compose(words)["study"], "grid": [GRIDS["fig9"]], "jobs": jobs}
         folder = tmp_path / str(jobs)
-        results.append(run_study(config, lambda more: compose([*words, *more])[0], folder, Console(file=io.StringIO())))
+        results.append(run_study(config, lambda more: compose([*words, *more]), folder, Console(file=io.StringIO())))
     assert results[0] == results[1]
 
 
 def test_jobs_must_be_a_number_of_processes(tmp_path: Path) -> None:
-    config = {**compose(["experiment=fig9"])[0]["study"], "jobs": 0}
+    config = {**compose(["experiment=fig9"])["study"], "jobs": 0}
     with pytest.raises(InputError, match=r"study\.jobs"):
         run_study(config, lambda more: {}, tmp_path, Console(file=io.StringIO()))
 
@@ -70,14 +70,14 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     study("fig9", tmp_path)
     (tmp_path / "kappa=0,seed=0" / "summary.json").unlink()
     words = ["experiment=fig9", *TINY["fig9"], "learner.lr=0.1"]
-    config = {**compose(words)[0]["study"], "grid": GRIDS["fig9"]}
+    config = {**compose(words)["study"], "grid": GRIDS["fig9"]}
     with pytest.raises(InputError, match="a folder of the same study"):
-        run_study(config, lambda more: compose([*words, *more])[0], tmp_path, Console(file=io.StringIO()))
+        run_study(config, lambda more: compose([*words, *more]), tmp_path, Console(file=io.StringIO()))
 
 
 def finished_run(folder: Path) -> dict[str, Any]:
     """Files of a run ``seed=0`` that has ended, in ``folder``; its configuration."""
-    config = compose(["env=cartpole", "algo=lomaq", "learner=tuned"])[0]
+    config = compose(["env=cartpole", "algo=lomaq", "learner=tuned"])
     (folder / "seed=0").mkdir()
     (folder / "seed=0" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "seed=0" / "summary.json").write_text('{"test_return_mean": 7.0}')
@@ -111,7 +111,7 @@ def test_a_run_with_another_setting_is_refused(tmp_path: Path, group: str, key: 
 
 
 def test_every_experiment_of_the_configuration_is_tested_here() -> None:
-    from lomaq.cli import CONF
+    from lomaq.config import CONF
 
     own_files = {"fig6", "dilemma", "fig5_cartpole", "fig5_nav", "tune_cartpole", "tune_nav", "tune_sysadmin"}
     assert {p.stem for p in (CONF / "experiment").glob("*.yaml")} == {*TINY, *own_files}
@@ -122,7 +122,7 @@ def test_figure_8_the_full_partition_fits_the_payoffs_and_singletons_cannot(tmp_
     for partition, low, high in (("full", 0.0, 0.05), ("singletons", 0.5, 1.2)):
         words = ["experiment=fig8", f"partition={partition}", "mixer.activation=split"]
         folder = tmp_path / partition
-        summary = train(compose(words)[0], folder, Console(file=io.StringIO()))
+        summary = train(compose(words), folder, Console(file=io.StringIO()))
         values, true = fig8.learned_values(StudyRun({}, folder, summary))
         error = float(np.abs(values - true).max())
         assert low <= error <= high

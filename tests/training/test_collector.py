@@ -6,10 +6,9 @@ from dataclasses import fields
 import pytest
 import torch
 
-from lomaq.envs import BatchedEnv
-from lomaq.graph import AgentGraph
+from lomaq.envs import BatchedEnv, Rollout
+from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
-from lomaq.rollout import Rollout
 from lomaq.training.collector import Collector
 
 N, A = 2, 3

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from lomaq.cli import CONF, compose
-from lomaq.envs import CartPole
+from lomaq.config import CONF, compose
+from lomaq.envs import CartPole, Rollout
 from lomaq.objectives import PartitionTD
 from lomaq.rewards import DecomposedReward
-from lomaq.rollout import Rollout
 from lomaq.training import LomaqModule, NonFiniteLossError
 from lomaq.training.build import build_run
 from lomaq.training.checkpoint import load_checkpoint
@@ -104,7 +103,7 @@ def test_values_can_be_classified(run_small) -> None:
 
 
 def test_the_paper_preset_is_table_2() -> None:
-    reward = build_run(compose([RD, "learner=paper", "learner.replay_capacity=60"])[0]).module.reward
+    reward = build_run(compose([RD, "learner=paper", "learner.replay_capacity=60"])).module.reward
     assert isinstance(reward, DecomposedReward)
     assert (reward.lr, reward.batch_size, reward.updates, reward.pass_rate) == (0.01, 5, 1, 0.9)
     assert reward.tolerance == pytest.approx(0.1 * 15)
@@ -158,7 +157,7 @@ def test_values_wait_while_samples_fail_and_everything_else_goes_on(run_small) -
     assert len([row for row in rows if row["test_return_mean"]]) == len(state["lomaq"]["history"]["evaluations"]) >= 5
     assert all(row["loss"] == row["grad_norm"] == row["value_scale"] == "" for row in rows)
     assert all(float(row["reward_pass_rate"]) < 0.9 for row in rows[1:])
-    fresh = build_run(compose([RD, "env.n_agents=3", *CLOSED])[0]).module.state_dict()
+    fresh = build_run(compose([RD, "env.n_agents=3", *CLOSED])).module.state_dict()
     moved = {name for name, value in state["state_dict"].items() if not torch.equal(value, fresh[name])}
     assert moved == {name for name in fresh if name.startswith("reward.")}
     assert state["lomaq"]["sigma"] == 1.0

@@ -5,7 +5,7 @@ import torch
 
 from lomaq.envs import BatchedEnv, MatrixGame, SysAdmin
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
 from lomaq.training.evaluation import GreedyActor, OracleActor, RandomActor, evaluate
 

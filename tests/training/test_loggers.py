@@ -12,14 +12,14 @@ import pytest
 from pytorch_lightning.loggers import mlflow as lightning_mlflow
 from pytorch_lightning.loggers import wandb as lightning_wandb
 
-from lomaq.cli import compose
+from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.training import loggers
 from lomaq.training.loggers import LOGGERS, check_loggers, open_loggers
 
 
 def settings(*words: str) -> dict[str, Any]:
-    return compose(words)[0]["logger"]
+    return compose(words)["logger"]
 
 
 def module(monkeypatch, name: str, **content: Any) -> ModuleType:

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lomaq.envs import Rollout
 from lomaq.envs.cartpole import CartPole
 from lomaq.errors import InputError
 from lomaq.nn import Utilities
-from lomaq.rollout import Rollout
 from lomaq.training import replay as replay_module
 from lomaq.training.collector import Collector
 from lomaq.training.replay import Replay, sequence_bytes

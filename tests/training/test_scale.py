@@ -5,11 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
-from lomaq.partition import Partition
 from lomaq.training.scale import ValueScale
 
 

@@ -1,6 +1,1 @@
-"""What a run leaves behind, and how it is drawn."""
-
-from lomaq.analysis.plots import draw_curve
-from lomaq.analysis.results import Evaluation, RunFiles
-
-__all__ = ["Evaluation", "RunFiles", "draw_curve"]
+"""What looks at a trained run: certificate, influence, episodes, decomposition, comparison."""

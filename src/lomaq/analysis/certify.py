@@ -15,8 +15,7 @@ from lomaq.analysis.colouring import Colouring, MixerFunction
 from lomaq.analysis.joint import ExactQSM, JointMaximisation, exact_qsm, joint_maximisation
 from lomaq.analysis.locality import Locality, Slopes, locality, slopes
 from lomaq.analysis.truncation import Truncation, truncation
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
+from lomaq.graphs import AgentGraph, Partition
 
 __all__ = [
     "Certificate",

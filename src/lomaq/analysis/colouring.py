@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from lomaq.errors import InputError, check_int
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
+from lomaq.graphs import AgentGraph, Partition
 
 #: Utilities ``[..., N]`` and observations ``[..., N, O]`` or None → block values ``[..., P]``; nothing else is assumed.
 MixerFunction = Callable[[Tensor, Tensor | None], Tensor]

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from lomaq.analysis.colouring import Colouring, MixerFunction
-from lomaq.analysis.graph_layout import edge_pairs
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
+from lomaq.graphs import AgentGraph, Partition
 
 
 def influence(
@@ -24,7 +22,7 @@ def influence(
     """How much the two ends of each edge matter to each other's block.
 
     The weight of edge {a, b} is the mean of |∂F_J/∂U_i| over states and over both directions: the block J of one end
-    and the agent i at the other. It is what ``edge_weights`` of :func:`lomaq.analysis.graph_plot.draw_graph` takes.
+    and the agent i at the other. It is what ``edge_weights`` of ``draw_graph`` takes.
 
     Args:
         mixer: The mixer; nothing beyond kappa hops may matter to it (:func:`lomaq.analysis.locality.locality`).
@@ -35,7 +33,7 @@ def influence(
         observations: ``[M, N, O]`` float, for mixers with local state.
 
     Returns:
-        ``[E]`` float64, in the order of :func:`lomaq.analysis.graph_layout.edge_pairs`.
+        ``[E]`` float64, in the order of :attr:`lomaq.AgentGraph.pairs`.
 
     Raises:
         InputError: If a shape is impossible, or the mixer's values cannot be differentiated.
@@ -63,7 +61,7 @@ def influence(
             sizes.append(slope[:, colour.agents].double().abs().mean(dim=0))
     key, order = torch.cat(keys).sort()
     size = torch.cat(sizes)[order].numpy()
-    pairs, block = edge_pairs(graph), partition.block_of.numpy()
+    pairs, block = graph.pairs.numpy(), partition.block_of.numpy()
     wanted = block[pairs] * n + pairs[:, ::-1]  # [E, 2], the block of one end and the agent at the other
     place = np.minimum(np.searchsorted(key.numpy(), wanted), len(key) - 1)
     return np.where(key.numpy()[place] == wanted, size[place], 0.0).mean(axis=1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lomaq.analysis.colouring import MixerFunction
 from lomaq.errors import InputError, check_float, check_int
-from lomaq.partition import Partition
+from lomaq.graphs import Partition
 
 #: Most utilities that are mixed at once: states times joint actions times agents.
 CHUNK = 2**18

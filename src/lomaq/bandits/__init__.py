@@ -4,15 +4,12 @@ from lomaq.bandits.bound import Constants
 from lomaq.bandits.linear import LinearBandit, draw_parameters
 from lomaq.bandits.oful import MultiOFUL
 from lomaq.bandits.play import UniformArms, play
-from lomaq.bandits.study import DEFAULTS, run_bandits
 
 __all__ = [
-    "DEFAULTS",
     "Constants",
     "LinearBandit",
     "MultiOFUL",
     "UniformArms",
     "draw_parameters",
     "play",
-    "run_bandits",
 ]

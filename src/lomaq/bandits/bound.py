@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lomaq.errors import InputError, check_float, check_int
-from lomaq.partition import Partition
+from lomaq.graphs import Partition
 
 #: Joint actions that an int64 can number; memory ends long before.
 MOST_JOINT_ACTIONS = 2**62

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
-from lomaq.partition import Partition
+from lomaq.graphs import Partition
 
 Noise = Literal["gaussian", "bounded"]
 Floats = NDArray[np.float64]

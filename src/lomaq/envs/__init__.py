@@ -5,7 +5,18 @@ from lomaq.envs.cartpole import CartPole
 from lomaq.envs.matrix import MatrixGame
 from lomaq.envs.navigation import Navigation
 from lomaq.envs.polymatrix import PolymatrixGame
+from lomaq.envs.rollout import Rollout
 from lomaq.envs.sysadmin import SysAdmin
 from lomaq.envs.two_step import TwoStep
 
-__all__ = ["BatchedEnv", "CartPole", "MatrixGame", "Navigation", "Policy", "PolymatrixGame", "SysAdmin", "TwoStep"]
+__all__ = [
+    "BatchedEnv",
+    "CartPole",
+    "MatrixGame",
+    "Navigation",
+    "Policy",
+    "PolymatrixGame",
+    "Rollout",
+    "SysAdmin",
+    "TwoStep",
+]

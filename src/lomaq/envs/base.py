@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lomaq.errors import InputError, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 
 #: Chooses actions ``[B, N]`` int64 for the present states of an environment, without memory of earlier ones.
 Policy = Callable[["BatchedEnv"], Tensor]

@@ -11,7 +11,7 @@ from torch import Tensor
 from lomaq.envs.base import BatchedEnv
 from lomaq.envs.lqr import RowRegulator, row_regulator
 from lomaq.errors import check_float, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 
 GRAVITY = 9.8
 CART_MASS, POLE_MASS, POLE_HALF_LENGTH = 1.0, 0.1, 0.5

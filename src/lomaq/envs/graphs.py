@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lomaq.errors import InputError, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 
 
 def make_graph(graph: str, n_agents: int | None) -> AgentGraph:

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Tensor
 
 from lomaq.errors import InputError
-from lomaq.graph import RegionShape
+from lomaq.graphs import RegionShape
 
 
 def match(cost: Tensor, agent: Tensor, target: Tensor) -> Tensor:

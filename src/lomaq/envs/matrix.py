@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lomaq.envs.base import BatchedEnv
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 
 #: Most payoffs of a game: joint actions times agents.
 MOST_PAYOFFS = 10**7

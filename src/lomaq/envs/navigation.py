@@ -13,8 +13,7 @@ from torch import Tensor
 from lomaq.envs.base import BatchedEnv
 from lomaq.envs.matching import match, outside, steer
 from lomaq.errors import check_choice, check_float, check_int
-from lomaq.graph import AgentGraph, RegionShape
-from lomaq.sparse import csr_matrix
+from lomaq.graphs import AgentGraph, RegionShape, csr_matrix
 
 DT, DAMPING, FORCE = 0.1, 0.25, 5.0
 AGENT_RADIUS, LANDMARK_RADIUS, HALF_WIDTH = 0.15, 0.1, 1.0

@@ -12,8 +12,7 @@ from lomaq.envs.base import BatchedEnv
 from lomaq.envs.graphs import make_graph
 from lomaq.envs.matrix import LARGEST
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
-from lomaq.sparse import csr_matrix
+from lomaq.graphs import AgentGraph, csr_matrix
 
 #: Hunt stag, hunt hare, stay; see the class.
 STAG_HUNT = ((4.0, -8.0, -8.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))

@@ -16,8 +16,7 @@ from lomaq.envs import exact
 from lomaq.envs.base import BatchedEnv
 from lomaq.envs.graphs import make_graph
 from lomaq.errors import InputError, check_bool, check_float, check_int
-from lomaq.graph import AgentGraph
-from lomaq.sparse import csr_matrix
+from lomaq.graphs import AgentGraph, csr_matrix
 
 #: Episodes behind each simulated reference return, and the most machines that step together for it.
 REFERENCE_EPISODES, _REFERENCE_MACHINES = 2_000, 2**17

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lomaq.envs.base import BatchedEnv
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 
 #: What the team is paid for a joint action in each state: the first step, game 2A, game 2B.
 PAYOFFS = (((0.0, 0.0), (0.0, 0.0)), ((7.0, 7.0), (7.0, 7.0)), ((0.0, 1.0), (1.0, 8.0)))

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lomaq.analysis import RunFiles
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
 from lomaq.export.parity import Parity, ParityError, compare
 from lomaq.export.policy import Format, Policy, open_policy, write_policy
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.nn import CoordinationGraph, Utilities
+from lomaq.runs import RunFiles
 from lomaq.training.build import NOTES, env_maker
 from lomaq.training.run import versions
 from lomaq.training.stored import FRESH_SEED, Stored

@@ -33,7 +33,7 @@ class Policy(nn.Module):
         outputs: What it returns.
 
     Example:
-        >>> from lomaq.graph import AgentGraph
+        >>> from lomaq.graphs import AgentGraph
         >>> policy = Policy(Utilities(AgentGraph.line(3), obs_size=4, n_actions=2), 0)
         >>> action, utilities = policy(torch.zeros(5, 4), torch.tensor([[False, True]]).expand(5, 2))
         >>> action.tolist(), utilities.shape

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, Activation, Constraint, Start
-from lomaq.partition import Partition
 
 
 class Mixer(nn.Module, ABC):

@@ -10,11 +10,9 @@ from torch_geometric.nn import SimpleConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from lomaq.errors import InputError
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition, csr_matrix
 from lomaq.mixers.base import MonotoneNetwork
 from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
-from lomaq.partition import Partition
-from lomaq.sparse import csr_matrix
 
 
 class _Convolution(nn.Module):

@@ -11,10 +11,9 @@ from torch.nn import functional
 from torch_geometric.utils import add_self_loops, scatter, softmax
 
 from lomaq.errors import InputError, check_choice, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers.base import Mixer
 from lomaq.nn import observation_factors
-from lomaq.partition import Partition
 
 EDGES = ("complete", "graph")
 #: Above this number of agents, attention between all pairs is announced.

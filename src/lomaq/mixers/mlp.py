@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lomaq.ego import EgoClasses, ego_classes
 from lomaq.errors import InputError, check_choice, check_float
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, EgoClasses, Partition, ego_classes
 from lomaq.mixers.base import MonotoneNetwork
 from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
-from lomaq.partition import Partition
 
 Share = Literal["ego", "all", "none"]
 State = Literal["none", "local"]

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lomaq.errors import InputError, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers.base import Mixer
 from lomaq.nn import observation_factors
-from lomaq.partition import Partition
 
 
 class QMIXMixer(Mixer):

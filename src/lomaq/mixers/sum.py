@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from lomaq.errors import check_bool
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers.base import Mixer
-from lomaq.partition import Partition
 
 
 class SumMixer(Mixer):

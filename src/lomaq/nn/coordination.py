@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.errors import check_choice, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.nn.acting import take
 from lomaq.nn.utility import Network, Utilities
 

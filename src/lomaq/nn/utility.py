@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.nn.gru import GRU
 
 Network = Literal["mlp", "gru"]

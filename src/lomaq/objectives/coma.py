@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.mixers import Mixer, SumMixer
 from lomaq.nn import Utilities, epsilon_softmax, softmax_policy, take
 from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, mean_over_transitions
-from lomaq.rollout import Rollout
 
 #: What smaller probabilities count as in logarithms: forbidden actions have 0, where the slope is infinite.
 SMALLEST = 1e-20

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError
 from lomaq.mixers import Mixer
 from lomaq.nn import CoordinationGraph, Utilities, epsilon_greedy
 from lomaq.objectives.td import PartitionTD, ValueNetworks, mean_over_transitions, one_sum
-from lomaq.rollout import Rollout
 
 
 class DCG(PartitionTD):

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_float
 from lomaq.mixers import GraphMIXMixer, Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives.td import PartitionTD, ValueNetworks, mean_over_transitions, take
-from lomaq.rollout import Rollout
 
 
 class GraphMIX(PartitionTD):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lomaq.envs import Rollout
 from lomaq.errors import check_int
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, take
@@ -19,7 +20,6 @@ from lomaq.objectives.td import (
     mean_over_transitions,
     one_sum,
 )
-from lomaq.rollout import Rollout
 
 #: λ = exp(STEEPNESS · ψ), with an exponent of at most LARGEST.
 STEEPNESS, LARGEST = 3.0, 12.0

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lomaq.envs import Rollout
 from lomaq.errors import check_float, check_int
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, take
@@ -18,7 +19,6 @@ from lomaq.objectives.td import (
     mean_over_transitions,
     one_block,
 )
-from lomaq.rollout import Rollout
 
 
 class QTRAN(PartitionTD):

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_bool, check_choice, check_float
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, epsilon_greedy, take
 from lomaq.objectives.returns import lambda_returns
-from lomaq.rollout import Rollout
 
 
 class Critic(nn.Module, ABC):

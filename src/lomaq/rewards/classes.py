@@ -46,7 +46,7 @@ class RewardClassification(Decomposition):
     the expected magnitude, in the unit of the team reward.
 
     Example:
-        >>> from lomaq.graph import AgentGraph
+        >>> from lomaq.graphs import AgentGraph
         >>> groups = RewardGroups.of(AgentGraph.line(3), max_size=1)
         >>> model = RewardClassification(groups, obs_size=4, n_actions=2, values=[[0, 0.5, 1]])
         >>> model.step, model.n_steps

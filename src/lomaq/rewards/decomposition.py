@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
+from lomaq.graphs import csr_matrix
 from lomaq.rewards.groups import RewardGroups
-from lomaq.sparse import csr_matrix
 
 Inputs = Literal["observations", "observations_actions"]
 Share = Literal["size", "class", "own"]
@@ -190,7 +190,7 @@ class RewardDecomposition(Decomposition):
     The other arguments are those of :class:`Decomposition`.
 
     Example:
-        >>> from lomaq.graph import AgentGraph
+        >>> from lomaq.graphs import AgentGraph
         >>> groups = RewardGroups.of(AgentGraph.line(3), max_size=2)
         >>> model = RewardDecomposition(groups, obs_size=4, n_actions=2)
         >>> model.agent_rewards(torch.zeros(5, 3, 4), torch.zeros(5, 3, dtype=torch.int64)).shape

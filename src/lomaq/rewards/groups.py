@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lomaq.ego import ego_classes
 from lomaq.errors import InputError, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, ego_classes
 
 #: Most rows that growing the groups by one agent may list; a graph with more has far too many networks to evaluate.
 MOST_EXTENSIONS = 10**7

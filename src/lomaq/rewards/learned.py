@@ -9,15 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed, nn
 
+from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_choice, check_float, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn import observation_factors
-from lomaq.partition import Partition
 from lomaq.rewards.classes import RewardClassification, Value
 from lomaq.rewards.decomposition import Decomposition, Inputs, Loss, RewardDecomposition, Share
 from lomaq.rewards.groups import RewardGroups
 from lomaq.rewards.source import BlockReward, Figures
-from lomaq.rollout import Rollout
 
 
 class DecomposedReward(nn.Module, BlockReward):

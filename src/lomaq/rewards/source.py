@@ -7,10 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lomaq.envs import Rollout
 from lomaq.errors import check_choice, check_int
-from lomaq.graph import AgentGraph
-from lomaq.partition import Partition
-from lomaq.rollout import Rollout
+from lomaq.graphs import AgentGraph, Partition
 
 #: Figures of one iteration, by their column in ``metrics.csv``.
 Figures = dict[str, float]

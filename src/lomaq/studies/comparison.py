@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lomaq.analysis import RunFiles
-from lomaq.analysis.plots import Curve, draw_band, finish_axes, looks
-from lomaq.analysis.results import read_curve, read_returns, solved_at
+from lomaq.plots.curves import draw_band, finish_axes, looks
+from lomaq.runs import Curve, RunFiles
+from lomaq.runs.files import read_curve, read_returns, solved_at
 from lomaq.studies.runner import StudyRun
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 

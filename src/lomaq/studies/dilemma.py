@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from scipy.stats import bootstrap
 
 from lomaq.analysis.certify import Colouring, slopes
-from lomaq.analysis.plots import looks
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import EXACT_LIMIT
+from lomaq.plots.curves import looks
 from lomaq.studies.runner import StudyRun
 from lomaq.training.evaluation import GreedyActor
 

@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
-from lomaq.analysis.results import write_atomic
 from lomaq.envs.navigation import COVER_DISTANCE, HALF_WIDTH
 from lomaq.errors import InputError, check_float, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph
 from lomaq.rewards.decomposition import RewardDecomposition
 from lomaq.rewards.groups import RewardGroups
+from lomaq.runs.files import write_atomic
 
 #: Share p of the square from which the landmark is covered.
 SHARE = math.pi * COVER_DISTANCE**2 / (2 * HALF_WIDTH) ** 2

@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lomaq.analysis.plots import Curve, draw_band, finish_axes
-from lomaq.analysis.results import read_returns
+from lomaq.plots.curves import draw_band, finish_axes
+from lomaq.runs import Curve
+from lomaq.runs.files import read_returns
 from lomaq.studies.runner import StudyRun
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lomaq.analysis.plots import Curve, draw_curves
-from lomaq.analysis.runs import is_run, read_run
-from lomaq.bandits.picture import draw_regret
+from lomaq.analysis.compare import task_of
 from lomaq.errors import InputError
+from lomaq.plots.curves import draw_curves
+from lomaq.plots.regret import draw_regret
+from lomaq.runs import Curve
+from lomaq.runs.record import is_run, read_run
 from lomaq.studies import comparison, dilemma, fig6, fig8, fig9, sweep
-from lomaq.training.summaries import task_of
 
 #: Draws the picture of a study from its folder and its ``summary.json``.
 Drawer = Callable[[Path, dict[str, Any]], Path]

@@ -20,10 +20,11 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from lomaq.analysis import RunFiles
+from lomaq.config import word_of
 from lomaq.errors import InputError, check_int
+from lomaq.plots.run import train
+from lomaq.runs import RunFiles
 from lomaq.training.build import Run, build_run
-from lomaq.training.run import train
 from lomaq.training.stored import open_checkpoint
 
 #: Settings that say nothing about what a run finds.
@@ -81,7 +82,7 @@ def run_study(
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
     cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
     # composed when it is a run's turn, since that takes a good part of a second
-    todo = ((cell, compose([f"{key}={_word(value)}" for key, value in cell.items()])) for cell in cells)
+    todo = ((cell, compose([f"{key}={word_of(value)}" for key, value in cell.items()])) for cell in cells)
     if jobs == 1:
         runs = [run_one(settings, config, folder, console) for settings, config in todo]
     else:
@@ -136,7 +137,7 @@ def run_name(settings: dict[str, Any]) -> str:
     >>> run_name({"algo": "lomaq", "partition": [[0, 1], [2]]})
     'algo=lomaq,partition=[[0, 1], [2]]'
     """
-    return ",".join(f"{key}={_word(value)}" for key, value in settings.items()).replace("/", "_")
+    return ",".join(f"{key}={word_of(value)}" for key, value in settings.items()).replace("/", "_")
 
 
 def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> StudyRun:
@@ -176,7 +177,3 @@ def _decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         for key, value in config.items()
         if f"{prefix}{key}" not in ASIDE and key not in NOTED
     }
-
-
-def _word(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, (list, bool)) or value is None else str(value)

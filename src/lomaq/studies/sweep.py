@@ -13,36 +13,18 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from lomaq.analysis import RunFiles
-from lomaq.analysis.plots import Curve, draw_curves
-from lomaq.analysis.results import read_returns
+from lomaq.config import Job
 from lomaq.errors import InputError, check_int
+from lomaq.plots.curves import draw_curves
+from lomaq.runs import Curve, RunFiles
+from lomaq.runs.files import read_returns
 from lomaq.studies.runner import StudyRun, run_name, run_one
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep.
-
-    Attributes:
-        settings: What it varies.
-        config: Its whole configuration.
-    """
-
-    settings: dict[str, Any]
-    config: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Its folder within the sweep's."""
-        return run_name(self.settings)
 
 
 def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]:
@@ -61,7 +43,7 @@ def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]
         InputError: If a setting is impossible or the folder in use.
     """
     at_once = _check(jobs, folder)
-    RunFiles(folder).write_json("sweep.json", [job.name for job in jobs])
+    RunFiles(folder).write_json("sweep.json", [run_name(job.settings) for job in jobs])
     console.print(f"{len(jobs)} runs, {at_once} at once, in {folder}", highlight=False, soft_wrap=True)
     done, failed = _train_all(jobs, folder, at_once, console)
     files = RunFiles(folder)
@@ -87,7 +69,7 @@ def _check(jobs: list[Job], folder: Path) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = jobs[0].config["jobs"]
     at_once = cores if wanted is None else check_int("jobs", wanted, 1)
-    names = [job.name for job in jobs]
+    names = [run_name(job.settings) for job in jobs]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError("-m", "runs that all differ", f"{twice[0]} twice")
     for job in jobs:
@@ -120,13 +102,18 @@ def _train_all(jobs: list[Job], folder: Path, at_once: int, console: Console) ->
     def tell(job: Job, result: StudyRun | str) -> None:
         with lock:
             if isinstance(result, str):
-                failed[job.name] = result
+                failed[run_name(job.settings)] = result
                 said = f"failed: {result}"
             else:
-                done[job.name] = result
+                done[run_name(job.settings)] = result
                 said = f"test return {result.summary['test_return_mean']:,.1f}"
             number = len(done) + len(failed)
-            console.print(f"{number} of {len(jobs)}: {job.name}: {said}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"{number} of {len(jobs)}: {run_name(job.settings)}: {said}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
     def slot() -> None:
         """Train one job after the other in one process, in a new one where that died."""
@@ -149,7 +136,7 @@ def _train_all(jobs: list[Job], folder: Path, at_once: int, console: Console) ->
         except BaseException:
             stopped.set()
             raise
-    return [done[job.name] for job in jobs if job.name in done], failed
+    return [done[run_name(job.settings)] for job in jobs if run_name(job.settings) in done], failed
 
 
 def _process() -> ProcessPoolExecutor:

@@ -12,11 +12,10 @@ import torch
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
-from lomaq.graph import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import Mixer
 from lomaq.nn import CoordinationGraph, Utilities
 from lomaq.objectives import DCG, ValueNetworks
-from lomaq.partition import Partition
 from lomaq.rewards import BlockReward
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.replay import Replay, sequence_bytes

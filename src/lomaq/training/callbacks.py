@@ -7,21 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lomaq.analysis import Evaluation, RunFiles
-from lomaq.analysis.results import pack
 from lomaq.errors import check_bool, check_int
+from lomaq.runs import Evaluation, RunFiles
+from lomaq.runs.files import pack
 from lomaq.training.checkpoint import save_atomic
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
-from lomaq.training.film import SHORT_FILM, Film, check_format, play
 from lomaq.training.module import EnvMaker, LomaqModule
 
 #: Evaluation starts are the same for every method and every run with one seed, and no training run uses them.
 EVALUATION_SEED = 1_000_003
+
+
+class EvaluationCallback(Callback):
+    """A callback that is told of every evaluation, in the leading process, when its checkpoints are written."""
+
+    def on_evaluation(self, trainer: pl.Trainer, module: LomaqModule) -> None:
+        """The run was tested; ``module.history["evaluations"]`` holds the returns."""
 
 
 class Recorder(Checkpoint):
@@ -29,9 +35,6 @@ class Recorder(Checkpoint):
 
     It runs behind the module's own hook, as Lightning has it for checkpoint callbacks. What it must remember lives in
     ``module.history``, and so in the checkpoint.
-
-    Where the run's ``evaluation.film`` asks for it, each evaluation also leaves ``films/<env_steps>.gif`` or ``.mp4``,
-    and a GIF in TensorBoard where that logs; the film's episode is that of the first evaluation start.
 
     Args:
         files: The run folder.
@@ -52,10 +55,6 @@ class Recorder(Checkpoint):
         self.began = 0.0
 
     # -------------------------------------------------------------------- hooks
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        film = _ours(pl_module).run_config["evaluation"]["film"]
-        self.film = None if film is None else check_format("evaluation.film", film)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = _ours(pl_module)
@@ -114,18 +113,9 @@ class Recorder(Checkpoint):
                 save_atomic(evaluation_checkpoint(module, result), self.files.checkpoints / "best.ckpt")
         self.rows = []
         trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
-        if self.film is not None and self.env is not None:
-            self._film(trainer, module, self.film)
-
-    def _film(self, trainer: pl.Trainer, module: LomaqModule, ending: str) -> None:
-        """Film an episode in an environment of its own, so that training goes on as if it had not been."""
-        env = self.make_env(1, 0, module.device)
-        actor = GreedyActor(module.networks.utilities)
-        film = Film(env, play(actor, env, EVALUATION_SEED + module.seed, most_moments=SHORT_FILM))
-        film.write(self.files.folder / "films" / f"{module.env_steps}.{ending}")
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                film.log(logger, module.env_steps)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EvaluationCallback) and trainer.is_global_zero:
+                callback.on_evaluation(trainer, module)
 
 
 def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, Any]:

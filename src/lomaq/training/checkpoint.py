@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
-from lomaq.analysis.results import replacing
 from lomaq.errors import InputError
+from lomaq.runs.files import replacing
 
 
 def save_atomic(content: dict[str, Any], path: Path) -> None:

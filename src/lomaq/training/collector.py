@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lomaq.envs import BatchedEnv
+from lomaq.envs import BatchedEnv, Rollout
 from lomaq.nn import Utilities, epsilon_greedy
-from lomaq.rollout import Rollout
 
 
 class Collector:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,6 +72,27 @@ def open_loggers(names: Sequence[str], config: dict[str, Any], run_dir: Path) ->
         for logger in loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.finish()  # else the next run of this process would go on in this one
+
+
+def log_gif(loggers: Sequence[Logger], tag: str, gif: Callable[[], bytes], env_steps: int) -> None:
+    """Show a film among the images of TensorBoard, where that logs.
+
+    Args:
+        loggers: The loggers that are open.
+        tag: What it is called there.
+        gif: Makes the content of a ``.gif``; called only where it is shown.
+        env_steps: Env steps so far.
+    """
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            summary_pb2 = importlib.import_module("tensorboard.compat.proto.summary_pb2")
+            content = gif()
+            width, height = (int.from_bytes(content[i : i + 2], "little") for i in (6, 8))  # from the header
+            image = summary_pb2.Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=content)
+            summary = summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=image)])
+            writer = logger.experiment.file_writer
+            assert writer is not None  # open while the logger is
+            writer.add_summary(summary, env_steps)
 
 
 def _open(name: str, settings: dict[str, Any], run_dir: Path) -> Logger:

@@ -11,11 +11,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, distributed, nn
 
-from lomaq.envs import BatchedEnv
+from lomaq.envs import BatchedEnv, Rollout
 from lomaq.errors import InputError
 from lomaq.objectives import ValueNetworks
 from lomaq.rewards import BlockReward
-from lomaq.rollout import Rollout
 from lomaq.training.collector import Collector
 from lomaq.training.replay import Replay
 from lomaq.training.scale import ValueScale

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lomaq.envs import BatchedEnv
+from lomaq.envs.rollout import AT_START, Rollout
 from lomaq.errors import InputError
-from lomaq.rollout import AT_START, Rollout
 
 
 def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:

@@ -10,6 +10,7 @@ import resource
 import signal
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,14 @@ import torch
 import torch_geometric
 from rich.console import Console
 
-from lomaq.analysis import Evaluation, RunFiles, draw_curve
-from lomaq.analysis.results import first_at
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
+from lomaq.runs import Evaluation, RunFiles
+from lomaq.runs.files import first_at
 from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, RandomActor, evaluate
-from lomaq.training.film import check_format
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 
@@ -36,14 +36,21 @@ RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
 PLAYERS = ("utilities", "oracle", "random")
 
 
-def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: Path | None = None) -> dict[str, Any]:
-    """Train and write the run folder.
+def train(
+    config: dict[str, Any],
+    run_dir: Path,
+    console: Console,
+    checkpoint: Path | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> dict[str, Any]:
+    """Train and write the run folder; what is drawn comes from :func:`lomaq.plots.run.train`.
 
     Args:
         config: Resolved configuration, plain containers.
         run_dir: Folder of the run; new, unless ``checkpoint`` is given.
         console: Where progress is shown.
         checkpoint: Where to go on from.
+        callbacks: Lightning callbacks besides the run's own.
 
     Returns:
         The content of ``summary.json``.
@@ -65,11 +72,9 @@ def train(config: dict[str, Any], run_dir: Path, console: Console, checkpoint: P
     run = build_run(config)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
     tests = config["evaluation"]
-    if tests["film"] is not None:
-        check_format("evaluation.film", tests["film"])
     recorder = Recorder(files, run.make_env, tests["episodes"], tests["every_env_steps"], tests["at_start"])
     loggers = check_loggers(config["logger"])
-    trainer = _make_trainer(config, [recorder, ProgressLine(console)])
+    trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)])
     if checkpoint is None and leads:
         files.begin(config)
     if leads and run.module.networks.mixer.note is not None:
@@ -207,7 +212,7 @@ def _play_yardstick(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
 def _report(
     config: dict[str, Any], env: BatchedEnv, files: RunFiles, evaluations: list[Evaluation], more: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write ``results.json``, ``summary.json`` and ``curve.png``."""
+    """Write ``results.json`` and ``summary.json``."""
     name, algorithm, seed = config["env"]["name"], algorithm_name(config), config["seed"]
     last = evaluations[-1]
     references = env.references() if check_bool("evaluation.references", config["evaluation"]["references"]) else {}
@@ -228,9 +233,6 @@ def _report(
     }
     files.write_results(name, f"{name}-{env.n_agents}", algorithm, seed, evaluations)
     files.write_json("summary.json", summary)
-    mixing = f" ({more['mixer']}, κ={more['kappa']})" if "mixer" in more else ""
-    title = f"{algorithm}{mixing} on {name}, {env.n_agents} agents, seed {seed}"
-    draw_curve(files.folder / "curve.png", title, evaluations, references)
     return summary
 
 

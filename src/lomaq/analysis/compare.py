@@ -1,0 +1,219 @@
+"""What run folders say: one run in a few lines, several side by side; no checkpoint is opened."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lomaq.errors import InputError
+from lomaq.runs import Curve, RunFiles
+from lomaq.runs.record import StoredRun, find_runs, names_of, read_run
+from lomaq.training.build import env_maker
+from lomaq.training.run import algorithm_name
+
+#: Settings that say nothing about what a run finds, or repeat what another setting says.
+ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "env.recommended", "env.tuned", "algo.requires")
+
+
+def describe(folder: Path) -> dict[str, str]:
+    """What was trained, how far, how well, and what to do with it; also for a run that has not ended.
+
+    Args:
+        folder: A run folder.
+
+    Returns:
+        Name of each line → its text.
+
+    Raises:
+        InputError: If it is no run folder, or has no ``config.yaml``.
+    """
+    run = read_run(folder)
+    if not run.config:
+        raise InputError("run", "a run folder with its config.yaml", folder)
+    config, trains = run.config, run.config["algo"]["plays"] == "utilities"
+    lines = {"run": str(folder), "state": _state(run), "env": f"{config['env']['name']}, {n_agents(run)} agents"}
+    lines["algorithm"] = f"{algorithm_name(config)}, seed {config['seed']}"
+    if trains:
+        lines |= {
+            "mixer": f"{config['mixer']['name']}, κ={config['kappa']}",
+            "partition": str(config["partition"]),
+            "learner": f"{config['learner']['name']}, reward {config['reward']['name']}",
+        }
+    if run.tests.mean:
+        best = max(run.tests.mean)
+        at = run.tests.steps[run.tests.mean.index(best)]
+        lines["last test"] = f"{run.tests.mean[-1]:,.1f} at {run.tests.steps[-1]:,.0f} env steps"
+        lines["best test"] = f"{best:,.1f} at {at:,.0f} env steps"
+        lines["first reached"] = ", ".join(
+            f"{threshold:,.6g} at {step:,}" for threshold, step in _reached(run).items() if step is not None
+        ) or ("no threshold" if not _reached(run) else "none of " + ", ".join(f"{t:,.6g}" for t in _reached(run)))
+    if run.train_seconds:
+        speed = run.env_steps / run.train_seconds
+        lines["speed"] = f"{speed:,.0f} env steps/s, {run.train_seconds:,.1f} s of training"
+    lines["files"] = ", ".join(f"{name} {_size(size)}" for name, size in _sizes(folder).items())
+    return lines | _remedies(run, trains)
+
+
+def n_agents(run: StoredRun) -> int:
+    """How many agents a run has; its environment is built where it has not ended.
+
+    Raises:
+        InputError: If that cannot be built any more, since a file is missing.
+    """
+    if "n_agents" in run.summary:
+        return int(run.summary["n_agents"])
+    return env_maker(run.config)(1, 0, torch.device("cpu")).n_agents
+
+
+def _state(run: StoredRun) -> str:
+    if run.config["algo"]["plays"] != "utilities":
+        return "played, nothing is learned"
+    total = run.config["total_env_steps"]
+    share = f"{run.env_steps:,} of {total:,} env steps"
+    if run.env_steps >= total and run.summary:
+        return f"finished, {share}"
+    written = time.strftime("%Y-%m-%d %H:%M", time.localtime((run.folder / "metrics.csv").stat().st_mtime))
+    return f"running or stopped, {share} ({run.env_steps / total:.0%}), last written {written}"
+
+
+def _reached(run: StoredRun) -> dict[float, int | None]:
+    thresholds = [x * n_agents(run) for x in run.config["evaluation"]["thresholds_per_agent"]]
+    return {threshold: run.first_at(threshold) for threshold in thresholds}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file and, with a ``/``, of each folder, ``checkpoints`` file by file."""
+    places = sorted([p for p in folder.iterdir() if p.name != "checkpoints"] + [*folder.glob("checkpoints/*")])
+    sizes = {}
+    for place in places:
+        inside = [p for p in place.rglob("*") if p.is_file()] if place.is_dir() else [place]
+        sizes[f"{place.relative_to(folder)}{'/' * place.is_dir()}"] = sum(p.stat().st_size for p in inside)
+    return sizes
+
+
+def _size(n_bytes: int) -> str:
+    """A size as people read it.
+
+    >>> _size(812), _size(20_480), _size(3_500_000)
+    ('812 B', '20 kB', '3.5 MB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    return f"{n_bytes / 1000:.0f} kB" if n_bytes < 1_000_000 else f"{n_bytes / 1_000_000:.1f} MB"
+
+
+def _remedies(run: StoredRun, trains: bool) -> dict[str, str]:
+    """What can be done with a run."""
+    folder, checkpoints = run.folder, run.folder / "checkpoints"
+    lines = {}
+    if trains and (checkpoints / "last.ckpt").is_file():
+        total = run.config["total_env_steps"]
+        more = f" total_env_steps={2 * total}" if run.env_steps >= total else ""
+        lines["go on"] = f"lomaq train {shlex.quote(f'resume={folder}')}{more}"
+    if (checkpoints / "best.ckpt").is_file():
+        lines["play"] = f"lomaq evaluate {shlex.quote(f'checkpoint={folder}')} episodes=100"
+    return lines
+
+
+# ------------------------------------------------------------------ side by side
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs side by side.
+
+    Attributes:
+        names: The runs, R of them.
+        rows: Settings that differ, then results → ``[R]`` values; None where a run has none.
+        panels: Title of a task → name of a run → its tests.
+        folders: The run folders, R of them.
+    """
+
+    names: list[str]
+    rows: dict[str, list[Any]]
+    panels: dict[str, dict[str, Curve]]
+    folders: list[Path]
+
+    def write(self, output: Path) -> None:
+        """Write ``compare.json`` into ``output``, which is made where it is missing."""
+        output.mkdir(parents=True, exist_ok=True)
+        curves = {name: vars(curve) for panel in self.panels.values() for name, curve in panel.items()}
+        runs = {
+            name: {
+                "folder": str(folder),
+                **{row: values[number] for row, values in self.rows.items()},
+                "curve": curves.get(name),
+            }
+            for number, (name, folder) in enumerate(zip(self.names, self.folders, strict=True))
+        }
+        RunFiles(output).write_json("compare.json", runs)
+
+
+def compare(patterns: Sequence[str]) -> Comparison:
+    """Set runs side by side.
+
+    Args:
+        patterns: Run folders, or patterns such as ``runs/cartpole-*``; together at least two runs, one with a test.
+
+    Raises:
+        InputError: If one means no run, or there is nothing to compare.
+    """
+    folders = find_runs(patterns)
+    if len(folders) < 2:
+        raise InputError("run", "at least two runs", f"{folders[0]} alone", "name more: lomaq compare run=A run=B")
+    runs = [read_run(folder) for folder in folders]
+    if not any(run.tests.mean for run in runs):
+        raise InputError("run", "at least one run with a test", "none", "wait for its first evaluation")
+    names = names_of(folders)
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, run in zip(names, runs, strict=True):
+        if run.tests.mean:
+            panels.setdefault(task_of(run), {})[name] = run.tests
+    return Comparison(names, {**differing([run.config for run in runs]), **_results(runs)}, panels, folders)
+
+
+def task_of(run: StoredRun) -> str:
+    """What a run with a configuration or a summary was trained on, as a title."""
+    return f"{run.summary['env'] if run.summary else run.config['env']['name']}, {n_agents(run)} agents"
+
+
+def differing(configs: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Settings, by their dotted names, that are not alike in all configurations; None where one lacks it.
+
+    >>> differing([{"seed": 0, "env": {"name": "nav"}}, {"seed": 1, "env": {"name": "nav"}}])
+    {'seed': [0, 1]}
+    """
+    flat = [_flat(config) for config in configs]
+    rows = {key: [one.get(key) for one in flat] for key in dict.fromkeys(key for one in flat for key in one)}
+    return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if name in ASIDE or key.startswith("_"):
+            continue
+        found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
+def _results(runs: Sequence[StoredRun]) -> dict[str, list[Any]]:
+    rows: dict[str, list[Any]] = {
+        "env steps": [run.env_steps for run in runs],
+        "last test": [run.last for run in runs],
+        "best test": [run.best for run in runs],
+    }
+    reached = [_reached(run) if run.config else {} for run in runs]
+    for threshold in sorted({threshold for one in reached for threshold in one}):
+        firsts = [one.get(threshold) for one in reached]
+        if any(first is not None for first in firsts):
+            rows[f"first {threshold:,.6g} at"] = firsts
+    rows["env steps/s"] = [round(run.env_steps / run.train_seconds) if run.train_seconds else None for run in runs]
+    return rows

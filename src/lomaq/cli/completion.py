@@ -1,0 +1,95 @@
+"""Completion of commands, settings and choices in bash, from a table that is made once.
+
+Hydra's own asks the program at each press of the key, and that imports PyTorch each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lomaq.config import CONF, PLACES, choices
+from lomaq.errors import InputError
+
+#: Parts of the configuration that nobody sets on a command line.
+_INNER = ("recommended", "tuned", "requires", "defaults", "hydra", "name")
+
+_SCRIPT = r"""# bash completion for lomaq; made by: lomaq completion
+_lomaq() {
+    local line word command words key
+    line=${COMP_LINE:0:COMP_POINT}
+    word=${line##*[[:space:]]}
+    command=${COMP_WORDS[1]}
+    if [ "$COMP_CWORD" -le 1 ]; then
+        words="@COMMANDS@"
+    else
+        case "$command" in
+@KEYS@
+        esac
+    fi
+    key=${word%%=*}
+    if [ "$key" != "$word" ]; then
+        words=
+        case "$key" in
+@CHOICES@
+            @PLACES@)
+                COMPREPLY=($(compgen -f -- "${word#*=}"))
+                compopt -o filenames -o nospace
+                return ;;
+        esac
+        COMPREPLY=($(compgen -W "$words" -- "${word#*=}"))
+    else
+        COMPREPLY=($(compgen -W "$words" -- "$word"))
+        case "${COMPREPLY[0]}" in *=) compopt -o nospace ;; esac
+    fi
+}
+complete -F _lomaq lomaq
+"""
+
+
+def bash_script(commands: Mapping[str, Sequence[str]]) -> str:
+    """A bash script that completes ``lomaq``.
+
+    Args:
+        commands: Name of each command other than ``train`` → its keys.
+    """
+    groups = choices()
+    keys = {"train": [*groups, *settings()], **commands}
+    branches = [
+        f'            {name}) words="{" ".join(f"{key}=" for key in found)}" ;;' for name, found in keys.items()
+    ]
+    answers = [f'            {group}) words="{" ".join(names)}" ;;' for group, names in groups.items()]
+    parts = {"COMMANDS": " ".join(keys), "KEYS": "\n".join(branches), "CHOICES": "\n".join(answers)}
+    script = _SCRIPT.replace("@PLACES@", "|".join(PLACES))
+    for name, text in parts.items():
+        script = script.replace(f"@{name}@", text)
+    return script
+
+
+def settings() -> list[str]:
+    """Dotted names of all settings, whichever choice of a group has them."""
+    found = _names(_read(CONF / "train.yaml"), "")
+    for group in choices():
+        if group != "experiment":  # these set what is elsewhere
+            for file in sorted((CONF / group).glob("*.yaml")):
+                whole = "@package _global_" in file.read_text().splitlines()[0]
+                found += _names(_read(file), "" if whole else f"{group}.")
+    return list(dict.fromkeys(found))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = yaml.safe_load(file.read_text()) or {}
+    if not isinstance(content, dict):
+        raise InputError(str(file), "a file of settings", type(content).__name__)
+    return content
+
+
+def _names(node: dict[str, Any], prefix: str) -> list[str]:
+    names: list[str] = []
+    for key, value in node.items():
+        if not key.startswith("_") and key not in _INNER:
+            names += _names(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return names

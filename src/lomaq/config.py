@@ -1,0 +1,259 @@
+"""Settings: composed from ``conf``, parsed and changed. The only file that knows hydra.
+
+Hydra's compose API keeps one process-wide object; it is put aside while settings are composed and put back afterwards,
+so that this works inside somebody's own Hydra application and in several threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import version
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lomaq.errors import InputError
+
+CONF = Path(__file__).resolve().parent / "conf"
+#: Keys whose values are places of files.
+PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
+#: Settings that have settings of their own, besides the groups, where hydra sees to it.
+SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
+#: Words that ask for several runs, and the word that names a folder of settings.
+MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
+_COMPOSING = threading.RLock()
+
+
+class SettingsError(InputError):
+    """Settings that cannot be composed, in one line."""
+
+    def __init__(self, line: str) -> None:
+        ValueError.__init__(self, line)
+        self.parts = (line,)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of the runs that a command line asks for.
+
+    Attributes:
+        settings: Those of its settings in which the runs differ.
+        config: Its whole configuration, plain containers.
+    """
+
+    settings: dict[str, Any]
+    config: dict[str, Any]
+
+
+def compose(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """The resolved configuration of one run.
+
+    Args:
+        words: Settings as on the command line, ``key=value``, and ``--config-dir FOLDER``.
+        config_dirs: Further folders of settings.
+
+    Raises:
+        InputError: If a setting is unknown or impossible, or the words ask for several runs.
+    """
+    jobs = compose_jobs(words, config_dirs)
+    if len(jobs) > 1:
+        raise InputError("-m", "settings of one run", f"{len(jobs)} runs", "leave it out")
+    return jobs[0].config
+
+
+def compose_jobs(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> list[Job]:
+    """The same for one run or, with ``-m``, for all combinations of the values in lists such as ``seed=0,1,2``."""
+    words, folders = _folders_of(words)
+    several = any(word in MULTIRUN for word in words)
+    words = [word for word in words if word not in MULTIRUN]
+    with _one_line_errors():
+        overrides = [_parse_word(word) for word in words]
+    choices: list[list[str]] = []
+    for word, override in zip(words, overrides, strict=True):
+        if word.startswith(("+", "~")):
+            raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
+        if override.is_sweep_override() and not several:
+            raise SettingsError(_form(f"several values in {word}"))
+        swept = override.is_sweep_override()
+        key = override.get_key_element()
+        choices.append([f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word])
+    moving = [number for number, choice in enumerate(choices) if len(choice) > 1]
+    jobs = []
+    with _hydra([*config_dirs, *folders]) as composed:
+        for task in itertools.product(*choices):
+            given = parse(task, places=()) if moving else {}
+            keys = [overrides[number].key_or_group for number in moving]
+            jobs.append(Job({key: given[key] for key in keys}, _plain(composed(task))))
+    return jobs
+
+
+def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[str] = PLACES) -> dict[str, Any]:
+    """``key=value`` words as hydra reads them, without a configuration to compose.
+
+    Args:
+        words: The words.
+        repeated: A key that may come several times, and whose value is the list of all that it was given.
+        places: Keys whose values are paths, taken as they are: names of runs have signs that mean something to hydra.
+
+    Raises:
+        InputError: If a word has another form.
+    """
+    given: dict[str, Any] = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        value: Any = text
+        if key not in places or text in ("", "null") or text[0] in "'\"[":
+            with _one_line_errors():
+                override = _parse_word(word)
+                if override.is_add() or override.is_delete() or override.is_sweep_override():
+                    raise InputError(str(override.input_line), "one known setting as key=value", "another form")
+                key, value = override.key_or_group, override.value()
+        if key == repeated:
+            given[key] = given.get(key, []) + (value if isinstance(value, list) else [value])
+        else:
+            given[key] = value
+    return given
+
+
+def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with known keys set anew.
+
+    Raises:
+        InputError: If a key is unknown.
+    """
+    with _one_line_errors():
+        copy = OmegaConf.create(config)
+        OmegaConf.set_struct(copy, True)
+        for key, value in given.items():
+            if OmegaConf.select(copy, key, default="_missing_") == "_missing_":
+                raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
+            OmegaConf.update(copy, key, value, force_add=False)
+        return _plain(copy)
+
+
+def choices() -> dict[str, list[str]]:
+    """The groups of the configuration and what each can be."""
+    folders = sorted(place for place in CONF.iterdir() if place.is_dir())
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+
+
+def word_of(value: Any) -> str:
+    """A value as it is written after ``key=``.
+
+    >>> word_of([0, 1]), word_of(None), word_of("nav"), word_of(True)
+    ('[0, 1]', 'null', 'nav', 'true')
+    """
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def hydra_answers(words: Sequence[str]) -> None:
+    """Let hydra itself answer for one of its flags, such as ``--info`` or ``--shell-completion``."""
+    own = sys.argv
+    sys.argv = [own[0], *words]
+    try:
+        hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
+    finally:
+        sys.argv = own
+
+
+# ------------------------------------------------------------------------ parts
+
+
+@contextmanager
+def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
+    """A function from words to a configuration; whatever hydra says becomes one line."""
+    with _COMPOSING, _one_line_errors():
+        theirs, base = GlobalHydra.instance().hydra, version.getbase()
+        GlobalHydra.instance().clear()
+        try:
+            hydra.initialize_config_dir(str(CONF), version_base=None)
+            yield lambda words: hydra.compose("train", [*words, *_search(folders)])
+        finally:
+            GlobalHydra.instance().hydra = theirs
+            if base is not None:
+                version.VersionBase.instance().setbase(base)
+
+
+def _search(folders: Sequence[str | Path]) -> list[str]:
+    if not folders:
+        return []
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise InputError("--config-dir", "an existing folder of settings", folder)
+    quoted = (str(Path(folder).absolute()).replace("\\", "\\\\").replace("'", "\\'") for folder in folders)
+    return ["hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in quoted) + "]"]
+
+
+def _folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without ``--config-dir``, and the folders that it names."""
+    kept: list[str] = []
+    folders: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, folder = word.partition("=")
+        if name in CONFIG_DIR:
+            folders.append(folder if equals else next(rest, ""))
+        elif word.startswith("-") and word not in MULTIRUN:
+            raise InputError(word, "settings as key=value, --config-dir or -m", "another option", "leave it out")
+        else:
+            kept.append(word)
+    return kept, folders
+
+
+def _parse_word(word: str) -> Override:
+    (override,) = OverridesParser.create().parse_overrides(overrides=[word])
+    return override
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    for section in SECTIONS:
+        if not isinstance(value := OmegaConf.select(config, section), DictConfig):
+            raise InputError(section, "a group of settings", repr(value), f"set one of them, {section}.NAME=…")
+    return {str(key): value for key, value in plain.items()}
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What hydra and omegaconf raise becomes a :class:`SettingsError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (HydraException, OmegaConfBaseException) as error:  # some of these are ValueErrors
+        raise SettingsError(_one_line(error)) from error
+    except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
+        raise InputError("command line", "a name for each group, such as learner=fast", str(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
+    line = "; ".join(lines).split("; Config search path")[0] or type(error).__name__
+    if "env.tuned" in line:
+        return "learner: expected fast or paper where no search chose settings for the method, got tuned"
+    if line.startswith("Could not override"):
+        word = line.split("'")[1]
+        return f"{word}: expected a known setting, got an unknown one; python train.py --cfg job lists all"
+    if isinstance(error, OverrideParseException):
+        return _form(line.split("; See https")[0])
+    return line
+
+
+def _form(got: str) -> str:
+    form = "key=value with balanced brackets, values that hold = or , in quotes ('run_dir=\"a=b\"') or with -m"
+    return f"command line: expected settings as {form}, got {got}"

@@ -1,0 +1,8 @@
+"""The agents' graph and what follows from it alone: files, partitions, ego classes, sparse helpers."""
+
+from lomaq.graphs.ego import EgoClasses, ego_classes
+from lomaq.graphs.graph import AgentGraph, RegionShape
+from lomaq.graphs.partition import Partition
+from lomaq.graphs.sparse import csr_matrix
+
+__all__ = ["AgentGraph", "EgoClasses", "Partition", "RegionShape", "csr_matrix", "ego_classes"]

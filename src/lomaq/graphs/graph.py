@@ -1,0 +1,410 @@
+"""The dependency graph of the agents, G = (V, E) of Section 2, as a PyG object.
+
+Every transform, loader and convolution of PyTorch Geometric works on an :class:`AgentGraph`; what this room adds is
+builders, files, validation and sparse kappa-hop neighbourhoods.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch_geometric.data import Data
+
+from lomaq.errors import InputError, check_choice, check_float, check_int
+
+RegionShape = Literal["square", "circle"]
+
+
+class AgentGraph(Data):
+    """Undirected graph of agents without self loops.
+
+    Attributes:
+        edge_index: ``[2, 2E]`` int64, each undirected edge in both directions, sorted.
+        pos: optional ``[N, 2]`` float32, where each agent is drawn.
+        agent_type: optional ``[N]`` int64, 0 … types - 1; agents of one type share their utility network.
+
+    Use the builders; ``AgentGraph(...)`` itself takes what :class:`torch_geometric.data.Data` takes, unchecked.
+
+    Example:
+        >>> graph = AgentGraph.line(4)
+        >>> graph.n_agents, graph.n_edges
+        (4, 3)
+        >>> graph.neighbourhood(0, kappa=2)
+        [0, 1, 2]
+    """
+
+    def __init__(self, edge_index: Tensor | None = None, **kwargs: Any) -> None:  # PyG's batching needs **kwargs
+        super().__init__(edge_index=edge_index, **kwargs)
+
+    # ------------------------------------------------------------------ sizes
+
+    @property
+    def n_agents(self) -> int:
+        """Number of agents N."""
+        nodes = self.num_nodes
+        assert nodes is not None
+        return nodes
+
+    @property
+    def n_edges(self) -> int:
+        """Number of undirected edges."""
+        return int(self.edge_index.size(1)) // 2
+
+    @property
+    def degree(self) -> Tensor:
+        """``[N]`` int64, neighbours of each agent, itself not counted."""
+        return torch.bincount(self.edge_index[0], minlength=self.n_agents)
+
+    @property
+    def pairs(self) -> Tensor:
+        """``[E, 2]`` int64, each undirected edge once, the lower agent first, in rising order."""
+        return self.edge_index.T[self.edge_index[0] < self.edge_index[1]].contiguous()
+
+    @property
+    def types(self) -> Tensor:
+        """``[N]`` int64, the type of each agent; all 0 where there is no ``agent_type``."""
+        return self.agent_type if "agent_type" in self else torch.zeros(self.n_agents, dtype=torch.int64)
+
+    # --------------------------------------------------------------- builders
+
+    @classmethod
+    def from_edges(
+        cls,
+        n_agents: int,
+        edges: Iterable[Sequence[int]],
+        *,
+        pos: Tensor | Sequence[Sequence[float]] | None = None,
+        agent_type: Tensor | Sequence[int] | None = None,
+    ) -> AgentGraph:
+        """Build from pairs of agents; each edge may be given in either or both directions.
+
+        Args:
+            n_agents: Number of agents, at least 1.
+            edges: Pairs of agent numbers 0 … n_agents - 1, no self loops.
+            pos: ``[N, 2]`` positions for drawing.
+            agent_type: ``[N]`` types, 0 … types - 1.
+
+        Raises:
+            InputError: If a pair names an unknown agent, loops, or is no pair of whole numbers.
+        """
+        check_int("n_agents", n_agents, 1)
+        try:
+            pairs = np.array([(_whole(a), _whole(b)) for a, b in edges], dtype=np.int64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError("edges", "pairs of agent numbers such as [[0, 1], [1, 2]]", error) from error
+        return cls._from_array(n_agents, pairs, pos=pos, agent_type=agent_type)
+
+    @classmethod
+    def _from_array(cls, n_agents: int, pairs: np.ndarray, *, pos: Any = None, agent_type: Any = None) -> AgentGraph:
+        if len(pairs) and (pairs.min() < 0 or pairs.max() >= n_agents):
+            bad = pairs[((pairs < 0) | (pairs >= n_agents)).any(axis=1)][0]
+            raise InputError("edges", f"agent numbers 0 … {n_agents - 1}", bad.tolist(), "number agents from zero")
+        loops = pairs[pairs[:, 0] == pairs[:, 1]]
+        if len(loops):
+            raise InputError("edges", "no self loops", loops[0].tolist(), "leave it out, an agent always sees itself")
+        both = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+        extras: dict[str, Tensor] = {}
+        if pos is not None:
+            extras["pos"] = torch.from_numpy(_positions(pos)).float()
+        if agent_type is not None:
+            extras["agent_type"] = torch.as_tensor(agent_type)
+        edge_index = torch.from_numpy(np.ascontiguousarray(both.T))
+        graph = cls(edge_index=edge_index, num_nodes=n_agents, **extras)
+        graph.validate()
+        return graph
+
+    @classmethod
+    def line(cls, n_agents: int) -> AgentGraph:
+        """Agents in a row, each joined to the next."""
+        check_int("n_agents", n_agents, 1)
+        left = np.arange(n_agents - 1)
+        pos = [[float(i), 0.0] for i in range(n_agents)]
+        return cls._from_array(n_agents, np.stack([left, left + 1], axis=1), pos=pos)
+
+    @classmethod
+    def ring(cls, n_agents: int) -> AgentGraph:
+        """Agents in a circle; two agents make one edge, one makes none."""
+        check_int("n_agents", n_agents, 1)
+        left = np.arange(n_agents)
+        pairs = np.stack([left, (left + 1) % n_agents], axis=1)
+        angle = 2 * math.pi * left / n_agents
+        pos = np.stack([np.cos(angle), np.sin(angle)], axis=1) * n_agents / (2 * math.pi)
+        return cls._from_array(n_agents, pairs if n_agents > 1 else pairs[:0], pos=pos)
+
+    @classmethod
+    def star(cls, n_agents: int) -> AgentGraph:
+        """Agent 0 in the middle, joined to all others."""
+        check_int("n_agents", n_agents, 1)
+        leaf = np.arange(1, n_agents)
+        angle = 2 * math.pi * leaf / max(1, n_agents - 1)
+        pos = np.concatenate([[[0.0, 0.0]], np.stack([np.cos(angle), np.sin(angle)], axis=1)])
+        return cls._from_array(n_agents, np.stack([np.zeros_like(leaf), leaf], axis=1), pos=pos)
+
+    @classmethod
+    def grid(cls, rows: int, columns: int) -> AgentGraph:
+        """Agents on a rectangular grid, numbered row by row, joined to the four nearest."""
+        check_int("rows", rows, 1)
+        check_int("columns", columns, 1)
+        number = np.arange(rows * columns).reshape(rows, columns)
+        right = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()], axis=1)
+        down = np.stack([number[:-1].ravel(), number[1:].ravel()], axis=1)
+        pos = [[float(i % columns), -float(i // columns)] for i in range(rows * columns)]
+        return cls._from_array(rows * columns, np.concatenate([right, down]), pos=pos)
+
+    @classmethod
+    def complete(cls, n_agents: int) -> AgentGraph:
+        """Every agent joined to every other."""
+        check_int("n_agents", n_agents, 1)
+        return cls._from_array(n_agents, np.stack(np.triu_indices(n_agents, 1), axis=1))
+
+    @classmethod
+    def empty(cls, n_agents: int) -> AgentGraph:
+        """No edges: every agent on its own."""
+        check_int("n_agents", n_agents, 1)
+        return cls._from_array(n_agents, np.zeros((0, 2), dtype=np.int64))
+
+    @classmethod
+    def radius(cls, pos: Tensor | np.ndarray | Sequence[Sequence[float]], radius: float) -> AgentGraph:
+        """Edge between agents at most ``radius`` apart.
+
+        Args:
+            pos: ``[N, 2]`` positions.
+            radius: Largest distance of neighbours, in the units of ``pos``, above 0.
+        """
+        check_float("radius", radius, 0, above=True)
+        points = _positions(pos)
+        return cls._from_array(len(points), cKDTree(points).query_pairs(radius, output_type="ndarray"), pos=points)
+
+    @classmethod
+    def regions(
+        cls, centres: Tensor | np.ndarray | Sequence[Sequence[float]], half_width: float, shape: RegionShape = "square"
+    ) -> AgentGraph:
+        """Edge where the regions of two agents overlap (bounded cooperative navigation, Section 5.1).
+
+        Args:
+            centres: ``[N, 2]`` middle of each region.
+            half_width: Half the side of a square, or the radius of a circle, above 0.
+            shape: ``square`` (sides along the axes) or ``circle``.
+        """
+        check_float("half_width", half_width, 0, above=True)
+        check_choice("shape", shape, ("square", "circle"))
+        points = _positions(centres)
+        norm = math.inf if shape == "square" else 2
+        touching = cKDTree(points).query_pairs(2 * half_width, p=norm, output_type="ndarray")
+        apart = np.linalg.norm(points[touching[:, 0]] - points[touching[:, 1]], ord=norm, axis=1)
+        return cls._from_array(len(points), touching[apart < 2 * half_width - 1e-9], pos=points)
+
+    @classmethod
+    def from_networkx(cls, graph: nx.Graph) -> AgentGraph:
+        """Build from a networkx graph; node attributes ``pos`` (or ``x``, ``y``) and ``agent_type`` are kept.
+
+        Nodes 0 … n-1 keep their numbers; any others are numbered in the graph's node order and keep their names in
+        ``agent_name``.
+        """
+        if graph.number_of_nodes() == 0:
+            raise InputError("graph", "at least one agent", "no nodes")
+        names = list(graph.nodes)
+        if set(names) == set(range(len(names))):
+            names = list(range(len(names)))
+        number = {name: i for i, name in enumerate(names)}
+        pairs = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=np.int64).reshape(-1, 2)
+        attributes = [graph.nodes[name] for name in names]
+        pos = agent_type = None
+        if all("pos" in node for node in attributes):
+            pos = [list(node["pos"]) for node in attributes]
+        elif all("x" in node and "y" in node for node in attributes):
+            pos = [[float(node["x"]), float(node["y"])] for node in attributes]
+        if all("agent_type" in node for node in attributes):
+            agent_type = [int(node["agent_type"]) for node in attributes]
+        result = cls._from_array(len(names), pairs, pos=pos, agent_type=agent_type)
+        if all("agent_name" in node for node in attributes):
+            result.agent_name = [str(node["agent_name"]) for node in attributes]
+        elif names != list(range(len(names))):
+            result.agent_name = [str(name) for name in names]
+        return result
+
+    def to_networkx(self) -> nx.Graph:
+        """The same graph for networkx, nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
+        graph = nx.Graph()
+        for i in range(self.n_agents):  # built once, never in a hot path
+            known: dict[str, Any] = {"pos": tuple(self.pos[i].tolist())} if self.pos is not None else {}
+            known |= {"agent_type": int(self.agent_type[i])} if "agent_type" in self else {}
+            known |= {"agent_name": self.agent_name[i]} if "agent_name" in self else {}
+            graph.add_node(i, **known)
+        graph.add_edges_from(self.pairs.tolist())
+        return graph
+
+    # ------------------------------------------------------------------ files
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> AgentGraph:
+        """Read ``.graphml``, ``.json`` or an edge list (``.csv``, ``.txt``, ``.edges``: one pair a line).
+
+        JSON is either ``{"n_agents": 3, "edges": [[0, 1], [1, 2]], "pos": …, "agent_type": …}`` or networkx's
+        node-link form.
+
+        Raises:
+            InputError: If the file is missing, of another kind or damaged.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError("graph file", "an existing file", path)
+        try:
+            if path.suffix == ".graphml":
+                return cls.from_networkx(nx.read_graphml(path))
+            if path.suffix == ".json":
+                content = json.loads(path.read_text())
+                if "nodes" in content:
+                    edges_key = "edges" if "edges" in content else "links"
+                    return cls.from_networkx(nx.node_link_graph(content, edges=edges_key))
+                graph = cls.from_edges(
+                    content["n_agents"],
+                    content["edges"],
+                    pos=content.get("pos"),
+                    agent_type=content.get("agent_type"),
+                )
+                if "agent_name" in content:
+                    graph.agent_name = [str(name) for name in content["agent_name"]]
+                return graph
+            if path.suffix in (".csv", ".txt", ".edges"):
+                if not path.read_text().strip():
+                    raise InputError("edges", "one pair of agents a line", "an empty file")
+                pairs = np.loadtxt(path, dtype=np.int64, delimiter="," if path.suffix == ".csv" else None, ndmin=2)
+                return cls.from_edges(int(pairs.max()) + 1, pairs[:, :2].tolist())
+        except InputError as error:
+            raise InputError(f"{path}: {error.parts[0]}", *error.parts[1:]) from error
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            AttributeError,
+            SyntaxError,
+            RecursionError,
+            nx.NetworkXError,
+        ) as error:
+            raise InputError(str(path), "a readable graph file", f"{type(error).__name__}: {error}") from error
+        raise InputError(str(path), "a file ending .graphml, .json, .csv, .txt or .edges", repr(path.suffix))
+
+    def to_file(self, path: str | Path) -> None:
+        """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``)."""
+        path = Path(path)
+        if path.suffix == ".json":
+            content: dict[str, Any] = {
+                "n_agents": self.n_agents,
+                "edges": self.pairs.tolist(),
+            }
+            content |= {"pos": self.pos.tolist()} if self.pos is not None else {}
+            content |= {"agent_type": self.agent_type.tolist()} if "agent_type" in self else {}
+            content |= {"agent_name": self.agent_name} if "agent_name" in self else {}
+            path.write_text(json.dumps(content))
+        elif path.suffix == ".graphml":
+            graph = self.to_networkx()
+            for node in graph.nodes.values():
+                if "pos" in node:
+                    node["x"], node["y"] = node.pop("pos")
+            nx.write_graphml(graph, path)
+        else:
+            raise InputError(str(path), "a file ending .json or .graphml", repr(path.suffix))
+
+    # ------------------------------------------------------------- neighbours
+
+    def khop(self, kappa: int, blocks: Sequence[Sequence[int]] | None = None) -> sp.csr_array:
+        """Kappa-hop neighbourhoods, sparse: ``[P, N]`` int32, entry 1 + hop distance, absent beyond ``kappa``.
+
+        Args:
+            kappa: Number of hops, at least 0.
+            blocks: Agents of each block; without, one block an agent (P = N).
+
+        Returns:
+            Row J holds the agents of the union of N_j^kappa over j in J, with the distance to the nearest j.
+        """
+        check_int("kappa", kappa, 0)
+        n = self.n_agents
+        if blocks is None:
+            reach = sp.eye_array(n, dtype=np.int32, format="csr")
+        else:
+            rows = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+            columns = np.fromiter((i for block in blocks for i in block), dtype=np.int64)
+            reach = sp.csr_array((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(len(blocks), n))
+        source, target = self.edge_index.cpu().numpy()
+        adjacency = sp.csr_array((np.ones(len(source), dtype=np.int32), (source, target)), shape=(n, n))
+        distance, frontier = reach.copy(), reach
+        for hop in range(1, kappa + 1):
+            frontier = (frontier @ adjacency).sign()
+            frontier = frontier - frontier.multiply(distance.sign())  # only agents not reached before
+            frontier.eliminate_zeros()
+            if frontier.nnz == 0:
+                break
+            distance = distance + frontier * (hop + 1)
+        distance = sp.csr_array(distance)
+        distance.sort_indices()
+        return distance
+
+    def neighbourhood(self, agent: int, kappa: int) -> list[int]:
+        """Agents at most ``kappa`` edges from ``agent``, itself included, in rising order."""
+        check_int("agent", agent, 0, self.n_agents - 1)
+        return self.khop(kappa, [[agent]]).indices.tolist()
+
+    # ------------------------------------------------------------- validation
+
+    def validate(self, raise_on_error: bool = True) -> bool:
+        """Check that the graph is what its docstring says.
+
+        Raises:
+            InputError: If it is not and ``raise_on_error``.
+        """
+        try:
+            self._check()
+        except InputError:
+            if raise_on_error:
+                raise
+            return False
+        return super().validate(raise_on_error=raise_on_error)
+
+    def _check(self) -> None:
+        n, edges = self.n_agents, self.edge_index
+        if edges is None:
+            raise InputError("edge_index", "int64 of shape [2, E]", None, "AgentGraph.empty(n) has no edges")
+        if edges.dtype != torch.int64 or edges.dim() != 2 or edges.size(0) != 2:
+            raise InputError("edge_index", "int64 of shape [2, E]", f"{edges.dtype} of shape {list(edges.shape)}")
+        if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= n):
+            raise InputError("edge_index", f"agent numbers 0 … {n - 1}", [int(edges.min()), int(edges.max())])
+        if bool((edges[0] == edges[1]).any()):
+            raise InputError("edge_index", "no self loops", "an agent joined to itself")
+        forward, backward = edges[0] * n + edges[1], edges[1] * n + edges[0]
+        if not torch.equal(forward.unique(), backward.unique()) or len(forward.unique()) != len(forward):
+            raise InputError("edge_index", "each edge once in both directions", "a one-way or repeated edge")
+        if self.pos is not None and (self.pos.shape != (n, 2) or not bool(self.pos.isfinite().all())):
+            raise InputError("pos", f"finite positions of shape [{n}, 2]", list(self.pos.shape))
+        if "agent_type" in self:
+            types = self.agent_type
+            whole = types.shape == (n,) and types.dtype == torch.int64 and int(types.min()) == 0
+            if not whole or not torch.equal(types.unique(), torch.arange(int(types.max()) + 1)):
+                raise InputError("agent_type", f"{n} int64 types numbered 0, 1, … without gaps", types.tolist())
+
+
+def _positions(pos: Tensor | np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
+    try:
+        points = np.asarray(pos, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("pos", "finite positions of shape [N, 2]", error) from error
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
+        raise InputError("pos", "finite positions of shape [N, 2]", list(points.shape))
+    return points
+
+
+def _whole(agent: object) -> int:
+    if isinstance(agent, bool) or not isinstance(agent, (int, np.integer)):
+        raise TypeError(f"{agent!r} is no agent number")
+    return int(agent)

@@ -1,0 +1,183 @@
+"""Partitions P of the agents into blocks J (Section 2): who is valued together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor
+
+from lomaq.errors import InputError, check_int
+from lomaq.graphs.graph import AgentGraph
+from lomaq.graphs.sparse import csr_matrix
+
+NAMES = ("singletons", "pairs", "full", "communities")
+
+
+class Partition:
+    """Disjoint blocks that together hold every agent once.
+
+    Attributes:
+        blocks: agents of each block, rising; blocks in order of their first agent.
+        n_agents: Number of agents N.
+        block_of: ``[N]`` int64, the block of each agent.
+        sizes: ``[P]`` int64, agents in each block.
+
+    Example:
+        >>> partition = Partition([[0, 2], [1]], n_agents=3)
+        >>> partition.block_sum(torch.tensor([1.0, 10.0, 100.0]))
+        tensor([101.,  10.])
+    """
+
+    def __init__(self, blocks: Sequence[Sequence[int]], n_agents: int) -> None:
+        """Check and store ``blocks``.
+
+        Raises:
+            InputError: If an agent is missing, repeated or unknown, or a block is empty.
+        """
+        check_int("n_agents", n_agents, 1)
+        remedy = f"list each of the agents 0 … {n_agents - 1} in exactly one block"
+        seen = [-1] * n_agents
+        for number, block in enumerate(blocks):
+            if isinstance(block, (str, bytes)) or not isinstance(block, Sequence) or len(block) == 0:
+                raise InputError("partition", "blocks that are non-empty lists of agents", repr(block), remedy)
+            for agent in block:
+                if isinstance(agent, bool) or not isinstance(agent, int) or not 0 <= agent < n_agents:
+                    raise InputError("partition", f"agent numbers 0 … {n_agents - 1}", repr(agent), remedy)
+                if seen[agent] >= 0:
+                    raise InputError("partition", "each agent once", f"agent {agent} twice", remedy)
+                seen[agent] = number
+        missing = [agent for agent, number in enumerate(seen) if number < 0]
+        if missing:
+            shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+            raise InputError("partition", "every agent in a block", f"no block with agent {shown}", remedy)
+        self.blocks: tuple[tuple[int, ...], ...] = tuple(sorted(tuple(sorted(block)) for block in blocks))
+        self.n_agents = n_agents
+        self.sizes = torch.tensor([len(block) for block in self.blocks])
+        self.block_of = torch.empty(n_agents, dtype=torch.int64)
+        order = torch.tensor([agent for block in self.blocks for agent in block])
+        self.block_of[order] = torch.repeat_interleave(torch.arange(len(self.blocks)), self.sizes)
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks P."""
+        return len(self.blocks)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Partition) and self.blocks == other.blocks
+
+    def __hash__(self) -> int:
+        return hash(self.blocks)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(str(list(block)) for block in self.blocks[:4]) + (", …" if self.n_blocks > 4 else "")
+        return f"Partition({self.n_blocks} blocks of {self.n_agents} agents: {shown})"
+
+    # --------------------------------------------------------------- builders
+
+    @classmethod
+    def singletons(cls, n_agents: int) -> Partition:
+        """Every agent its own block: the paper's choice for its experiments."""
+        return cls([[i] for i in range(n_agents)], n_agents)
+
+    @classmethod
+    def full(cls, n_agents: int) -> Partition:
+        """One block of all agents: QMIX's and VDN's choice."""
+        return cls([list(range(n_agents))], n_agents)
+
+    @classmethod
+    def pairs(cls, graph: AgentGraph) -> Partition:
+        """Neighbours two by two, a maximal matching of the graph taken in index order; the rest stay single."""
+        free = [True] * graph.n_agents
+        blocks = []
+        for a, b in graph.edge_index.T.tolist():  # sorted, so each agent takes its lowest free neighbour
+            if a < b and free[a] and free[b]:
+                free[a] = free[b] = False
+                blocks.append([a, b])
+        return cls(blocks + [[i] for i in range(graph.n_agents) if free[i]], graph.n_agents)
+
+    @classmethod
+    def communities(cls, graph: AgentGraph) -> Partition:
+        """Connected communities of the graph (Louvain's modularity, then split into connected parts)."""
+        whole = graph.to_networkx()
+        found = nx.community.louvain_communities(whole, seed=0)
+        return cls(
+            [sorted(part) for community in found for part in nx.connected_components(whole.subgraph(community))],
+            graph.n_agents,
+        )
+
+    @classmethod
+    def from_spec(cls, spec: str | Sequence[Sequence[int]], graph: AgentGraph) -> Partition:
+        """Build from a name, a list of blocks, or the path of a JSON file that holds such a list.
+
+        Args:
+            spec: ``singletons``, ``pairs``, ``full``, ``communities``, ``[[0, 1], [2]]`` or ``blocks.json``.
+            graph: The agents.
+
+        Raises:
+            InputError: If the name is unknown, the file unreadable or the list no partition of the agents.
+        """
+        if not isinstance(spec, str):
+            if not isinstance(spec, (list, tuple)):
+                raise InputError("partition", f"one of {', '.join(NAMES)}, a list of blocks or a file", repr(spec))
+            return cls(spec, graph.n_agents)
+        if spec == "singletons":
+            return cls.singletons(graph.n_agents)
+        if spec == "full":
+            return cls.full(graph.n_agents)
+        if spec == "pairs":
+            return cls.pairs(graph)
+        if spec == "communities":
+            return cls.communities(graph)
+        path = Path(spec)
+        if path.suffix != ".json" or not path.is_file():
+            raise InputError(
+                "partition", f"one of {', '.join(NAMES)}, a list of blocks or an existing .json file", repr(spec)
+            )
+        try:
+            blocks = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"partition file {path}", "a JSON list of blocks", error) from error
+        if not isinstance(blocks, list):
+            raise InputError(f"partition file {path}", "a JSON list of blocks", type(blocks).__name__)
+        return cls(blocks, graph.n_agents)
+
+    # -------------------------------------------------------------- relations
+
+    def refinement_breaker(self, coarser: Partition) -> tuple[int, ...] | None:
+        """The first block that lies in no single block of ``coarser``; None when this partition refines it."""
+        parent = coarser.block_of
+        return next((block for block in self.blocks if len({int(parent[i]) for i in block}) > 1), None)
+
+    def refines(self, coarser: Partition) -> bool:
+        """Whether every block lies inside one block of ``coarser`` (Section 2)."""
+        return self.refinement_breaker(coarser) is None
+
+    def block_sum(self, values: Tensor) -> Tensor:
+        """Sum over the agents of each block: ``[..., N]`` → ``[..., P]`` (the block reward r_J)."""
+        assert values.size(-1) == self.n_agents, (values.shape, self.n_agents)
+        if self.n_blocks == self.n_agents:
+            return values  # singletons, blocks are in order of agents
+        if self.n_blocks == 1:
+            return values.sum(dim=-1, keepdim=True)
+        total = values.new_zeros(*values.shape[:-1], self.n_blocks)
+        return total.index_add_(-1, self.block_of.to(values.device), values)
+
+    def reach(self, graph: AgentGraph, kappa: int) -> Tensor:
+        """CSR matrix ``[P, N]``, 1 where agent i is within ``kappa`` hops of block J: it adds up what a block sees."""
+        reach = graph.khop(kappa, self.blocks)
+        block = np.repeat(np.arange(self.n_blocks), np.diff(reach.indptr))
+        rows, agents = torch.from_numpy(block), torch.from_numpy(reach.indices.astype(np.int64))
+        return csr_matrix(rows, agents, torch.ones(len(agents)), (self.n_blocks, self.n_agents))
+
+    def redistribute(self, rewards: Tensor) -> Tensor:
+        """Give each agent the mean of its block's rewards: ``[..., N]`` → ``[..., N]`` (Proposition 4).
+
+        Sums over each block, and so over all agents, are preserved.
+        """
+        mean = self.block_sum(rewards) / self.sizes.to(rewards)
+        return mean.index_select(-1, self.block_of.to(rewards.device))

@@ -1,0 +1,241 @@
+"""Films of episodes: an actor plays, a scene shows, and a file or a window holds it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from lomaq.envs import BatchedEnv
+from lomaq.errors import InputError, check_choice
+from lomaq.plots.scenes import Moment, look, make_scene
+from lomaq.runs.files import replacing
+from lomaq.training.build import env_maker
+from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback
+from lomaq.training.evaluation import Actor, GreedyActor
+from lomaq.training.loggers import log_gif
+from lomaq.training.module import LomaqModule
+from lomaq.training.stored import FRESH_SEED, Stored
+
+#: Formats of a film.
+FORMATS = ("gif", "mp4")
+#: Most moments of an episode that a film shows besides its start, also while training; most frames a second.
+LONG_FILM, SHORT_FILM, MOST_FPS = 200, 100, 20
+#: The nearest of 16 levels, for each of a GIF's colour channels: what does not move then keeps its colours from palette
+#: to palette, and so costs no bytes.
+_LEVELS = (np.rint(np.arange(256) / 17) * 17).astype(np.uint8)
+#: Seconds for which a window stays when its episode is over.
+LAST_LOOK = 2.0
+
+
+@torch.no_grad()
+def play(actor: Actor, env: BatchedEnv, seed: int, most_moments: int = LONG_FILM) -> list[Moment]:
+    """Play one episode and keep what will be shown of it.
+
+    Args:
+        actor: Who acts.
+        env: One copy; its generator is seeded anew.
+        seed: Seed of the start and of what happens in the episode.
+        most_moments: Moments to keep besides the start, at least 1; steps between them are skipped.
+
+    Returns:
+        The start, moments at equal numbers of steps, and the end. The last ``total`` is the episode's test return.
+    """
+    assert env.n_envs == 1
+    stride = -(-env.max_steps // most_moments)
+    env.generator.manual_seed(seed)
+    observation = env.reset()
+    actor.begin(env)
+    moments = [Moment(0, look(env))]
+    total = 0.0
+    for step in range(1, env.max_steps + 1):
+        actions = actor.act(env, observation)
+        observation, rewards, terminated, truncated = env.step(actions)
+        total += env.discount ** (step - 1) * float(rewards[0].sum())
+        over = bool(terminated | truncated)
+        if over or step % stride == 0:
+            acted, paid = (x[0].cpu().numpy().copy() for x in (actions, rewards))
+            moments.append(Moment(step, look(env), acted, paid, total))
+        if over:
+            break
+    return moments
+
+
+@dataclass(frozen=True)
+class Film:
+    """An episode that can be shown.
+
+    Attributes:
+        env: Where it was played.
+        moments: What :func:`play` kept.
+    """
+
+    env: BatchedEnv
+    moments: list[Moment]
+
+    @property
+    def fps(self) -> int:
+        """Frames a second: 20 for 100 frames and more, so many that it lasts about five seconds for fewer."""
+        return min(MOST_FPS, -(-len(self.moments) // 5))
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Its pictures, ``[H, W, 3]`` uint8 with even H and W."""
+        scene = make_scene(self.env, self.moments)
+        for moment in self.moments:
+            scene.show(moment)
+            yield scene.image()
+
+    def write(self, path: Path) -> None:
+        """Write a ``.gif`` or ``.mp4``, whole or not at all."""
+        write_film(path, self.frames(), self.fps)
+
+    def gif(self) -> bytes:
+        """The content of a ``.gif``."""
+        file = io.BytesIO()
+        encode(file, self.frames(), "gif", self.fps)
+        return file.getvalue()
+
+    def show(self) -> None:
+        """Play it in a window, which closes by itself two seconds after the end.
+
+        Raises:
+            InputError: If there is no screen.
+        """
+        from matplotlib import pyplot
+
+        figure = _open_window()
+        scene = make_scene(self.env, self.moments, figure)
+        for moment in self.moments:
+            scene.show(moment)
+            pyplot.pause(1 / self.fps)  # draws
+            if not pyplot.fignum_exists(figure.number):  # a person closed it
+                return
+        pyplot.pause(LAST_LOOK)
+        pyplot.close(figure)
+
+
+class FilmCallback(EvaluationCallback):
+    """Each evaluation leaves ``films/<env_steps>.gif`` or ``.mp4``, and a GIF in TensorBoard where that logs.
+
+    The episode is that of the first evaluation start, in an environment of its own, so that training goes on as if it
+    had not been.
+
+    Args:
+        run_dir: The run folder.
+        ending: What :func:`check_format` let pass.
+    """
+
+    def __init__(self, run_dir: Path, ending: str) -> None:
+        self.folder, self.ending = run_dir / "films", ending
+
+    def on_evaluation(self, trainer: Any, module: LomaqModule) -> None:
+        env = module.make_env(1, 0, module.device)
+        actor = GreedyActor(module.networks.utilities)
+        film = Film(env, play(actor, env, EVALUATION_SEED + module.seed, most_moments=SHORT_FILM))
+        film.write(self.folder / f"{module.env_steps}.{self.ending}")
+        log_gif(trainer.loggers, "film", film.gif, module.env_steps)
+
+
+def film_checkpoint(stored: Stored, config: dict[str, Any], seed: int, render: str) -> None:
+    """Film one greedy episode with the utilities of a checkpoint.
+
+    The episode is the first that ``evaluate`` plays with the same seed and ``episodes=1``.
+
+    Args:
+        stored: The checkpoint.
+        config: Its configuration, where ``env`` may have been changed.
+        seed: Seed of the start and of what happens in the episode, at least 0.
+        render: What :func:`check_render` let pass.
+    """
+    env = env_maker(config)(1, 0, torch.device("cpu"))
+    film = Film(env, play(GreedyActor(stored.utilities(env)), env, FRESH_SEED + seed))
+    if render == "human":
+        film.show()
+    else:
+        film.write(Path(render))
+
+
+def check_render(render: object) -> str:
+    """Return ``render`` when a film can go there: the path of a ``.gif`` or ``.mp4``, or ``human`` for a window.
+
+    Raises:
+        InputError: If it is neither, a folder, or the screen or a package for it is missing.
+    """
+    if render == "human":
+        from matplotlib import pyplot
+
+        pyplot.close(_open_window())
+        return "human"
+    if not isinstance(render, str) or Path(render).suffix.removeprefix(".") not in FORMATS:
+        raise InputError("render", "a file that ends in .gif or .mp4, or human", repr(render), "render=episode.gif")
+    if Path(render).is_dir():
+        raise InputError("render", "a file, new or not", f"the folder {render}")
+    check_format("render", Path(render).suffix.removeprefix("."))
+    return render
+
+
+def check_format(name: str, value: object) -> str:
+    """Return ``value`` when it is a format of a film that can be written here.
+
+    Raises:
+        InputError: If it is none, or a package or ffmpeg is missing.
+    """
+    check_choice(name, value, FORMATS)
+    remedy = "pip install 'lomaq[film]'"
+    try:
+        importlib.import_module("imageio")
+        if value == "mp4":
+            importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+    except ModuleNotFoundError as error:
+        raise InputError(name, "installed packages", error, remedy) from error
+    except RuntimeError as error:
+        raise InputError(name, "ffmpeg for an mp4", "none found", f"take a gif, or {remedy}") from error
+    return str(value)
+
+
+def write_film(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
+    """Write a ``.gif`` or ``.mp4``, whole or not at all.
+
+    Args:
+        path: Where to.
+        pictures: ``[H, W, 3]`` uint8, all of one size; for an mp4 H and W are even.
+        fps: Frames a second, at least 1.
+
+    Raises:
+        InputError: If the ending is another, or a package is missing.
+    """
+    ending = check_format(str(path), path.suffix.removeprefix("."))
+    with replacing(path) as file:
+        encode(file, pictures, ending, fps)
+
+
+def encode(file: IO[bytes], pictures: Iterable[np.ndarray], ending: str, fps: int) -> None:
+    """Write a film in one of ``FORMATS`` into an open file; the other arguments are those of :func:`write_film`."""
+    options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0, "bits": 7}  # milliseconds; for ever; 128 colours
+    if ending == "mp4":
+        options = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "ffmpeg_log_level": "error"}
+    with importlib.import_module("imageio.v2").get_writer(file, format="." + ending, mode="I", **options) as writer:
+        for picture in pictures:
+            writer.append_data(_LEVELS[picture] if ending == "gif" else picture)
+
+
+def _open_window() -> Any:
+    """A figure of matplotlib's default backend, where that one opens windows."""
+    from matplotlib import pyplot
+
+    remedy = "render=episode.gif writes a file instead"
+    try:
+        figure = pyplot.figure("lomaq")
+    except Exception as error:  # each toolkit has an error of its own for a missing screen
+        raise InputError("render", "a screen to open a window on", f"none ({error})", remedy) from error
+    if figure.canvas.required_interactive_framework is None:
+        pyplot.close(figure)
+        got = f"none that matplotlib found (it draws with {pyplot.get_backend()})"
+        raise InputError("render", "a screen to open a window on", got, remedy)
+    return figure

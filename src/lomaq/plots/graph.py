@@ -1,0 +1,117 @@
+"""The picture of a run's graph, or of a file's: ``lomaq graph``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from lomaq.analysis.episode import play_episode
+from lomaq.errors import InputError, check_choice, check_int
+from lomaq.graphs import AgentGraph, Partition
+from lomaq.plots.graph_html import write_graph_html
+from lomaq.plots.graph_plot import FORMATS, draw_graph
+from lomaq.plots.graph_scene import classes_of
+from lomaq.training.build import env_maker
+from lomaq.training.stored import Stored
+
+#: What agents are coloured by; the last two are those of an episode, which a checkpoint plays.
+COLOURS = ("partition", "classes", "degree", "reward", "utility")
+PLAYED = {"reward": "reward of a step", "utility": "utility of the chosen action"}
+
+
+def picture_graph(
+    config: dict[str, Any] | None,
+    file: str | None,
+    stored: Stored | None,
+    *,
+    partition: Any = None,
+    kappa: int | None = None,
+    agent: int | None = None,
+    colour: str = "partition",
+    output: str = "graph.png",
+    seed: int = 0,
+) -> str:
+    """Draw the graph of an environment or of a file.
+
+    Args:
+        config: A configuration, whose environment has the graph; None where a file has it.
+        file: Graph file; None where there is a configuration.
+        stored: The checkpoint of the configuration, needed for ``reward`` and ``utility``.
+        partition: As in a configuration; None for the configuration's, singletons for a file.
+        kappa: Hops; None for the configuration's, 1 for a file.
+        agent: Agent whose neighbourhood is outlined.
+        colour: One of :data:`COLOURS`.
+        output: Picture to write; ``.html`` plays the steps of an episode, other endings show their mean.
+        seed: Seed of the episode.
+
+    Returns:
+        One line: the graph in numbers and the path.
+
+    Raises:
+        InputError: If something does not fit.
+    """
+    path = Path(output)
+    check_choice("colour", colour, COLOURS)
+    check_choice("ending of output", path.suffix, (*FORMATS, ".html"))
+    check_int("seed", seed, 0, 2**32 - 1)
+    if path.is_dir():
+        raise InputError("output", "a file to write", f"the folder {path}")
+    if colour in PLAYED and stored is None:
+        raise InputError("colour", "partition, classes or degree", colour, "give checkpoint=PATH to play an episode")
+    if config is None:
+        assert file is not None
+        graph, name = AgentGraph.from_file(file), Path(file).name
+        settings: dict[str, Any] = {"partition": "singletons", "kappa": 1}
+    else:
+        graph, name, settings = env_maker(config)(1, 0, torch.device("cpu")).graph, config["env"]["name"], config
+    blocks = Partition.from_spec(settings["partition"] if partition is None else partition, graph)
+    hops = check_int("kappa", settings["kappa"] if kappa is None else kappa, 0)
+    title = f"{name}, {graph.n_agents:,} agents"
+    if stored is not None:
+        title += f", after {stored.state['lomaq']['env_steps']:,} env steps"
+    common: dict[str, Any] = {"partition": blocks, "agent": agent, "kappa": hops, "title": title}
+    values, value_name = _values(graph, config, stored, colour, seed)
+    shown = values
+    if path.suffix != ".html" and values is not None and values.ndim == 2:
+        shown, value_name = values.mean(axis=0), f"mean {value_name}"
+    draw = write_graph_html if path.suffix == ".html" else draw_graph
+    draw(path, graph, values=shown, value_name=value_name, classes=colour == "classes", **common)
+    return f"{describe(graph, blocks, hops)}: {path}"
+
+
+def _values(
+    graph: AgentGraph, config: dict[str, Any] | None, stored: Stored | None, colour: str, seed: int
+) -> tuple[np.ndarray | None, str]:
+    """Numbers ``[N]`` or ``[T, N]`` that colour the agents, and what they are; None where none do."""
+    if colour == "degree":
+        return graph.degree.numpy(), "degree"
+    if colour not in PLAYED:
+        return None, ""
+    assert stored is not None
+    assert config is not None
+    episode = play_episode(stored, config, seed)
+    return episode.rewards if colour == "reward" else episode.utilities, PLAYED[colour]
+
+
+def describe(graph: AgentGraph, partition: Partition, kappa: int) -> str:
+    """A graph in one line of numbers.
+
+    Example:
+        >>> describe(AgentGraph.line(5), Partition.full(5), kappa=1)
+        '5 agents, 4 edges, degree 1 to 2 (mean 1.6), 1 component, 1 block, 2 ego classes (κ = 1)'
+    """
+    n, degree = graph.n_agents, graph.degree
+    source, target = graph.edge_index.numpy()
+    parts = connected_components(csr_array((np.ones(len(source)), (source, target)), shape=(n, n)), directed=False)[0]
+    found = classes_of(graph, kappa)
+    counts = [(n, "agent"), (graph.n_edges, "edge"), (parts, "component"), (partition.n_blocks, "block")]
+    agents, edges, components, blocks = (f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts)
+    degrees = f"degree {int(degree.min())} to {int(degree.max())} (mean {float(degree.double().mean()):.3g})"
+    n_classes = None if found is None else int(found.max()) + 1
+    classes = "ego classes not counted" if n_classes is None else f"{n_classes:,} ego class{'es' * (n_classes > 1)}"
+    return f"{agents}, {edges}, {degrees}, {components}, {blocks}, {classes} (κ = {kappa})"

@@ -1,0 +1,184 @@
+"""Pictures of agent graphs by matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Polygon
+from torch import Tensor
+
+from lomaq.errors import check_choice
+from lomaq.graphs import AgentGraph, Partition
+from lomaq.plots.graph_scene import DARK, Scene, check_numbers, make_scene, value_span
+from lomaq.runs.files import replacing
+
+FORMATS = (".png", ".svg", ".pdf")
+#: Agents are numbered where they are at most so many, or their discs so many points across.
+MOST_LABELS, LABELLED_DISC = 60, 14
+#: Inches: the largest drawing, and the largest disc in it.
+WIDEST, HIGHEST, LARGEST_DISC = 10.0, 8.5, 0.5
+_OUTLINE: dict[str, Any] = {"facecolor": (0, 0, 0, 0.09), "edgecolor": "black", "linewidth": 1.5}
+
+
+def draw_graph(
+    where: str | Path | Axes,
+    graph: AgentGraph,
+    *,
+    partition: Partition | None = None,
+    agent: int | None = None,
+    kappa: int = 1,
+    values: np.ndarray | Tensor | None = None,
+    edge_weights: np.ndarray | Tensor | None = None,
+    classes: bool = False,
+    title: str = "",
+    value_name: str = "value",
+) -> None:
+    """Draw the agents where :func:`lomaq.plots.graph_layout.layout` puts them.
+
+    Discs show values, else ego classes, else blocks: blocks that touch differ in colour, others may share one. Edges
+    inside a block have its colour, or are dark beside ego classes.
+
+    Args:
+        where: Picture to write, ending ``.png``, ``.svg`` or ``.pdf``; or axes to draw on.
+        graph: The N agents; numbered where there is room.
+        partition: Blocks.
+        agent: Agent whose neighbourhood is outlined, in 0 … N - 1. The outline is convex: others may lie inside, those
+            that belong to it have a thick rim.
+        kappa: Hops of the neighbourhood and of the ego classes, at least 0.
+        values: ``[N]`` finite numbers.
+        edge_weights: ``[E]`` finite numbers of at least 0, in the order of
+            :attr:`lomaq.AgentGraph.pairs`; widths are in proportion.
+        classes: Colour agents by their ego class (:func:`lomaq.graphs.ego_classes` of singletons).
+        title: Heading.
+        value_name: What ``values`` are, beside their colour bar.
+
+    Raises:
+        InputError: If an argument does not fit the graph, or the file would be of another kind.
+
+    Example:
+        >>> axes = Figure().subplots()
+        >>> draw_graph(axes, AgentGraph.ring(6), agent=2)
+        >>> [text.get_text() for text in axes.get_legend().get_texts()]
+        ['within 1 hop of agent 2 (3)']
+    """
+    numbers = None if values is None else check_numbers("values", values, graph.n_agents, "[{}]")
+    scene = make_scene(graph, partition, agent, kappa, edge_weights, classes and numbers is None)
+    figure = None
+    if isinstance(where, Axes):
+        axes, size = where, np.array(where.get_window_extent().size) / where.figure.dpi
+    else:
+        check_choice(f"ending of {where}", Path(where).suffix, FORMATS)
+        size = _size(scene)
+        width, height = (0.0, 2.4) if numbers is None else (1.3, 3.4)  # room for the colour bar
+        inches = max(6.0, size[0] + width), max(height, size[1] + 0.8)
+        figure = Figure(figsize=inches, layout="constrained")
+        axes = figure.subplots()
+    low, high = scene.box()
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=15)
+    disc = 72 * 2 * scene.radius * float((size / (high - low)).min())  # points across
+    _draw_edges(axes, scene, disc)
+    _draw_agents(axes, scene, numbers, value_name, agent, disc)
+    _draw_legend(axes, scene, disc, named=numbers is None, columns=max(1, int(max(6.0, size[0]) // 3)))
+    if figure is not None:
+        path = Path(str(where))
+        with replacing(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=120)
+
+
+def _size(scene: Scene) -> np.ndarray:
+    """Inches of the drawing, width and height."""
+    low, high = scene.box()
+    largest = np.array([WIDEST, HIGHEST]) / (high - low)
+    return (high - low) * min(largest.min(), LARGEST_DISC / (2 * scene.radius))
+
+
+def _draw_edges(axes: Axes, scene: Scene, disc: float) -> None:
+    """Behind the agents, those inside a block above the others."""
+    if scene.widths is None:
+        widths = np.where(scene.inside, 1.6, 1.0) * np.clip(0.1 * disc, 0.5, 2)
+    else:
+        widths = _widest(disc) * np.maximum(scene.widths, 0.03)
+    order = np.argsort(scene.inside, kind="stable")
+    colours = [scene.edge_colours[i] for i in order]
+    lines = LineCollection(list(scene.lines[order]), linewidths=widths[order], colors=colours, zorder=2)
+    axes.add_collection(lines, autolim=False)
+
+
+def _widest(disc: float) -> float:
+    """Points of the largest weight, for a disc of so many."""
+    return float(np.clip(0.4 * disc, 2, 8))
+
+
+def _draw_agents(
+    axes: Axes, scene: Scene, values: np.ndarray | None, value_name: str, agent: int | None, disc: float
+) -> None:
+    """Discs, those of the neighbourhood with thick rims, and a colour bar where they show values."""
+    n = len(scene.pos)
+    rim = np.full(n, np.clip(0.04 * disc, 0.2, 1))
+    rim[scene.members] = np.clip(0.1 * disc, 1.0, 2)
+    size = np.full(n, 2 * scene.radius)
+    discs = EllipseCollection(
+        size, size, np.zeros(n), units="xy", offsets=scene.pos, offset_transform=axes.transData, zorder=3
+    )
+    discs.set(linewidths=rim, edgecolors="black")
+    if values is None:
+        colours = np.array([to_rgb(colour) for colour in scene.colours])[scene.group]
+        discs.set_facecolor(colours)
+    else:
+        discs.set(array=values, cmap="viridis", clim=value_span(values))
+        colours = discs.to_rgba(values)[:, :3]
+        bar = axes.figure.colorbar(discs, ax=axes, shrink=0.9, pad=0.02, aspect=25)
+        bar.set_label(value_name, fontsize=12)
+        bar.ax.tick_params(labelsize=11)
+    axes.add_collection(discs, autolim=False)
+    if n <= MOST_LABELS or disc >= LABELLED_DISC:
+        _number_agents(axes, scene, colours, agent, disc)
+    elif agent is not None:
+        inwards = -36 if scene.pos[agent, 1] > scene.pos[:, 1].mean() else 36
+        axes.annotate(
+            str(agent),
+            scene.pos[agent],
+            xytext=(0, inwards),
+            textcoords="offset points",
+            ha="center",
+            fontsize=14,
+            weight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            arrowprops={"arrowstyle": "-|>", "linewidth": 1.5, "color": "black", "shrinkB": 0.5 * disc},
+            zorder=5,
+        )
+
+
+def _number_agents(axes: Axes, scene: Scene, colours: np.ndarray, agent: int | None, disc: float) -> None:
+    dark = colours @ [0.299, 0.587, 0.114] < 0.45
+    size = float(np.clip(0.5 * disc, 4, 15))
+    for i, (x, y) in enumerate(scene.pos):
+        style: dict[str, Any] = {"color": "white" if dark[i] else "black", "weight": "bold" if i == agent else "normal"}
+        axes.text(x, y, str(i), fontsize=size, ha="center", va="center_baseline", zorder=4, **style)
+
+
+def _draw_legend(axes: Axes, scene: Scene, disc: float, named: bool, columns: int) -> None:
+    """Below the drawing: the outline, the ego classes and the scale of the widths, where there are any."""
+    handles: list[Line2D | Patch] = []
+    if scene.hull is not None:
+        axes.add_patch(Polygon(scene.hull, zorder=1, **_OUTLINE))
+        handles.append(Patch(label=scene.hull_name, **_OUTLINE))
+    if named:
+        dots: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 11, "markeredgecolor": "black"}
+        for colour, name in zip(scene.colours, scene.names, strict=False):
+            handles.append(Line2D([], [], color=colour, label=name, **dots))
+    if scene.widths is not None:
+        label = f"largest weight {scene.heaviest:.3g}"
+        handles.append(Line2D([], [], color=DARK, linewidth=_widest(disc), label=label))
+    if handles:
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": columns}
+        axes.legend(handles=handles, fontsize=12, frameon=False, **place)

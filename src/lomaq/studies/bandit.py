@@ -1,0 +1,225 @@
+"""Regret of Multi-OFUL under several partitions of one problem, beside Theorem 1: runs, numbers, picture."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy import stats
+
+from lomaq.bandits.bound import Constants
+from lomaq.bandits.linear import Floats, LinearBandit, Noise, block_noise, draw_parameters, noise_scales
+from lomaq.bandits.oful import MultiOFUL, check_memory
+from lomaq.bandits.play import UniformArms, play
+from lomaq.errors import InputError, check_float, check_int
+from lomaq.graphs import AgentGraph, Partition
+from lomaq.plots.regret import draw_regret
+from lomaq.runs.files import RunFiles
+
+#: What ``lomaq bandit`` runs unless told otherwise; ``smallest_gap`` None is 1/√T.
+DEFAULTS: dict[str, Any] = {
+    "n": 6,
+    "K": 3,
+    "d": 5,
+    "T": 20_000,
+    "partitions": ["singletons", "pairs", "full"],
+    "repetitions": 20,
+    "seed": 0,
+    "noise": "gaussian",
+    "noise_scale": 0.1,
+    "alpha": 1.0,
+    "delta": 0.05,
+    "regularisation": 1.0,
+    "smallest_gap": None,
+}
+#: Rounds at which the regret is noted, evenly spaced on a log scale.
+CHECKPOINTS = 200
+#: The tail in which slopes are measured: the last of these decades, T/10 … T.
+DECADES = 3
+CONTEXT_BOUND = 1.0
+
+
+def run_bandits(
+    folder: Path,
+    console: Console,
+    *,
+    n: int,
+    K: int,
+    d: int,
+    T: int,
+    partitions: list[str | list[list[int]]],
+    repetitions: int,
+    seed: int,
+    noise: Noise,
+    noise_scale: float | list[float],
+    alpha: float,
+    delta: float,
+    regularisation: float,
+    smallest_gap: float | None,
+) -> dict[str, Any]:
+    """Play one problem under every partition and write ``bandit.json`` and ``bandit.png``.
+
+    Contexts are uniform on the unit sphere and S_θ = 1/n, so E[r_J] lies in [-1, 1] for every block of every partition.
+    All partitions face the same parameters, contexts and noise of single agents, which their blocks sum.
+
+    Args:
+        folder: Where the two files go; made if missing.
+        console: Where progress is shown.
+        n: Agents, at least 1; they stand in a line, which ``pairs`` and ``communities`` go by.
+        K: Arms of each agent, at least 2.
+        d: Size of the context, at least 1.
+        T: Rounds, at least 100.
+        partitions: What :meth:`Partition.from_spec` takes, each once.
+        repetitions: Independent repetitions R, at least 2.
+        seed: Of everything random, at least 0.
+        noise: ``gaussian`` or ``bounded``, see :class:`LinearBandit`.
+        noise_scale: R_i of every agent, or a list of n.
+        alpha: α of Algorithm 1, at least 0. The bound is that of α = 1.
+        delta: δ, inside (0, 1).
+        regularisation: λ, see :class:`Constants`.
+        smallest_gap: Smallest scale of an agent's parameters over the largest, see :func:`draw_parameters`; None is
+            1/√T, the gap that T rounds just do not resolve.
+
+    Returns:
+        The content of ``bandit.json``; all of it but ``seconds`` is the same whenever the arguments are.
+
+    Raises:
+        InputError: If an argument is out of its range, a partition is too large for memory, or the files exist.
+    """
+    settings = {name: value for name, value in locals().items() if name in DEFAULTS}
+    check_int("T", T, 100)
+    check_int("repetitions", repetitions, 2)
+    check_float("alpha", alpha, 0)
+    gap = 1 / math.sqrt(T) if smallest_gap is None else check_float("smallest_gap", smallest_gap, 0, 1, above=True)
+    scale = noise_scales(noise_scale, check_int("n", n, 1))
+    check_int("K", K, 2)
+    constants = {
+        label: Constants(
+            partition, K, d, float(block_noise(partition, scale).max()), 1 / n, CONTEXT_BOUND, delta, regularisation
+        )
+        for label, partition in _partitions(partitions, AgentGraph.line(n)).items()
+    }
+    for one in constants.values():
+        check_memory(one, repetitions)
+    _check_free(folder)
+    parameters = draw_parameters(repetitions, n, K, d, bound=1 / n, smallest_gap=gap, seed=seed)
+
+    def problem(partition: Partition) -> LinearBandit:
+        return LinearBandit(
+            parameters, partition, noise_scale=noise_scale, noise=noise, context_bound=CONTEXT_BOUND, seed=seed
+        )
+
+    single = problem(Partition.singletons(n))
+    rounds = np.unique(np.geomspace(1, T, CHECKPOINTS).round().astype(int)).tolist()
+    result: dict[str, Any] = {"settings": settings, "smallest_gap": gap, "rounds": rounds, "tail": [T / 10, T]}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("uniform arms", total=T * (len(constants) + 1))
+
+        def advance(done: int) -> None:
+            progress.advance(task, done)
+
+        result["uniform_arms"] = _curve(rounds, play(single, UniformArms(n, K, seed), rounds, advance))
+        result["partitions"] = {}
+        for label, one in constants.items():
+            progress.update(task, description=label)
+            begin = time.perf_counter()
+            regret = play(problem(one.partition), MultiOFUL(one, repetitions, alpha), rounds, advance)
+            seconds = time.perf_counter() - begin
+            result["partitions"][label] = _report(one, rounds, regret) | {"seconds": round(seconds, 2)}
+    result["growth_in_K_P"] = _growth(result["partitions"])
+    draw_regret(folder / "bandit.png", result)
+    RunFiles(folder).write_json("bandit.json", result)
+    return result
+
+
+# --------------------------------------------------------------------- checks
+
+
+def _partitions(specs: object, graph: AgentGraph) -> dict[str, Partition]:
+    if not isinstance(specs, (list, tuple)) or not specs:
+        raise InputError("partitions", "a list of at least one partition", repr(specs))
+    labels = [spec if isinstance(spec, str) else str(spec) for spec in specs]
+    if len(set(labels)) < len(labels):
+        raise InputError("partitions", "each partition once", ", ".join(labels))
+    return {label: Partition.from_spec(spec, graph) for label, spec in zip(labels, specs, strict=True)}
+
+
+def _check_free(folder: Path) -> None:
+    for name in ("bandit.json", "bandit.png"):
+        if (folder / name).exists():
+            raise InputError("run_dir", f"one without a {name}", folder, "choose another")
+
+
+# -------------------------------------------------------------------- numbers
+
+
+def _curve(rounds: list[int], regret: Floats) -> dict[str, Any]:
+    """Mean over repetitions, its 95 % interval (Student's t), all final regrets, slopes of the mean."""
+    mean = regret.mean(axis=1)
+    half = stats.t.ppf(0.975, regret.shape[1] - 1) * regret.std(axis=1, ddof=1) / math.sqrt(regret.shape[1])
+    return {
+        "regret_mean": mean.tolist(),
+        "regret_low": (mean - half).tolist(),
+        "regret_high": (mean + half).tolist(),
+        "final_regret": regret[-1].tolist(),
+        "slope_in_tail": _slope(rounds, mean, 0),
+        "slope_by_decade_from_the_last": [_slope(rounds, mean, decade) for decade in range(DECADES)],
+    }
+
+
+def _report(constants: Constants, rounds: list[int], regret: Floats) -> dict[str, Any]:
+    printed, corrected = constants.printed_bound(np.array(rounds)), constants.corrected_bound(np.array(rounds))
+    above = (regret > corrected[:, None]).any(axis=0)  # [R]; a bound that is NaN is not exceeded
+    return {
+        "blocks": [list(block) for block in constants.partition.blocks],
+        "K_P": constants.k_p,
+        "R_max": constants.noise_bound,
+        **_curve(rounds, regret),
+        "bound_printed": _json_numbers(printed),
+        "bound_corrected": _json_numbers(corrected),
+        "bound_slope_in_tail": _slope(rounds, printed, 0),
+        "repetitions_above_corrected_bound": int(above.sum()),
+    }
+
+
+def _slope(rounds: list[int], values: Floats, decade: int) -> float | None:
+    """Least-squares slope of log values on log rounds within T/10^(decade+1) … T/10^decade; None where undefined."""
+    high = rounds[-1] / 10**decade
+    inside = (np.array(rounds) >= high / 10) & (np.array(rounds) <= high)
+    if inside.sum() < 2 or not (values[inside] > 0).all():
+        return None
+    return float(np.polyfit(np.log(np.array(rounds)[inside]), np.log(values[inside]), 1)[0])
+
+
+def _growth(partitions: dict[str, Any]) -> dict[str, Any]:
+    """Final regret against K_P: the log-log slope, and each partition's ratio to the one of the smallest K_P."""
+    final = {label: float(np.mean(part["final_regret"])) for label, part in partitions.items()}
+    least = min(partitions, key=lambda label: partitions[label]["K_P"])
+    size = np.array([part["K_P"] for part in partitions.values()])
+    regret = np.array(list(final.values()))
+    measurable = len(set(size.tolist())) > 1 and (regret > 0).all()
+    ratios = {
+        label: {
+            "measured": final[label] / final[least],
+            "sqrt_K_P": math.sqrt(part["K_P"] / partitions[least]["K_P"]),
+            "printed_bound": _ratio(part["bound_printed"][-1], partitions[least]["bound_printed"][-1]),
+        }
+        for label, part in partitions.items()
+        if label != least and measurable
+    }
+    slope = float(np.polyfit(np.log(size), np.log(regret), 1)[0]) if measurable else None
+    return {"slope": slope, "ratios_to": least, "ratios": ratios}
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return a / b if a is not None and b else None
+
+
+def _json_numbers(values: Floats) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -1,0 +1,271 @@
+"""Certificates of checkpoints: small trained runs pass, damaged ones fail, and the states they see are real."""
+
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from lomaq.analysis.certificate import COPIES, certify_checkpoint, visit
+from lomaq.analysis.certify import exact_qsm
+from lomaq.config import compose
+from lomaq.envs.exact import block_q
+from lomaq.errors import InputError
+from lomaq.graphs import Partition
+from lomaq.training.build import build_run
+from lomaq.training.evaluation import GreedyActor
+from lomaq.training.run import train
+from lomaq.training.stored import FRESH_SEED, open_checkpoint
+
+#: Overrides of a run and what its certificate counts: kappa, blocks, pairs (block, agent within kappa hops), states.
+RUNS = {
+    "mlp on cart-pole": ((), (1, 3, 7, 64)),  # a line of three: 2 + 3 + 2 pairs
+    "gcn on cart-pole": (("mixer=gcn", "kappa=2"), (2, 3, 9, 64)),
+    "sum on cart-pole": (("mixer=sum", "kappa=0"), (0, 3, 3, 64)),
+    "gcn on nav": (("env=nav", "mixer=gcn"), (1, 3, 9, 64)),  # the bases stand so near that all are neighbours
+    "pairs on nav": (("env=nav", "partition=pairs"), (1, 2, 6, 64)),
+    "mlp on matrix": (("env=matrix",), (1, 3, 9, COPIES)),  # episodes of one step
+    "sum on matrix": (("env=matrix", "mixer=sum", "partition=full"), (1, 1, 3, COPIES)),
+    "hypernetworks": (("algo=qmix",), (1, 1, 3, 64)),
+    "gcn on sysadmin": (("env=sysadmin", "mixer=gcn", "env.graph=star"), (1, 3, 7, 64)),
+    "local state": (("env=sysadmin", "mixer.state=local"), (1, 3, 9, 64)),
+    "a memory": (("agent=gru", "agent.last_action=true"), (1, 3, 7, 64)),
+    "a target copy": (("learner.target=hard",), (1, 3, 7, 64)),
+}
+MISTAKES = {
+    "one state": ({"states": 1}, "states"),
+    "half a state": ({"states": 2.5}, "states"),
+    "a negative epsilon": ({"epsilon": -0.1}, "epsilon"),
+    "a large epsilon": ({"epsilon": 1.5}, "epsilon"),
+    "no tolerance": ({"tolerance": 0}, "tolerance"),
+    "no samples": ({"samples": 0}, "samples"),
+    "a negative seed": ({"seed": -1}, "seed"),
+    "a seed that no generator takes": ({"seed": 2**70}, "seed"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, small, three_agents):
+    """Folder of a short run, made when first asked for: ``trained("mixer=gcn")``; nothing may be written there."""
+    short = [word for word in small if word != three_agents("cartpole")]
+    folders = {}
+
+    def make(*overrides):
+        if overrides not in folders:
+            env = dict(word.split("=", 1) for word in overrides).get("env", "cartpole")
+            words = [three_agents(env), *short, "total_env_steps=80", "evaluation.references=false", *overrides]
+            folders[overrides] = tmp_path_factory.mktemp("runs") / "run"
+            train(compose(words), folders[overrides], Console(file=io.StringIO()))
+        return folders[overrides]
+
+    return make
+
+
+def checkpoint(folder, name="best"):
+    return open_checkpoint(folder / "checkpoints" / f"{name}.ckpt", resume=False)
+
+
+def damaged(folder):
+    """best.ckpt as it is read, with negative weights where the end of a line of carts enters its own block's mixer."""
+    stored = checkpoint(folder)
+    row = stored.state["state_dict"]["networks.mixer.w1"][0]
+    row.copy_(-1 - row.abs())
+    return stored
+
+
+def plain(certificate):
+    return json.dumps(certificate.to_json(), allow_nan=False)
+
+
+# ----------------------------------------------------------------- sound mixers
+
+
+@pytest.mark.parametrize(("overrides", "counts"), RUNS.values(), ids=RUNS.keys())
+def test_best_and_last_checkpoint_of_a_run_are_certified(trained, overrides, counts):
+    folder = trained(*overrides)
+    for name in ("best", "last"):
+        found = certify_checkpoint(checkpoint(folder, name))
+        assert found.passed, found.lines()
+        assert (found.kappa, found.n_blocks, found.slopes.n_pairs, found.n_states) == counts
+        assert found.locality.n_pairs == 3 * found.n_blocks - found.slopes.n_pairs
+        assert found.joint.exhaustive  # few joint actions
+        assert found.joint.igm_share == 0
+        assert len(found.truncation.mean_error) in (0, found.kappa + 1)  # none where no value varies
+
+
+def test_masked_actions_are_not_tried(trained):
+    folder = trained("env=matrix")
+    assert certify_checkpoint(checkpoint(folder)).joint.n_joint_actions == 2 * 2 * 1
+
+
+def test_a_certificate_is_the_same_every_time_and_another_with_another_seed(trained):
+    folder = trained()
+    stored = checkpoint(folder)
+    state = {name: value.clone() for name, value in stored.state["state_dict"].items()}
+    first, again, other = (plain(certify_checkpoint(stored, states=8, seed=seed)) for seed in (5, 5, 6))
+    assert first == again == plain(certify_checkpoint(checkpoint(folder), states=8, seed=5))
+    assert first != other
+    assert all(torch.equal(value, stored.state["state_dict"][name]) for name, value in state.items())
+
+
+def test_the_certificate_of_the_last_checkpoint_is_not_that_of_the_best(trained):
+    folder = trained("env=sysadmin")  # learns nothing in so few steps, so the best one is of step 0
+    best, last = (checkpoint(folder, name) for name in ("best", "last"))
+    assert best.state["lomaq"]["env_steps"] == 0
+    assert plain(certify_checkpoint(best)) != plain(certify_checkpoint(last))
+
+
+# ---------------------------------------------------------------- broken mixers
+
+
+def test_negative_weights_in_a_projected_mixer_fail(trained):
+    folder = trained("mixer.monotonicity=projection")
+    assert certify_checkpoint(checkpoint(folder)).passed
+    found = certify_checkpoint(damaged(folder))
+    assert not found.passed
+    assert not found.slopes.passed
+    assert found.slopes.n_negative == 2 * 64  # of both ends of the line, which share a network, in themselves
+    assert found.slopes.smallest < 0
+    assert found.locality.passed
+    assert found.to_json()["passed"] is False
+
+
+def test_negative_weights_mean_nothing_to_a_reparametrised_mixer(trained):
+    folder = trained()
+    assert certify_checkpoint(damaged(folder)).passed
+
+
+def test_a_softly_monotone_mixer_fails_where_it_falls(trained):
+    folder = trained("mixer.monotonicity=soft")
+    assert not certify_checkpoint(damaged(folder)).passed
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [("mixer.w1", "mixer"), ("utilities.networks.0.head.weight", "networks")],
+    ids=["NaN in the mixer", "NaN in the utilities"],
+)
+def test_a_diverged_checkpoint_never_passes(trained, name, broken):
+    folder = trained()
+    stored = checkpoint(folder)
+    stored.state["state_dict"][f"networks.{name}"].view(-1)[0] = torch.nan
+    if broken == "mixer":
+        found = certify_checkpoint(stored)
+        assert not found.slopes.passed
+        assert not found.locality.passed
+    else:
+        with pytest.raises(InputError, match=r"^utilities: expected finite numbers, got NaN or infinity"):
+            certify_checkpoint(stored)
+
+
+@pytest.mark.parametrize("change", ["missing", "shape"])
+def test_weights_that_are_not_those_of_the_mixer_are_refused(trained, change):
+    folder = trained()
+    stored = checkpoint(folder)
+    weights = stored.state["state_dict"]
+    w1 = weights.pop("networks.mixer.w1")
+    if change == "shape":
+        weights["networks.mixer.w1"] = w1[1:]
+    with pytest.raises(InputError, match=r"^checkpoint: expected the weights of the networks .* got .*best\.ckpt; "):
+        certify_checkpoint(stored)
+
+
+# ---------------------------------------------------------------- exact values
+
+
+@pytest.mark.parametrize(
+    ("overrides", "known"),
+    [(("env.n_agents=6",), True), (("env.n_agents=9",), False), (("env.n_agents=3", "agent=gru"), False)],
+    ids=["six machines", "nine machines", "a memory"],
+)
+def test_exact_values_are_examined_for_few_machines_and_no_memory(trained, overrides, known):
+    folder = trained("env=sysadmin", *overrides)
+    found = certify_checkpoint(checkpoint(folder), states=4)
+    assert (found.exact is not None) == known
+    assert (found.lines()[-1].startswith("exact QSM")) == known
+
+
+def test_exact_values_are_those_of_the_greedy_policy(trained):
+    folder = trained("env=sysadmin", "partition=[[0,1],[2]]")
+    stored = checkpoint(folder, "last")
+    run = build_run(stored.config)
+    run.module.load_state_dict(stored.state["state_dict"])
+    everything = run.make_env(1, 0, torch.device("cpu")).all_states()
+    observations = everything.observe()[None]  # [1, S, N, O]
+    none, first = torch.full((1, 8, 3), -1), torch.ones(1, 8, dtype=torch.bool)
+    values, _ = run.module.networks.utilities(observations, none, first, torch.zeros(8, 3, 0))
+    expected = exact_qsm(block_q(everything, values[0].argmax(dim=-1)), Partition([[0, 1], [2]], 3))
+    assert certify_checkpoint(stored).exact == expected
+    assert (expected.n_states, expected.n_joint_actions) == (8, 8)
+
+
+# --------------------------------------------------------------- visited states
+
+
+@pytest.mark.parametrize("overrides", [(), ("env=sysadmin",)], ids=["cart-pole", "sysadmin"])
+def test_visited_states_are_those_of_real_steps(trained, overrides):
+    folder = trained(*overrides)
+    run = build_run(checkpoint(folder).config)
+    networks = run.module.networks.eval()
+    seen = visit(networks, run, 10**6, 0.0, seed=3)
+
+    env = run.make_env(COPIES, FRESH_SEED + 3, torch.device("cpu"))
+    env.reset()  # as a collector does before its episodes
+    observation = env.reset()
+    actor = GreedyActor(networks.utilities)
+    actor.begin(env)
+    running, expected, ends = torch.ones(COPIES, dtype=torch.bool), [], []
+    while running.any():
+        expected.append(observation[running])
+        with torch.no_grad():
+            observation, _, terminated, truncated = env.step(actor.act(env, observation))
+        running &= ~(terminated | truncated)
+        ends.append(int(running.sum()))
+    assert torch.equal(seen.observations, torch.cat(expected))  # none twice, none of an ended copy
+    assert torch.equal(seen.chosen, seen.utilities.amax(dim=-1))  # greedy
+    assert seen.action_mask is None
+    assert overrides or 0 < ends[-2] < COPIES  # carts fall at different times
+
+
+def test_fewer_states_are_drawn_from_the_visited_ones_without_repetition(trained):
+    folder = trained()
+    run = build_run(checkpoint(folder).config)
+    networks = run.module.networks.eval()
+    everything, some, others = (visit(networks, run, states, 0.3, 0) for states in (10**6, 20, 20))
+    assert torch.equal(some.observations, others.observations)
+    rows = (everything.observations[None] == some.observations[:, None]).all(dim=3).all(dim=2)  # [20, all]
+    assert rows.sum(dim=1).tolist() == [1] * 20
+    picked = rows.long().argmax(dim=1)
+    assert len(picked.unique()) == 20
+    assert picked.max() > len(everything.chosen) // 2  # not only the first steps
+    assert torch.equal(everything.chosen[picked], some.chosen)
+    assert torch.equal(everything.utilities[picked], some.utilities)
+
+
+def test_chosen_actions_are_allowed_ones_whatever_epsilon_is(trained):
+    folder = trained("env=matrix")
+    run = build_run(checkpoint(folder).config)
+    seen = visit(run.module.networks.eval(), run, 100, 1.0, 0)
+    assert seen.action_mask is not None
+    assert seen.action_mask[0].tolist() == [[True, True], [True, True], [True, False]]
+    allowed = (seen.utilities == seen.chosen[..., None]) & seen.action_mask
+    assert allowed.any(dim=-1).all()
+    assert not torch.equal(seen.chosen, seen.utilities.masked_fill(~seen.action_mask, -torch.inf).amax(dim=-1))
+
+
+# -------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(("numbers", "name"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_impossible_numbers_are_refused_by_name(trained, numbers, name):
+    folder = trained()
+    with pytest.raises(InputError, match=f"^{name}: expected "):
+        certify_checkpoint(checkpoint(folder), **numbers)
+
+
+@pytest.mark.parametrize("name", ["algo=oracle", "algo=random"])
+def test_a_run_in_which_nothing_is_learned_has_no_checkpoint(run_small, name):
+    folder, _ = run_small("run", "env=sysadmin", name)
+    with pytest.raises(InputError, match=r"^checkpoint: expected a checkpoint file or a run folder with best\.ckpt"):
+        open_checkpoint(folder, resume=False)

@@ -1,0 +1,247 @@
+"""What stored runs say: ``lomaq info``, ``lomaq compare``, help and completion."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lomaq import cli
+from lomaq.cli.usage import SETTINGS
+from lomaq.errors import InputError
+from lomaq.plots.curves import Curve
+from lomaq.runs.record import find_runs, read_run
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER = "env_steps,train_seconds,epsilon,loss,test_return_mean,test_return_min,test_return_max"
+
+
+@pytest.fixture
+def command(command):
+    """Run the command line in this process: ``command("info", *words)`` → (status, out, err)."""
+    return functools.partial(command, cli.main)
+
+
+@functools.cache
+def configuration(words: tuple[str, ...]) -> str:
+    return yaml.safe_dump(cli.compose(["env.n_agents=3", "total_env_steps=400", *words]))
+
+
+def stored(folder: Path, tests: list[tuple[int, float, float, float]], *words: str) -> Path:
+    """A run folder that has not ended: ``config.yaml`` and ``metrics.csv`` with ``(steps, mean, min, max)`` tests."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(configuration(words))
+    lines = [f"{steps},{steps / 100},0.5,1.0,{mean},{low},{high}" for steps, mean, low, high in tests]
+    (folder / "metrics.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    return folder
+
+
+# ------------------------------------------------------------------------ info
+
+
+def test_a_run_that_has_not_ended_says_how_far_and_how_good_it_is(command, tmp_path) -> None:
+    stored(tmp_path / "run", [(0, 20.0, 10, 30), (120, 450.0, 400, 500), (200, 310.0, 300, 320)])
+    status, out, err = command("info", "run=run")
+    assert (status, err) == (0, "")
+    lines = {line[:14].strip(): line[14:] for line in out.splitlines()}
+    assert lines["state"].startswith("running or stopped, 200 of 400 env steps (50%), last written 2")
+    assert lines["env"] == "cartpole, 3 agents"
+    assert lines["algorithm"] == "lomaq, seed 0"
+    assert lines["mixer"] == "mlp, κ=1"
+    assert lines["last test"] == "310.0 at 200 env steps"
+    assert lines["best test"] == "450.0 at 120 env steps"
+    assert lines["first reached"] == "300 at 120, 400 at 120"
+    assert lines["speed"] == "100 env steps/s, 2.0 s of training"
+    assert "metrics.csv" in lines["files"]
+    assert "go on" not in lines  # there is no checkpoint
+
+
+def test_a_finished_run_says_how_to_go_on_and_how_to_play_it(command, run_small) -> None:
+    folder, summary = run_small("a=1,[2 3]", "evaluation.every_env_steps=1000")
+    status, out, err = command("info", f"run={folder}")
+    assert (status, err) == (0, "")
+    assert f"finished, {summary['env_steps']} of 400 env steps" in out
+    assert f"lomaq train 'resume={folder}' total_env_steps=800" in out
+    assert f"lomaq evaluate 'checkpoint={folder}' episodes=100" in out
+    assert f"{summary['test_return_mean']:,.1f} at {summary['env_steps']} env steps" in out
+    status, out, err = command("evaluate", f"checkpoint={folder}", "episodes=2")  # a name with signs, as it was said
+    assert (status, err) == (0, "")
+
+
+def test_a_run_without_a_test_or_of_an_oracle_is_described_too(command, tmp_path, run_small) -> None:
+    stored(tmp_path / "young", [])
+    assert "0 of 400 env steps (0%)" in command("info", "run=young")[1]
+    run_small("oracle", "env=sysadmin", "algo=oracle")
+    status, out, _ = command("info", "run=oracle")
+    assert status == 0
+    assert "played, nothing is learned" in out
+    assert "last test" in out
+
+
+# --------------------------------------------------------------------- compare
+
+
+def test_runs_side_by_side_show_what_differs_and_what_came_out(command, tmp_path) -> None:
+    stored(tmp_path / "a" / "run", [(0, 1.0, 0, 2), (200, 310.5, 300, 320)])
+    stored(tmp_path / "b" / "run", [(0, 2.0, 1, 3)], "kappa=2", "learner.lr=0.01")
+    status, out, err = command("compare", "run=a/run", "run=b/run", "output=here")
+    assert (status, err) == (0, "")
+    rows = {
+        cells[0]: cells[1:] for line in out.splitlines() if "│" in line and (cells := line.replace("│", " ").split())
+    }
+    assert rows["kappa"] == ["1", "2"]
+    assert rows["learner.lr"] == ["0.003", "0.01"]
+    assert "seed" not in rows
+    assert rows["last"][1:] == ["310.5", "2"]  # last test
+    found = json.loads((tmp_path / "here" / "compare.json").read_text())
+    assert list(found) == ["a/run", "b/run"]
+    assert found["a/run"]["first 300 at"] == 200
+    assert found["b/run"]["first 300 at"] is None
+    assert found["a/run"]["curve"] == {"steps": [0, 200], "mean": [1, 310.5], "low": [0, 300], "high": [2, 320]}
+    assert (tmp_path / "here" / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_runs_stand_below_each_other_and_patterns_name_them_once(command, tmp_path) -> None:
+    for seed in range(9):
+        stored(tmp_path / "runs" / f"seed={seed},algo=lomaq", [(0, seed, seed, seed)], f"seed={seed}")
+    (tmp_path / "runs" / "notes").mkdir()
+    status, out, _ = command("compare", "run=[runs/seed*,'runs/seed=1,algo=lomaq']")
+    assert status == 0
+    assert sum("algo=lomaq" in line for line in out.splitlines()) == 9
+    assert {"compare.json", "compare.png"} <= {p.name for p in tmp_path.iterdir()}
+
+
+MISTAKES = {
+    "no run named": (["info"], "run=PATH"),
+    "no such run": (["info", "run=nowhere"], "nowhere"),
+    "a folder that is no run": (["info", "run=."], "metrics.csv"),
+    "a damaged run": (["info", "run=damaged"], "damaged"),
+    "an unknown key": (["info", "run=one", "checkpoint=x"], "checkpoint"),
+    "one run alone": (["compare", "run=one"], "at least two runs"),
+    "the same run twice": (["compare", "run=one", "run=o*"], "at least two runs"),
+    "a pattern of nothing": (["compare", "run=one", "run=x*"], "x*"),
+    "runs without a test": (["compare", "run=young", "run=younger"], "a test"),
+    "a file for a folder": (["compare", "run=one", "run=young", "output=damaged/metrics.csv"], "output"),
+}
+
+
+@pytest.mark.parametrize(("words", "name"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_line_with_status_2_and_writes_nothing(command, tmp_path, words, name) -> None:
+    stored(tmp_path / "one", [(0, 1.0, 1, 1)])
+    stored(tmp_path / "young", [])
+    stored(tmp_path / "younger", [])
+    shutil.copytree(tmp_path / "one", tmp_path / "damaged")
+    (tmp_path / "damaged" / "config.yaml").write_text("{")
+    before = set(tmp_path.rglob("*"))
+    status, out, err = command(*words)
+    assert (status, out, len(err.strip().splitlines())) == (2, "", 1), err
+    assert name in err
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_rows_of_metrics_that_were_cut_short_are_passed_over(tmp_path) -> None:
+    folder = stored(tmp_path / "run", [(0, 1.5, 1, 2)])
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("90,0.9,0.5,1.0,,,\n100,1.0,0.5,1.0,3.0")  # a row without a test, and one that is being written
+    run = read_run(folder)
+    assert run.tests == Curve([0], [1.5], [1], [2])
+    assert run.env_steps == 100
+    assert run.first_at(1.5) == 0
+    assert run.first_at(2) is None
+
+
+def test_a_folder_whose_name_is_a_pattern_is_found_by_its_name(tmp_path) -> None:
+    folder = stored(tmp_path / "partition=[[0,1],[2]]", [])
+    assert find_runs([str(folder)]) == [folder]
+    with pytest.raises(InputError, match="a pattern that run folders match"):
+        find_runs([str(tmp_path / "none*")])
+
+
+# -------------------------------------------------------------- help, completion
+
+
+def test_both_helps_show_the_same_twelve_settings_and_four_examples(command) -> None:
+    twelve = [line.strip() for line in SETTINGS.splitlines()[1:]]
+    assert len(twelve) == 12
+    for words in (["--help"], ["train", "--help"]):
+        status, out, _ = command(*words)
+        assert status == 0
+        lines = [line.strip() for line in out.splitlines()]
+        start = lines.index("The settings that matter:") + 1
+        assert lines[start : start + 12] == twelve
+        assert lines[start + 12] == ""
+        examples = lines.index("Examples:") + 1
+        assert all(line.startswith(("lomaq ", "python ")) for line in lines[examples : examples + 4])
+        assert len(lines) == examples + 4 or lines[examples + 4] == ""
+
+
+def test_the_settings_of_the_help_are_settings(command) -> None:
+    words = [line.split()[0] for line in SETTINGS.splitlines()[1:]]
+    assert len(cli.compose([word for word in words if "FOLDER" not in word])) == 1
+
+
+def test_every_command_is_listed_and_helps(command) -> None:
+    listed = command("--help")[1]
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in listed
+        if name != "train":
+            status, out, err = command(name, "--help")
+            assert (status, err) == (0, "")
+            assert out.startswith("usage: ")
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """What bash offers for a line that is being typed."""
+    from lomaq.cli.commands import COMMANDS, COMPOSED
+    from lomaq.cli.completion import bash_script
+
+    keys = {name: options.keys for name, (options, _) in COMMANDS.items()}
+    folder = tmp_path_factory.mktemp("completion")
+    (folder / "lomaq").write_text(bash_script(keys | {name: options.keys for name, options in COMPOSED.items()}))
+    (folder / "runs").mkdir()
+
+    def answer(line: str) -> set[str]:
+        script = f"""
+            source ./lomaq
+            compopt() {{ :; }}
+            COMP_LINE='{line}'; COMP_POINT={len(line)}; COMP_WORDS=({line}); COMP_CWORD={len((line + "x").split()) - 1}
+            _lomaq; printf '%s\\n' "${{COMPREPLY[@]}}" """
+        done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stderr) == (0, "")
+        return set(done.stdout.split())
+
+    return answer
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    {
+        "lomaq co": ["compare", "completion"],
+        "lomaq train kap": ["kappa="],
+        "lomaq train env=nav algo=iql": ["iql", "iql_local", "iql_nbr"],
+        "lomaq train logger=": ["csv", "mlflow", "none", "tensorboard", "wandb"],
+        "lomaq train learner.objective.la": ["learner.objective.lam="],
+        "lomaq compare ": ["run=", "output="],
+        "lomaq info run=ru": ["runs"],
+        "lomaq evaluate ep": ["episodes="],
+    }.items(),
+    ids=str,
+)
+def test_bash_completes(complete, line, offered) -> None:
+    assert complete(line) == set(offered)
+
+
+def test_the_script_is_printed_and_hydras_is_refused_where_it_cannot_work(command) -> None:
+    status, out, err = command("completion")
+    assert (status, err) == (0, "")
+    assert out.endswith("complete -F _lomaq lomaq\n")
+    status, out, err = command("train", "--shell-completion", "install=bash")
+    assert (status, out) == (2, "")
+    assert "lomaq completion" in err
