@@ -16,8 +16,8 @@ def rollout(**changes):
         "rewards": torch.arange(12, dtype=torch.float32).view(STEPS, SEQUENCES, AGENTS),
         "terminated": torch.tensor([[False, False], [True, False], [False, False]]),
         "truncated": torch.tensor([[False, False], [False, False], [False, True]]),
-        "valid": torch.tensor([[True, True], [True, True], [False, True]]),
-        "first": torch.tensor([[True, False], [False, False], [False, False], [True, False]]),
+        "mask": torch.tensor([[True, True], [True, True], [False, True]]),
+        "is_first": torch.tensor([[True, False], [False, False], [False, False], [True, False]]),
         "last_actions": torch.tensor([[1, 1], [2, 0]]),
         "hidden": torch.arange(20, dtype=torch.float32).view(SEQUENCES, AGENTS, HIDDEN),
         "epsilon": torch.tensor([0.25, 0.5]),
@@ -46,7 +46,7 @@ def test_previous_actions_leave_the_record_as_it_was():
 
 
 def test_previous_actions_of_no_steps_are_the_last_actions():
-    empty = rollout(actions=torch.zeros(0, 2, 2, dtype=torch.int64), first=torch.tensor([[False, True]]))
+    empty = rollout(actions=torch.zeros(0, 2, 2, dtype=torch.int64), is_first=torch.tensor([[False, True]]))
     assert empty.previous_actions().tolist() == [[[1, 1], [-1, -1]]]
 
 

@@ -16,7 +16,7 @@ from lomaq.mixers import SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import COMA, ValueNetworks
 from lomaq.objectives.coma import CounterfactualCritic, counterfactual_advantage, entropy
-from lomaq.objectives.td import mean_over_transitions, take
+from lomaq.objectives.td import gather_actions, mean_over_transitions
 
 T, B, N, A, H = 3, 2, 2, 3, 8
 OBS = A  # what an agent observes stands for the values of its actions, where the critic is a stub
@@ -51,8 +51,8 @@ def make_rollout(terminated=("000", "000"), truncated=("000", "000"), valid=("11
         rewards=torch.randn(T, B, N, generator=chance),
         terminated=bools(*terminated),
         truncated=bools(*truncated),
-        valid=bools(*valid),
-        first=torch.zeros(T + 1, B, dtype=torch.bool),
+        mask=bools(*valid),
+        is_first=torch.zeros(T + 1, B, dtype=torch.bool),
         last_actions=torch.full((B, N), -1),
         hidden=torch.zeros(B, N, 0),
         action_mask=mask,
@@ -108,7 +108,7 @@ def slow_targets(rollout, last, lam, gamma, scale, time_limit):
             ended = bool(rollout.terminated[t, b]), bool(rollout.truncated[t, b])
             if ended[0] or (ended[1] and time_limit == "terminal"):
                 follow = 0.0
-            elif ended[1] or t == T - 1 or not rollout.valid[t + 1, b]:
+            elif ended[1] or t == T - 1 or not rollout.mask[t + 1, b]:
                 follow = value
             else:
                 follow = (1 - lam) * value + lam * result[t + 1, b, n]
@@ -164,7 +164,7 @@ def test_the_action_behind_the_last_step_is_random_as_often_as_in_the_rollout():
     rollout.epsilon[1] = 0.0
     torch.manual_seed(0)
     found = [COMA(0.9, 0.0).targets(online, online, rollout, rollout.rewards, 1.0) for _ in range(2000)]
-    likeliest = rollout.rewards[-1] + 0.9 * take(rollout.observations[-1], LAST)
+    likeliest = rollout.rewards[-1] + 0.9 * gather_actions(rollout.observations[-1], LAST)
     share = torch.stack([torch.isclose(targets[-1], likeliest) for targets in found]).double().mean(dim=(0, 2))
     assert share[0].item() == pytest.approx(0.8 + 0.2 / 3, abs=0.02)  # four deviations
     assert share[1] == 1
@@ -188,7 +188,7 @@ def slow_policy(logits, epsilon, allowed):
 
 def slow_loss(rollout, logits, targets, beta):
     """Number by number over valid transitions, then divided by their number."""
-    places = [(t, b, n) for t, b, n in np.ndindex(T, B, N) if rollout.valid[t, b]]
+    places = [(t, b, n) for t, b, n in np.ndindex(T, B, N) if rollout.mask[t, b]]
     advantage, errors, chances, entropies = {}, {}, {}, {}
     for t, b, n in places:
         allowed = np.ones(A, dtype=bool) if rollout.action_mask is None else rollout.action_mask[t, b, n].numpy()
@@ -200,7 +200,7 @@ def slow_loss(rollout, logits, targets, beta):
         entropies[t, b, n] = -sum(p * np.log(p) for p in policy if p > 0)
     unit = np.sqrt(np.mean(np.square(list(advantage.values()))))
     total = sum(errors[x] - advantage[x] / unit * chances[x] - beta * entropies[x] for x in places)
-    return total / int(rollout.valid.sum())
+    return total / int(rollout.mask.sum())
 
 
 def test_one_step_of_two_agents_by_hand():
@@ -299,7 +299,7 @@ def test_policies_learn_by_the_actors_term_and_the_critic_by_its_own():
     assert any(gradient.any() for gradient in actor[0])
     targets = torch.randn(T, B, N)
     found = gradients(online.critic, objective.loss(online, rollout, targets))
-    values = take(online.critic(rollout.observations[:-1], rollout.actions), rollout.actions)
+    values = gather_actions(online.critic(rollout.observations[:-1], rollout.actions), rollout.actions)
     error = mean_over_transitions((values - targets).square().sum(dim=-1), rollout)
     torch.testing.assert_close(found, gradients(online.critic, error))
 

@@ -47,8 +47,8 @@ def make_rollout(terminated=("000", "000"), truncated=("000", "000"), valid=("11
         rewards=torch.randn(T, B, N, generator=generator),
         terminated=bools(*terminated),
         truncated=bools(*truncated),
-        valid=bools(*valid),
-        first=first,
+        mask=bools(*valid),
+        is_first=first,
         last_actions=torch.full((B, N), -1),
         hidden=torch.zeros(B, N, 0),
         action_mask=mask,
@@ -187,7 +187,7 @@ def test_loss_equals_a_loop_over_valid_transitions():
     total, count = 0.0, 0
     for t in range(T):
         for b in range(B):
-            if rollout.valid[t, b]:
+            if rollout.mask[t, b]:
                 chosen = np.array([rollout.observations[t, b, n, rollout.actions[t, b, n]].item() for n in range(N)])
                 total += float(((MIXING @ chosen - targets[t, b].numpy()) ** 2).sum())
                 count += 1
@@ -223,8 +223,8 @@ def real_networks(network="mlp", **options):
 def test_unrolling_gives_the_utilities_along_the_rollout_with_its_memory_and_previous_actions(network):
     networks = real_networks(network)
     rollout = make_rollout()
-    rollout.first[0] = False
-    rollout.first[2, 1] = True
+    rollout.is_first[0] = False
+    rollout.is_first[2, 1] = True
     rollout.last_actions[:] = 1
     rollout = replace(rollout, hidden=torch.randn(B, N, networks.utilities.memory_size))
     unrolled = networks.unroll(rollout)
@@ -232,9 +232,9 @@ def test_unrolling_gives_the_utilities_along_the_rollout_with_its_memory_and_pre
     hidden = rollout.hidden
     for t in range(T + 1):
         previous = rollout.last_actions.clone() if t == 0 else rollout.actions[t - 1].clone()
-        previous[rollout.first[t]] = -1
+        previous[rollout.is_first[t]] = -1
         values, hidden = networks.utilities(
-            rollout.observations[t : t + 1], previous[None], rollout.first[t : t + 1], hidden
+            rollout.observations[t : t + 1], previous[None], rollout.is_first[t : t + 1], hidden
         )
         torch.testing.assert_close(unrolled[t], values[0])
 
@@ -286,7 +286,7 @@ def test_where_the_mixer_is_softly_monotone_its_violation_is_added(penalty, stat
     loss = PartitionTD(0.9, 0.5).loss(networks, rollout, targets)
     utilities = networks.unroll(rollout).detach()
     total, fallen = 0.0, 0.0
-    for t, b in rollout.valid.nonzero().tolist():
+    for t, b in rollout.mask.nonzero().tolist():
         chosen = torch.stack([utilities[t, b, n, rollout.actions[t, b, n]] for n in range(N)])
         here = rollout.observations[t, b][None]
         total += (networks.mixer(chosen[None], here)[0] - targets[t, b]).square().sum().item()

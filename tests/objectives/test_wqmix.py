@@ -149,8 +149,8 @@ def random_rollout(steps=4, batch=3, seed=0) -> Rollout:
         rewards=torch.zeros(steps, batch, N),
         terminated=no,
         truncated=no,
-        valid=torch.rand(steps, batch, generator=chance) < 0.8,
-        first=torch.zeros(steps + 1, batch, dtype=torch.bool),
+        mask=torch.rand(steps, batch, generator=chance) < 0.8,
+        is_first=torch.zeros(steps + 1, batch, dtype=torch.bool),
         last_actions=torch.full((batch, N), -1),
         hidden=torch.zeros(batch, N, 0),
     )

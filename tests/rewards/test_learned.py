@@ -33,8 +33,8 @@ def make_rollout(rewards=None, valid=None, seed=0):
         rewards=(observations[:-1, ..., 0] > 0).float() if rewards is None else rewards,
         terminated=torch.zeros(T, B, dtype=torch.bool),
         truncated=torch.zeros(T, B, dtype=torch.bool),
-        valid=torch.ones(T, B, dtype=torch.bool) if valid is None else valid,
-        first=torch.zeros(T + 1, B, dtype=torch.bool),
+        mask=torch.ones(T, B, dtype=torch.bool) if valid is None else valid,
+        is_first=torch.zeros(T + 1, B, dtype=torch.bool),
         last_actions=torch.full((B, N), -1),
         hidden=torch.zeros(B, N, 0),
     )
@@ -134,18 +134,18 @@ def test_observations_are_seen_scaled():
 def test_samples_that_fail_are_left_out_and_the_rest_is_relabelled():
     reward = reward_of(tolerance=1.0, lr=1e-12, pass_rate=0.2)
     rollout = with_team(np.linspace(-2, 2, T * B))
-    rollout.valid[2, 3] = False
+    rollout.mask[2, 3] = False
     ready, figures = prepare(reward, rollout)
     learned = reward.model.agent_rewards(rollout.observations[:-1], rollout.actions)
     error = (learned.sum(dim=-1) - rollout.rewards.sum(dim=-1)).abs().detach()
-    expected = rollout.valid & (error <= 1.0)
+    expected = rollout.mask & (error <= 1.0)
     assert ready is not None
     assert 5 <= expected.sum() <= 20
-    assert torch.equal(ready.valid, expected)
+    assert torch.equal(ready.mask, expected)
     torch.testing.assert_close(ready.rewards, learned)
-    assert rollout.valid.sum() == T * B - 1  # what came is as it was
+    assert rollout.mask.sum() == T * B - 1  # what came is as it was
     assert figures["reward_pass_rate"] == pytest.approx(int(expected.sum()) / (T * B - 1))
-    assert figures["reward_error"] == pytest.approx(float(error[rollout.valid].mean()), rel=1e-5)
+    assert figures["reward_error"] == pytest.approx(float(error[rollout.mask].mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize(("failing", "ready"), [(2, True), (3, False), (24, False)])

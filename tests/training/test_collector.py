@@ -99,9 +99,9 @@ def test_rollouts_of_fixed_length_tell_where_episodes_begin_and_end(max_steps):
     assert (rollout.n_steps, rollout.n_sequences) == (12, 3)
     for b, lengths in enumerate(LENGTHS):
         frames, firsts = story(lengths, 12, max_steps)
-        assert rollout.first[:, b].tolist() == firsts
+        assert rollout.is_first[:, b].tolist() == firsts
         for t, (episode, age, valid, terminated, truncated) in enumerate(frames):
-            assert bool(rollout.valid[t, b]) == valid
+            assert bool(rollout.mask[t, b]) == valid
             assert bool(rollout.terminated[t, b]) == terminated
             assert bool(rollout.truncated[t, b]) == truncated
             if valid:
@@ -116,8 +116,8 @@ def test_rollouts_of_fixed_length_tell_where_episodes_begin_and_end(max_steps):
 
 def test_a_copy_that_ended_takes_one_step_to_begin_anew():
     rollout = make(5, lengths=((2, 9),)).collect(0.0)
-    assert rollout.valid[:, 0].tolist() == [True, True, False, True, True]
-    assert rollout.first[:, 0].tolist() == [True, False, False, True, False, False]
+    assert rollout.mask[:, 0].tolist() == [True, True, False, True, True]
+    assert rollout.is_first[:, 0].tolist() == [True, False, False, True, False, False]
     assert rollout.observations[:, 0, 0, :2].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
 
 
@@ -126,7 +126,7 @@ def test_only_the_copies_that_ended_are_reset():
     for b in range(3):
         drawn = rollout.observations[:, b, 0, 2]
         for t in range(12):
-            assert (drawn[t] == drawn[t + 1]) != bool(rollout.first[t + 1, b])
+            assert (drawn[t] == drawn[t + 1]) != bool(rollout.is_first[t + 1, b])
 
 
 def test_previous_actions_are_those_taken_but_for_the_first_of_an_episode():
@@ -134,7 +134,7 @@ def test_previous_actions_are_those_taken_but_for_the_first_of_an_episode():
     previous = rollout.previous_actions()
     for b in range(3):
         for t in range(13):
-            expected = [-1] * N if rollout.first[t, b] else rollout.actions[t - 1, b].tolist()
+            expected = [-1] * N if rollout.is_first[t, b] else rollout.actions[t - 1, b].tolist()
             assert previous[t, b].tolist() == expected
 
 
@@ -144,9 +144,11 @@ def test_greedy_actions_are_the_best_of_the_utilities_along_the_rollout(network,
     collector = make(steps, network)
     for _ in range(2):  # in the second one memories and previous actions are carried over
         rollout = collector.collect(0.0)
-        values, _ = collector.utilities(rollout.observations, rollout.previous_actions(), rollout.first, rollout.hidden)
+        values, _ = collector.utilities(
+            rollout.observations, rollout.previous_actions(), rollout.is_first, rollout.hidden
+        )
         best = values[:-1].argmax(dim=-1)
-        assert torch.equal(rollout.actions[rollout.valid], best[rollout.valid])
+        assert torch.equal(rollout.actions[rollout.mask], best[rollout.mask])
 
 
 @pytest.mark.parametrize("network", ["mlp", "gru"])
@@ -154,9 +156,9 @@ def test_two_rollouts_join_up(network):
     collector = make(5, network)
     one, two = collector.collect(0.5), collector.collect(0.5)
     assert torch.equal(two.observations[0], one.observations[-1])
-    assert torch.equal(two.first[0], one.first[-1])
+    assert torch.equal(two.is_first[0], one.is_first[-1])
     assert torch.equal(two.previous_actions()[0], one.previous_actions()[-1])
-    _, memory = collector.utilities(one.observations[:-1], one.previous_actions()[:-1], one.first[:-1], one.hidden)
+    _, memory = collector.utilities(one.observations[:-1], one.previous_actions()[:-1], one.is_first[:-1], one.hidden)
     torch.testing.assert_close(two.hidden, memory)
 
 
@@ -164,9 +166,9 @@ def test_two_rollouts_join_up(network):
 def test_two_rollouts_are_one_of_twice_the_length(masked):
     halves, whole = make(6, "gru", masked=masked), make(12, "gru", masked=masked)
     one, two, both = halves.collect(0.5), halves.collect(0.5), whole.collect(0.5)
-    for name in ("actions", "rewards", "terminated", "truncated", "valid"):
+    for name in ("actions", "rewards", "terminated", "truncated", "mask"):
         assert torch.equal(torch.cat([getattr(one, name), getattr(two, name)]), getattr(both, name))
-    for name in ("observations", "first") + ("action_mask",) * masked:
+    for name in ("observations", "is_first") + ("action_mask",) * masked:
         assert torch.equal(torch.cat([getattr(one, name)[:-1], getattr(two, name)]), getattr(both, name))
 
 
@@ -237,20 +239,20 @@ def test_whole_episodes_are_padded_to_the_longest():
         assert rollout.observations.shape == (max(lengths) + 1, 3, N, 3)
         for b, length in enumerate(lengths):
             steps = torch.arange(max(lengths))
-            assert torch.equal(rollout.valid[:, b], steps < length)
+            assert torch.equal(rollout.mask[:, b], steps < length)
             assert torch.equal(rollout.terminated[:, b], steps == length - 1)
             assert not rollout.truncated[:, b].any()
             assert rollout.observations[: length + 1, b, 0, 1].tolist() == list(range(length + 1))
             assert (rollout.observations[: length + 1, b, 0, 0] == played).all()
-        assert rollout.first[0].all()
-        assert not rollout.first[1:].any()
+        assert rollout.is_first[0].all()
+        assert not rollout.is_first[1:].any()
         assert (rollout.previous_actions()[0] == -1).all()
 
 
 def test_whole_episodes_end_at_the_time_limit():
     rollout = make(None, max_steps=4).collect(1.0)  # lengths 1, 5, 6
     assert rollout.n_steps == 4
-    assert rollout.valid.sum(dim=0).tolist() == [1, 4, 4]
+    assert rollout.mask.sum(dim=0).tolist() == [1, 4, 4]
     assert rollout.terminated.sum(dim=0).tolist() == [1, 0, 0]
     assert rollout.truncated[3].tolist() == [False, True, True]
     assert rollout.truncated.sum() == 2
@@ -263,10 +265,10 @@ def test_whole_episodes_begin_with_an_empty_memory():
     fresh, _ = collector.utilities(
         rollout.observations,
         rollout.previous_actions(),
-        rollout.first,
+        rollout.is_first,
         collector.utilities.initial_hidden(3, torch.device("cpu")),
     )
-    carried, _ = collector.utilities(rollout.observations, rollout.previous_actions(), rollout.first, rollout.hidden)
+    carried, _ = collector.utilities(rollout.observations, rollout.previous_actions(), rollout.is_first, rollout.hidden)
     assert rollout.hidden.any()
     assert torch.equal(fresh, carried)
 
@@ -300,7 +302,7 @@ def test_a_state_can_be_taken_at_any_step_of_an_episode():
     collector, again = make(1, "gru"), make(1, "gru", seed=99)
     seen = set()
     for _ in range(12):
-        seen |= {(bool(a), bool(b)) for a, b in zip(collector.first, collector.ended, strict=True)}
+        seen |= {(bool(a), bool(b)) for a, b in zip(collector.is_first, collector.ended, strict=True)}
         state = collector.state_dict()
         expected = [collector.collect(0.5) for _ in range(3)]
         again.load_state_dict(state)

@@ -177,7 +177,7 @@ def test_the_value_scale_is_that_of_the_learned_rewards(run_small, monkeypatch) 
     words = ("learner.objective.gamma=0", "learner.objective.lam=0", "learner.scale_decay=0", *OPEN)
     folder, _ = run_small("run", RD, *words)
     sigmas = [float(row["value_scale"]) for row in rows_of(folder)[1:]]
-    expected = [float(batch.rewards[batch.valid].std(correction=0)) for batch in batches]
+    expected = [float(batch.rewards[batch.mask].std(correction=0)) for batch in batches]
     assert sigmas == pytest.approx(expected, rel=1e-4)  # without γ a return is the reward
     assert max(sigmas) > 1.2 * min(sigmas)
 
@@ -189,8 +189,8 @@ def test_a_return_goes_on_with_the_value_before_a_sample_that_does_not_count() -
         rewards=torch.tensor([10.0, 100.0, 1000.0]).view(3, 1, 1),
         terminated=torch.zeros(3, 1, dtype=torch.bool),
         truncated=torch.zeros(3, 1, dtype=torch.bool),
-        valid=torch.tensor([[True], [True], [False]]),
-        first=torch.zeros(4, 1, dtype=torch.bool),
+        mask=torch.tensor([[True], [True], [False]]),
+        is_first=torch.zeros(4, 1, dtype=torch.bool),
         last_actions=torch.zeros(1, 1, dtype=torch.int64),
         hidden=torch.zeros(1, 1, 0),
     )

@@ -36,8 +36,8 @@ def make_rollout(*lengths, mask=True):
         rewards=torch.randn(steps, batch, N),
         terminated=last & (torch.rand(batch) < 0.5),
         truncated=last & (torch.rand(batch) < 0.5),
-        valid=valid,
-        first=first,
+        mask=valid,
+        is_first=first,
         last_actions=torch.randint(-1, A, (batch, N)),
         hidden=torch.randn(batch, N, HIDDEN),
         action_mask=torch.rand(steps + 1, batch, N, A) < 0.7 if mask else None,
@@ -86,10 +86,10 @@ def test_a_sample_is_cut_to_its_longest_sequence():
     chance, lengths = generator(), set()
     for _ in range(20):
         sample = replay.sample(2, chance, CPU)
-        longest = int(sample.valid.sum(dim=0).max())
+        longest = int(sample.mask.sum(dim=0).max())
         lengths.add(longest)
         assert sample.n_steps == len(sample.rewards) == len(sample.terminated) == longest
-        assert len(sample.observations) == len(sample.first) == len(sample.action_mask) == longest + 1
+        assert len(sample.observations) == len(sample.is_first) == len(sample.action_mask) == longest + 1
     assert lengths == {2, 3, 5}
 
 
@@ -100,13 +100,13 @@ def test_behind_a_shorter_episode_nothing_is_valid_and_nothing_ends_or_begins():
     replay.add(short, MAX_STEPS)
     replay.add(long, MAX_STEPS)
     sample = replay.sample(2, generator(), CPU)
-    column = int(sample.valid.sum(dim=0).argmin())
-    assert sample.valid[:, column].tolist() == [True, True, False, False, False]
+    column = int(sample.mask.sum(dim=0).argmin())
+    assert sample.mask[:, column].tolist() == [True, True, False, False, False]
     assert torch.equal(sample.observations[:3, column], short.observations[:, 0])
     assert not sample.observations[3:, column].any()
     for name in ("terminated", "truncated"):
         assert not getattr(sample, name)[2:, column].any()
-    assert not sample.first[1:, column].any()
+    assert not sample.is_first[1:, column].any()
 
 
 def test_the_oldest_sequences_are_overwritten():
@@ -141,7 +141,7 @@ def test_a_short_sequence_leaves_nothing_of_the_long_one_that_it_overwrites():
     replay.add(short, MAX_STEPS)
     assert_same(replay.sample(1, generator(), CPU), short)
     assert not replay.store["observations"][0, 3:].any()
-    assert not replay.store["valid"][0, 2:].any()
+    assert not replay.store["mask"][0, 2:].any()
     replay.add(make_rollout(1), MAX_STEPS)
     replay.add(make_rollout(4), MAX_STEPS)
     assert replay.sample(1, generator(), CPU).n_steps == 4

@@ -11,7 +11,7 @@ from lomaq.analysis.certify import Certificate, ExactQSM, certify, exact_qsm
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import block_q
 from lomaq.errors import InputError, check_float, check_int
-from lomaq.nn import take
+from lomaq.nn import gather_actions
 from lomaq.objectives import ValueNetworks
 from lomaq.training.build import Run, build_run
 from lomaq.training.collector import Collector
@@ -100,8 +100,8 @@ def visit(networks: ValueNetworks, run: Run, states: int, epsilon: float, seed: 
     collector = Collector(env, networks.utilities, seed, None)
     rollout = collector.collect(epsilon)
     utilities = networks.unroll(rollout, rollout.n_steps)  # [T, B, N, A]
-    chosen = take(utilities, rollout.actions)
-    real = rollout.valid.flatten().nonzero()[:, 0]
+    chosen = gather_actions(utilities, rollout.actions)
+    real = rollout.mask.flatten().nonzero()[:, 0]
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:states]
     rows = real[order].sort().values
 

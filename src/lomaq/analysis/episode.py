@@ -49,7 +49,7 @@ def greedy_rollout(stored: Stored, config: dict[str, Any], seed: int) -> tuple[B
     collector = Collector(env, utilities, 0, None)
     env.generator.manual_seed(FRESH_SEED + seed)
     rollout = collector.collect(0.0)
-    assert bool(rollout.valid.all())  # a single copy: nothing is played behind its end
+    assert bool(rollout.mask.all())  # a single copy: nothing is played behind its end
     return env, utilities, rollout
 
 
@@ -67,7 +67,7 @@ def play_episode(stored: Stored, config: dict[str, Any], seed: int = 0) -> Episo
     """
     _, utilities, rollout = greedy_rollout(stored, config, seed)
     steps = slice(rollout.n_steps)
-    previous, first = rollout.previous_actions()[steps], rollout.first[steps]
+    previous, first = rollout.previous_actions()[steps], rollout.is_first[steps]
     values = utilities(rollout.observations[steps], previous, first, rollout.hidden)[0]  # [T, 1, N, A]
     chosen = values.gather(-1, rollout.actions[..., None])[:, 0, :, 0]  # [T, N]
     if not bool(chosen.isfinite().all()):

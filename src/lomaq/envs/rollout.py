@@ -15,7 +15,7 @@ AT_START = ("last_actions", "hidden", "epsilon")
 class Rollout:
     """``B`` sequences of ``T`` steps, time first.
 
-    An environment that ended is reset in a step of its own, which is no transition: ``valid`` is false there, as it is
+    An environment that ended is reset in a step of its own, which is no transition: ``mask`` is false there, as it is
     in the padding behind a shorter episode.
 
     Attributes:
@@ -24,8 +24,8 @@ class Rollout:
         rewards: ``[T, B, N]`` float32, local reward of each agent.
         terminated: ``[T, B]`` bool, the step led to a real end.
         truncated: ``[T, B]`` bool, the step led to the time limit.
-        valid: ``[T, B]`` bool, the step is a transition.
-        first: ``[T + 1, B]`` bool, the observation begins an episode.
+        mask: ``[T, B]`` bool, the step is a transition.
+        is_first: ``[T + 1, B]`` bool, the observation begins an episode.
         last_actions: ``[B, N]`` int64, taken before the first observation (-1: none).
         hidden: ``[B, N, H]`` float32, recurrent state before the first observation (H = 0: no memory).
         action_mask: ``[T + 1, B, N, A]`` bool, or None where all actions are always allowed.
@@ -37,8 +37,8 @@ class Rollout:
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
-    valid: Tensor
-    first: Tensor
+    mask: Tensor
+    is_first: Tensor
     last_actions: Tensor
     hidden: Tensor
     action_mask: Tensor | None = None
@@ -57,7 +57,7 @@ class Rollout:
     def previous_actions(self) -> Tensor:
         """``[T + 1, B, N]`` int64, the action taken before each observation, -1 where an episode begins."""
         before = torch.cat([self.last_actions[None], self.actions])
-        return before.masked_fill(self.first[..., None], -1)
+        return before.masked_fill(self.is_first[..., None], -1)
 
     def select(self, columns: Tensor) -> Rollout:
         """The sequences ``columns`` (``[B']`` int64)."""

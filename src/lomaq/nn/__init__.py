@@ -1,6 +1,6 @@
 """Networks: utilities of the agents, how they choose by them, and the monotone pieces that mixers are made of."""
 
-from lomaq.nn.acting import epsilon_greedy, epsilon_softmax, softmax_policy, take
+from lomaq.nn.acting import epsilon_greedy, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.nn.coordination import CoordinationGraph, max_plus
 from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_bias, start_weight_
 from lomaq.nn.utility import Utilities, observation_factors
@@ -15,10 +15,10 @@ __all__ = [
     "effective_weight",
     "epsilon_greedy",
     "epsilon_softmax",
+    "gather_actions",
     "max_plus",
     "observation_factors",
     "softmax_policy",
     "start_bias",
     "start_weight_",
-    "take",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def take(utilities: Tensor, actions: Tensor) -> Tensor:
+def gather_actions(utilities: Tensor, actions: Tensor) -> Tensor:
     """What ``utilities`` ``[..., N, A]`` say of ``actions`` ``[..., N]``: ``[..., N]``."""
     return utilities.gather(-1, actions[..., None])[..., 0]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import check_choice, check_int
 from lomaq.graphs import AgentGraph
-from lomaq.nn.acting import take
+from lomaq.nn.acting import gather_actions
 from lomaq.nn.utility import Network, Utilities
 
 
@@ -192,9 +192,9 @@ class CoordinationGraph(Utilities):
             ``[...]``.
         """
         of_agent, of_edge = self._weights
-        alone = take(utilities, actions).sum(dim=-1)
+        alone = gather_actions(utilities, actions).sum(dim=-1)
         pairs = actions[..., self._edges[0]] * self.n_actions + actions[..., self._edges[1]]  # [..., E]
-        joint = take(payoffs.flatten(-2), pairs).sum(dim=-1)
+        joint = gather_actions(payoffs.flatten(-2), pairs).sum(dim=-1)
         return alone * of_agent + joint * of_edge
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.mixers import Mixer, SumMixer
-from lomaq.nn import Utilities, epsilon_softmax, softmax_policy, take
+from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, mean_over_transitions
 
 #: What smaller probabilities count as in logarithms: forbidden actions have 0, where the slope is infinite.
@@ -71,7 +71,7 @@ class COMA(PartitionTD):
         mask = None if rollout.action_mask is None else rollout.action_mask[-1]
         last = epsilon_softmax(logits, _epsilon(rollout), None, mask)
         following = torch.cat([rollout.actions[1:], last[None]])
-        return take(_critic(target)(rollout.observations[1:], following), following)
+        return gather_actions(_critic(target)(rollout.observations[1:], following), following)
 
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
         logits = self._utilities(online, rollout, unrolled)
@@ -79,10 +79,12 @@ class COMA(PartitionTD):
         policy = softmax_policy(logits, _epsilon(rollout), mask)
         values = _critic(online)(rollout.observations[:-1], rollout.actions)
         advantage = counterfactual_advantage(values.detach(), policy.detach(), rollout.actions)
-        if rollout.valid.any():  # a part of a rollout may have no transition
-            advantage = advantage / advantage[rollout.valid].square().mean().sqrt().clamp(min=1e-6)
-        critic = (take(values, rollout.actions) - targets).square()
-        actor = advantage * take(policy, rollout.actions).clamp(min=SMALLEST).log() + self.entropy * entropy(policy)
+        if rollout.mask.any():  # a part of a rollout may have no transition
+            advantage = advantage / advantage[rollout.mask].square().mean().sqrt().clamp(min=1e-6)
+        critic = (gather_actions(values, rollout.actions) - targets).square()
+        actor = advantage * gather_actions(policy, rollout.actions).clamp(min=SMALLEST).log() + self.entropy * entropy(
+            policy
+        )
         return mean_over_transitions((critic - actor).sum(dim=-1), rollout)
 
 
@@ -97,7 +99,7 @@ def counterfactual_advantage(values: Tensor, policy: Tensor, actions: Tensor) ->
     Returns:
         ``[..., N]``.
     """
-    return take(values, actions) - (policy * values).sum(dim=-1)
+    return gather_actions(values, actions) - (policy * values).sum(dim=-1)
 
 
 def entropy(policy: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class DCG(PartitionTD):
     def unroll(self, networks: ValueNetworks, rollout: Rollout, steps: int | None = None) -> tuple[Tensor, Tensor]:
         """Utilities ``[steps, B, N, A]`` and payoffs ``[steps, B, E, A, A]``."""
         observations, previous = rollout.observations[:steps], rollout.previous_actions()[:steps]
-        return _graph(networks).terms(observations, previous, rollout.first[:steps], rollout.hidden)[:2]
+        return _graph(networks).terms(observations, previous, rollout.is_first[:steps], rollout.hidden)[:2]
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         utilities, payoffs = self.unroll(target, rollout)

@@ -11,7 +11,7 @@ from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_float
 from lomaq.mixers import GraphMIXMixer, Mixer
 from lomaq.nn import Utilities
-from lomaq.objectives.td import PartitionTD, ValueNetworks, mean_over_transitions, take
+from lomaq.objectives.td import PartitionTD, ValueNetworks, gather_actions, mean_over_transitions
 
 
 class GraphMIX(PartitionTD):
@@ -63,7 +63,7 @@ class GraphMIX(PartitionTD):
 
         All are in the units of ``rewards``, the team's ``[T, B, 1]``; the arguments are those of :class:`PartitionTD`.
         """
-        following = take(*self._greedy(online, target, rollout, judge))[1:]  # [T, B, N]
+        following = gather_actions(*self._greedy(online, target, rollout, judge))[1:]  # [T, B, N]
         value = target.mixer(following, rollout.observations[1:])  # [T, B, 1]
         returns = self._returns(rewards, value * scale, rollout, self.lam)
         local = self._returns(torch.zeros_like(following), following * scale, rollout, lam=0.0)
@@ -72,7 +72,7 @@ class GraphMIX(PartitionTD):
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
         """Both squared errors, the second summed over agents, averaged over transitions; ``targets`` as above."""
         assert isinstance(online.mixer, GraphMIXMixer)
-        chosen = take(self._utilities(online, rollout, unrolled), rollout.actions)  # [T, B, N]
+        chosen = gather_actions(self._utilities(online, rollout, unrolled), rollout.actions)  # [T, B, N]
         value, fractions = online.mixer.forward_with_fractions(chosen, rollout.observations[:-1])
         returns, reward, following = targets.split([1, 1, chosen.size(-1)], dim=-1)
         error = (value - returns).square().sum(dim=-1)  # [T, B]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from lomaq.envs import Rollout
 from lomaq.errors import check_int
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, take
+from lomaq.nn import Utilities, gather_actions
 from lomaq.objectives.td import (
     Critic,
     PartitionTD,
@@ -58,15 +58,15 @@ class QPLEX(PartitionTD):
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         utilities, greedy = self._greedy(online, target, rollout, judge)
-        chosen = take(utilities, greedy)
-        best = take(utilities, greedy_actions(utilities, rollout))  # differs by double_q
+        chosen = gather_actions(utilities, greedy)
+        best = gather_actions(utilities, greedy_actions(utilities, rollout))  # differs by double_q
         values = _critic(target)(chosen[1:], best[1:], rollout.observations[1:], greedy[1:])
         return target.mixer(values)
 
     def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
         utilities = self._utilities(online, rollout, unrolled)
-        best = take(utilities, greedy_actions(utilities.detach(), rollout))
-        chosen = take(utilities, rollout.actions)
+        best = gather_actions(utilities, greedy_actions(utilities.detach(), rollout))
+        chosen = gather_actions(utilities, rollout.actions)
         values = _critic(online)(chosen, best, rollout.observations[:-1], rollout.actions)
         error = (online.mixer(values) - targets).square()
         return mean_over_transitions(error.sum(dim=-1), rollout)

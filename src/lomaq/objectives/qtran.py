@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lomaq.envs import Rollout
 from lomaq.errors import check_float, check_int
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, take
+from lomaq.nn import Utilities, gather_actions
 from lomaq.objectives.td import (
     Critic,
     PartitionTD,
@@ -70,7 +70,7 @@ class QTRAN(PartitionTD):
         greedy = greedy_actions(utilities.detach(), rollout)
 
         def summed(actions: Tensor) -> Tensor:  # [T, B, 1]
-            return online.mixer(take(utilities, actions), observations)
+            return online.mixer(gather_actions(utilities, actions), observations)
 
         joint, value = critic(observations, rollout.actions)
         best = critic(observations, greedy)[0].detach()

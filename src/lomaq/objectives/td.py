@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_bool, check_choice, check_float
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, epsilon_greedy, take
+from lomaq.nn import Utilities, epsilon_greedy, gather_actions
 from lomaq.objectives.returns import lambda_returns
 
 
@@ -57,7 +57,7 @@ class ValueNetworks(nn.Module):
         """Utilities of every action along the first ``steps`` (all T + 1) observations: ``[steps, B, N, A]``."""
         observations, previous = rollout.observations[:steps], rollout.previous_actions()[:steps]
         mask = None if rollout.action_mask is None else rollout.action_mask[:steps]
-        return self.utilities(observations, previous, rollout.first[:steps], rollout.hidden, mask)[0]
+        return self.utilities(observations, previous, rollout.is_first[:steps], rollout.hidden, mask)[0]
 
     def rescale_(self, factor: float) -> None:
         """Multiply every value by ``factor``: in the mixer's last layer or the utilities', and in the critic's."""
@@ -147,12 +147,12 @@ class PartitionTD:
         ended = rollout.terminated | rollout.truncated
         terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
         cut = ended.clone()
-        cut[:-1] |= ~rollout.valid[1:]  # a step that does not count has no reward to go on with
+        cut[:-1] |= ~rollout.mask[1:]  # a step that does not count has no reward to go on with
         return lambda_returns(rewards, values, terminal, cut, self.gamma, lam)
 
     def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
         """Values ``[T, B, P]`` of what follows every step, in the networks' units; here of the greedy actions."""
-        best = take(*self._greedy(online, target, rollout, judge))  # [T + 1, B, N]
+        best = gather_actions(*self._greedy(online, target, rollout, judge))  # [T + 1, B, N]
         return target.mixer(best[1:], rollout.observations[1:])
 
     def _greedy(
@@ -177,7 +177,7 @@ class PartitionTD:
             targets: ``[T, B, P]`` in the networks' units (divided by σ).
             unrolled: ``unroll(online, rollout)`` where it is known already.
         """
-        chosen = take(self._utilities(online, rollout, unrolled), rollout.actions)  # [T, B, N]
+        chosen = gather_actions(self._utilities(online, rollout, unrolled), rollout.actions)  # [T, B, N]
         if online.mixer.penalty > 0:
             values, violation = online.mixer.forward_with_violation(chosen, rollout.observations[:-1])
             error = (values - targets).square().sum(dim=-1) + online.mixer.penalty * violation  # [T, B]
@@ -222,4 +222,4 @@ def greedy_actions(utilities: Tensor, rollout: Rollout) -> Tensor:
 
 def mean_over_transitions(error: Tensor, rollout: Rollout) -> Tensor:
     """Mean of ``error`` ``[T, B]`` over the valid steps; a part of a rollout may have none."""
-    return (error * rollout.valid).sum() / rollout.valid.sum().clamp(min=1)
+    return (error * rollout.mask).sum() / rollout.mask.sum().clamp(min=1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lomaq.envs import Rollout
 from lomaq.errors import check_choice, check_float, check_int
 from lomaq.mixers import Mixer
-from lomaq.nn import Utilities, take
+from lomaq.nn import Utilities, gather_actions
 from lomaq.objectives.td import (
     Critic,
     PartitionTD,
@@ -69,7 +69,7 @@ class WeightedQMIX(PartitionTD):
         utilities = self._utilities(online, rollout, unrolled)
         observations = rollout.observations[:-1]
         central = _critic(online)(observations, rollout.actions)
-        mixed = online.mixer(take(utilities, rollout.actions), observations)
+        mixed = online.mixer(gather_actions(utilities, rollout.actions), observations)
         weight = self._weight(online, rollout, targets, utilities.detach(), mixed.detach())
         error = (central - targets).square() + weight * (mixed - targets).square()
         return mean_over_transitions(error.sum(dim=-1), rollout)
@@ -116,7 +116,7 @@ class CentralValue(Critic):
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Values ``[..., 1]`` of joint actions ``[..., N]`` int64 at observations ``[..., N, O]``."""
         observations = observations * self._scale
-        chosen = take(self.utilities(observations), actions)
+        chosen = gather_actions(self.utilities(observations), actions)
         return self.mix(torch.cat([chosen, observations.flatten(-2)], dim=-1))
 
     def last_layer(self) -> list[nn.Parameter]:

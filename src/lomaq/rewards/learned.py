@@ -137,12 +137,12 @@ class DecomposedReward(nn.Module, BlockReward):
         |learned - true local reward| over agents and transitions.
         """
         team = rollout.rewards.sum(dim=-1)  # [T, B]
-        wide = team[rollout.valid].double()
+        wide = team[rollout.mask].double()
         moments = torch.stack([torch.ones_like(wide).sum(), wide.sum(), wide.square().sum()])
         _sum_over_processes(moments)
         self._moments += moments
         learned = self.agent_rewards(rollout.observations[:-1], rollout.actions)
-        error = (learned - rollout.rewards)[rollout.valid].abs().mean()
+        error = (learned - rollout.rewards)[rollout.mask].abs().mean()
         shared = (team / rollout.rewards.size(-1))[..., None].expand_as(rollout.rewards)
         return replace(rollout, rewards=shared.contiguous()), {"local_reward_error": float(error)}
 
@@ -164,7 +164,7 @@ class DecomposedReward(nn.Module, BlockReward):
                 drawn = batch.select(columns.to(batch.actions.device))
             with torch.enable_grad():
                 loss, _ = self.model.loss(
-                    drawn.observations[:-1] * self._scale, drawn.actions, drawn.rewards.sum(dim=-1), drawn.valid
+                    drawn.observations[:-1] * self._scale, drawn.actions, drawn.rewards.sum(dim=-1), drawn.mask
                 )
                 optimizer.zero_grad()
                 loss.backward()
@@ -186,14 +186,14 @@ class DecomposedReward(nn.Module, BlockReward):
         """Algorithm 5: learned rewards, and ``valid`` only where they may be used; None where too few may."""
         rewards = self.agent_rewards(batch.observations[:-1], batch.actions)  # [T, B, N]
         error = (rewards.sum(dim=-1) - batch.rewards.sum(dim=-1)).abs()
-        passed = batch.valid & (error <= self.tolerance)
-        sums = torch.stack([passed.sum(), batch.valid.sum(), error[batch.valid].sum()]).double()
+        passed = batch.mask & (error <= self.tolerance)
+        sums = torch.stack([passed.sum(), batch.mask.sum(), error[batch.mask].sum()]).double()
         _sum_over_processes(sums)
         passing, valid, off = sums.tolist()
         figures = {"reward_pass_rate": passing / valid, "reward_error": off / valid}
         if passing == 0 or passing < self.pass_rate * valid:
             return None, figures
-        return replace(batch, rewards=rewards, valid=passed), figures
+        return replace(batch, rewards=rewards, mask=passed), figures
 
 
 def _sum_over_processes(values: Tensor) -> None:

@@ -123,7 +123,7 @@ class _Drift:
         actor = GreedyActor(networks.utilities)
         actor.begin(states)
         seen = states.observe()
-        utilities, _ = networks.utilities(seen[None], actor.previous[None], actor.first[None], actor.hidden)
+        utilities, _ = networks.utilities(seen[None], actor.previous[None], actor.is_first[None], actor.hidden)
         colouring = Colouring(env.graph, built.partition, networks.mixer.kappa)
         found = slopes(networks.mixer, colouring, utilities[0].amax(dim=-1), seen)  # utilities are [1, S, N, A]
         gap = (utilities[0, ..., 1] - utilities[0, ..., 0]) * sigma

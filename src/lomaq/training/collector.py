@@ -23,7 +23,7 @@ class Collector:
         explore: How actions follow from utilities, ε, a generator and a mask.
     """
 
-    state_names = ("observation", "previous", "first", "ended", "hidden")
+    state_names = ("observation", "previous", "is_first", "ended", "hidden")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Collector:
             env.time.random_(env.max_steps, generator=self.generator)
         shape = (env.n_envs, env.n_agents)
         self.previous = torch.full(shape, -1, dtype=torch.int64, device=env.device)
-        self.first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
+        self.is_first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
         self.ended = torch.zeros(env.n_envs, dtype=torch.bool, device=env.device)
         self.hidden = utilities.initial_hidden(env.n_envs, env.device)
 
@@ -55,18 +55,18 @@ class Collector:
         episodes = self.steps is None
         if episodes:
             self.observation = env.reset()
-            self.first.fill_(True)
+            self.is_first.fill_(True)
             self.ended.fill_(False)
         length = env.max_steps if self.steps is None else self.steps
         before = {"last_actions": self.previous.clone(), "hidden": self.hidden.clone()}
         frames: list[tuple[Tensor, ...]] = []
-        observations, firsts, masks = [self.observation], [self.first.clone()], [env.action_mask()]
+        observations, firsts, masks = [self.observation], [self.is_first.clone()], [env.action_mask()]
         for _ in range(length):
             mask = masks[-1]
             values, self.hidden = self.utilities(
                 self.observation[None],
                 self.previous[None],
-                self.first[None],
+                self.is_first[None],
                 self.hidden,
                 None if mask is None else mask[None],
             )
@@ -76,16 +76,16 @@ class Collector:
             frames.append((actions, rewards, terminated & valid, truncated & valid, valid))
             ended = terminated | truncated
             if episodes:
-                self.first = torch.zeros_like(self.ended)
+                self.is_first = torch.zeros_like(self.ended)
                 self.ended = self.ended | ended
             else:
-                self.first = self.ended  # what was waiting is reset by this step
+                self.is_first = self.ended  # what was waiting is reset by this step
                 self.ended = ended & valid
-                if self.first.any():
-                    self.observation = env.reset(self.first)
-            self.previous = actions.masked_fill(self.first[:, None], -1)
+                if self.is_first.any():
+                    self.observation = env.reset(self.is_first)
+            self.previous = actions.masked_fill(self.is_first[:, None], -1)
             observations.append(self.observation)
-            firsts.append(self.first)
+            firsts.append(self.is_first)
             masks.append(env.action_mask())
             if episodes and bool(self.ended.all()):
                 break
@@ -96,8 +96,8 @@ class Collector:
             rewards=rewards,
             terminated=terminated,
             truncated=truncated,
-            valid=valid,
-            first=torch.stack(firsts),
+            mask=valid,
+            is_first=torch.stack(firsts),
             action_mask=None if masks[0] is None else torch.stack([m for m in masks if m is not None]),
             epsilon=torch.full((env.n_envs,), epsilon, device=env.device),
             **before,

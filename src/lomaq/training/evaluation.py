@@ -52,16 +52,16 @@ class GreedyActor:
         """All of ``n_envs`` copies begin an episode."""
         self.hidden = self.utilities.initial_hidden(n_envs, device)
         self.previous = torch.full((n_envs, self.utilities.n_agents), -1, device=device)
-        self.first = torch.ones(n_envs, dtype=torch.bool, device=device)
+        self.is_first = torch.ones(n_envs, dtype=torch.bool, device=device)
 
     def choose(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
         """Actions ``[B, N]`` for observations ``[B, N, O]``, among the allowed ones ``[B, N, A]``."""
         mask = None if action_mask is None else action_mask[None]
         values, self.hidden = self.utilities(
-            observation[None], self.previous[None], self.first[None], self.hidden, mask
+            observation[None], self.previous[None], self.is_first[None], self.hidden, mask
         )
         self.previous = epsilon_greedy(values[0], 0.0, None, action_mask)
-        self.first = torch.zeros_like(self.first)
+        self.is_first = torch.zeros_like(self.is_first)
         return self.previous
 
 

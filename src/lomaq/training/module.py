@@ -144,7 +144,7 @@ class LomaqModule(pl.LightningModule):
         rollout, figures = self.reward.visible(self.collector.collect(self.epsilon))
         self.figures |= figures
         self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
-        collected = torch.stack([rollout.valid.sum(), rollout.rewards.mul(rollout.valid[..., None]).sum()]).double()
+        collected = torch.stack([rollout.mask.sum(), rollout.rewards.mul(rollout.mask[..., None]).sum()]).double()
         if self.trainer.world_size > 1:
             distributed.all_reduce(collected)
         self.env_steps += int(collected[0])
@@ -159,7 +159,7 @@ class LomaqModule(pl.LightningModule):
             return
         targets = self._targets(batch)
         if settings.value_scale == "running":
-            ratio = self.scale.update(targets[batch.valid][:, : self.networks.mixer.n_blocks])
+            ratio = self.scale.update(targets[batch.mask][:, : self.networks.mixer.n_blocks])
             settings.objective.rescale_(self.networks, ratio)
             if self.target_copy is not None:
                 settings.objective.rescale_(self.target_copy, ratio)

@@ -104,7 +104,7 @@ class Replay:
         if self.size < batch_size:
             return None
         rows = torch.randperm(self.size, generator=generator)[:batch_size]
-        valid = self.store["valid"][rows]
+        valid = self.store["mask"][rows]
         steps = int(valid.any(dim=0).nonzero().max()) + 1
         parts: dict[str, Any] = {}
         for name, memory in self.store.items():
