@@ -15,7 +15,7 @@ from rich.console import Console
 from lomaq.cli import train_main
 from lomaq.config import compose
 from lomaq.graphs import AgentGraph
-from lomaq.training.run import train
+from lomaq.plots.run import train
 
 # several test processes share the cores, and threads that wait for each other cost more than they bring
 torch.set_num_threads(1)

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from lomaq.errors import InputError
 from lomaq.runs.curve import Curve
 from lomaq.runs.files import read_returns
-from lomaq.errors import InputError
 
 
 @dataclass(frozen=True)
