@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from lomaq import cli
+from lomaq.config import compose_jobs
 from lomaq.studies import sweep
 from lomaq.training.build import build_run
 
@@ -159,7 +160,7 @@ def test_settings_of_a_training_command_compose_and_one_of_each_kind_trains(work
     for part in parts(PAGES[page]):
         if part.kind == "file":
             write(workplace, part)
-    configs = cli.compose(list(words))
+    configs = [job.config for job in compose_jobs(list(words))]
     assert configs or "--cfg" in words
     if configs and words in KINDS.values():
         if any(word.startswith(RUN_ELSEWHERE) for word in words):

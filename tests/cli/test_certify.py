@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lomaq import cli
+from lomaq.config import compose
 from lomaq.training.checkpoint import load_checkpoint, save_atomic
 from lomaq.training.run import train
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def finished(small, tmp_path_factory) -> Path:
     """A finished small run for tests that write nothing into it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    train(cli.compose(small), folder, Console(file=io.StringIO()))
+    train(compose(small), folder, Console(file=io.StringIO()))
     return folder
 
 

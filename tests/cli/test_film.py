@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from lomaq import cli
+from lomaq.config import compose
 from lomaq.training.run import train
 
 
@@ -22,7 +23,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("film") / "run"
     words = ["env=nav", "env.n_agents=5", "env.max_steps=8", "learner.n_envs=4", "learner.rollout_steps=10"]
     words += ["learner.minibatches=2", "evaluation.episodes=2", "total_env_steps=40"]
-    train(cli.compose(words), folder, Console(file=io.StringIO()))
+    train(compose(words), folder, Console(file=io.StringIO()))
     return folder
 
 

@@ -18,7 +18,7 @@ from lomaq.analysis.episode import play_episode
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
-from lomaq.training import graph_picture
+from lomaq.plots import graph as graph_picture
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 

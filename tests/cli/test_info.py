@@ -13,6 +13,7 @@ import yaml
 
 from lomaq import cli
 from lomaq.cli.usage import SETTINGS
+from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.plots.curves import Curve
 from lomaq.runs.record import find_runs, read_run
@@ -29,7 +30,7 @@ def command(command):
 
 @functools.cache
 def configuration(words: tuple[str, ...]) -> str:
-    return yaml.safe_dump(cli.compose(["env.n_agents=3", "total_env_steps=400", *words]))
+    return yaml.safe_dump(compose(["env.n_agents=3", "total_env_steps=400", *words]))
 
 
 def stored(folder: Path, tests: list[tuple[int, float, float, float]], *words: str) -> Path:
@@ -182,7 +183,7 @@ def test_both_helps_show_the_same_twelve_settings_and_four_examples(command) -> 
 
 def test_the_settings_of_the_help_are_settings(command) -> None:
     words = [line.split()[0] for line in SETTINGS.splitlines()[1:]]
-    assert len(cli.compose([word for word in words if "FOLDER" not in word])) == 1
+    assert compose([word for word in words if "FOLDER" not in word])
 
 
 def test_every_command_is_listed_and_helps(command) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.errors import InputError
-from lomaq.graphs import NAMES, AgentGraph, Partition
+from lomaq.graphs import AgentGraph, Partition
+from lomaq.graphs.partition import NAMES
 
 
 @st.composite

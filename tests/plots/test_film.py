@@ -21,8 +21,8 @@ from lomaq.config import compose
 from lomaq.envs import BatchedEnv, CartPole, MatrixGame, Navigation, SysAdmin
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
+from lomaq.plots import film as film_module
 from lomaq.plots.film import Film, check_format, check_render, play, write_film
-from lomaq.training import film as film_module
 from lomaq.training.checkpoint import load_checkpoint
 from lomaq.training.evaluation import OracleActor, RandomActor, evaluate
 from lomaq.training.run import train

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
 from lomaq.graphs import AgentGraph
-from lomaq.plots.graph_layout import LONGEST_CIRCLE, disc_radius, edge_lines, edge_pairs, hull, layout
+from lomaq.plots.graph_layout import LONGEST_CIRCLE, disc_radius, edge_lines, hull, layout
 
 
 def without_positions(graph: AgentGraph) -> AgentGraph:
-    return AgentGraph.from_edges(graph.n_agents, edge_pairs(graph).tolist())
+    return AgentGraph.from_edges(graph.n_agents, graph.pairs.numpy().tolist())
 
 
 def distances(pos, pairs):
@@ -37,7 +37,7 @@ def test_a_ring_without_positions_becomes_a_circle():
     pos = layout(graph)
     middle = pos.mean(axis=0)
     assert np.ptp(np.linalg.norm(pos - middle, axis=1)) == pytest.approx(0, abs=1e-9)
-    assert np.ptp(distances(pos, edge_pairs(graph))) == pytest.approx(0, abs=1e-9)
+    assert np.ptp(distances(pos, graph.pairs.numpy())) == pytest.approx(0, abs=1e-9)
 
 
 def test_complete_graphs_become_circles():
@@ -56,7 +56,7 @@ def test_a_grid_without_positions_is_found_again_up_to_a_turn():
 def test_long_lines_are_folded_so_that_neighbours_stay_neighbours(n):
     for graph in (AgentGraph.line(n), without_positions(AgentGraph.line(n))):
         pos = layout(graph)
-        assert distances(pos, edge_pairs(graph)) == pytest.approx(1)
+        assert distances(pos, graph.pairs.numpy()) == pytest.approx(1)
         width, height = np.ptp(pos, axis=0)
         assert width < 4 * (height + 1)
         assert len(np.unique(pos.round(6), axis=0)) == n
@@ -67,13 +67,13 @@ def test_slanting_lines_are_folded_too_and_upright_ones_in_the_order_of_their_ag
     for direction in ([1, 0], [3, 4], [0, 1]):
         graph = AgentGraph.from_edges(30, list(pairwise(range(30))), pos=along[:, None] * np.array(direction))
         assert layout(graph)[0].tolist() == [0, 0]
-        assert distances(layout(graph), edge_pairs(graph)) == pytest.approx(1)
+        assert distances(layout(graph), graph.pairs.numpy()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("n", [LONGEST_CIRCLE + 1, 300, 1000])
 def test_long_rings_are_drawn_in_waves_whose_discs_do_not_touch(n):
     graph = AgentGraph.ring(n)
-    pos, pairs = layout(graph), edge_pairs(graph)
+    pos, pairs = layout(graph), graph.pairs.numpy()
     assert np.ptp(pos, axis=0).max() < 0.8 * n / np.pi  # smaller than the circle, so agents are larger
     assert distances(pos, pairs) == pytest.approx(1, abs=0.08)
     apart = np.linalg.norm(pos[:, None] - pos[None], axis=-1)[np.triu_indices(n, 1)]
@@ -100,7 +100,7 @@ def test_large_graphs_without_positions_are_laid_out_by_landmarks_alone():
     graph = AgentGraph.grid(46, 46)
     pos = layout(without_positions(graph))
     assert np.isfinite(pos).all()
-    assert distances(pos, edge_pairs(graph)).mean() == pytest.approx(1)
+    assert distances(pos, graph.pairs.numpy()).mean() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_agents_in_one_place_still_have_a_size():
 
 def test_edge_pairs_are_each_edge_once_in_order():
     graph = AgentGraph.from_edges(4, [[3, 1], [0, 3], [1, 0]])
-    assert edge_pairs(graph).tolist() == [[0, 1], [0, 3], [1, 3]]
-    assert edge_pairs(AgentGraph.empty(2)).shape == (0, 2)
+    assert graph.pairs.numpy().tolist() == [[0, 1], [0, 3], [1, 3]]
+    assert AgentGraph.empty(2).pairs.shape == (0, 2)
 
 
 def test_edges_are_straight_where_nobody_is_in_the_way():
-    pos, pairs = layout(AgentGraph.grid(2, 2)), edge_pairs(AgentGraph.grid(2, 2))
+    pos, pairs = layout(AgentGraph.grid(2, 2)), AgentGraph.grid(2, 2).pairs.numpy()
     lines = edge_lines(pos, pairs, 0.3)
     assert lines.shape == (4, 2, 2)
     assert np.array_equal(lines, pos[pairs])

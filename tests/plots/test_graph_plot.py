@@ -62,7 +62,7 @@ def test_blocks_that_touch_differ_in_colour(case):
     graph, partition = case
     colour = block_colours(graph, partition)
     scene = make_scene(graph, partition, None, 1, None, classes=False)
-    for a, b in edge_pairs(graph).tolist():
+    for a, b in graph).tolist(.pairs.numpy():
         j, k = int(partition.block_of[a]), int(partition.block_of[b])
         if j != k:
             assert colour[j] != colour[k]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lomaq.bandits import DEFAULTS, Constants, LinearBandit, MultiOFUL, UniformArms, draw_parameters, play, run_bandits
+from lomaq.bandits import Constants, LinearBandit, MultiOFUL, UniformArms, draw_parameters, play
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
-from lomaq.studies.bandit import _slope
+from lomaq.studies.bandit import DEFAULTS, _slope, run_bandits
 
 SMALL = {**DEFAULTS, "n": 3, "K": 2, "d": 3, "T": 600, "repetitions": 4, "partitions": ["singletons", [[0, 1], [2]]]}
 

@@ -13,9 +13,10 @@ import torch
 from rich.console import Console
 
 from lomaq import cli
-from lomaq.bandits import DEFAULTS, run_bandits
+from lomaq.config import CONF, compose
 from lomaq.errors import InputError
 from lomaq.studies import comparison, dilemma, fig6, fig8, fig9
+from lomaq.studies.bandit import DEFAULTS, run_bandits
 from lomaq.studies.figures import DRAWERS, draw, draw_all
 
 SILENT = Console(file=io.StringIO())
@@ -71,7 +72,7 @@ def test_a_study_is_drawn_from_its_summary_alone(name: str, tmp_path: Path) -> N
 
 def test_figure_6_is_drawn_from_its_summary_and_its_sections(tmp_path: Path) -> None:
     folder = tmp_path / "fig6"
-    (config,) = cli.compose(["experiment=fig6", "study.steps=2", "study.batch=8"])
+    config = compose(["experiment=fig6", "study.steps=2", "study.batch=8"])
     settings = {key: value for key, value in config["study"].items() if key != "run"}
     summary = {"settings": settings, **fig6.run(folder, settings, SILENT)}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -152,8 +153,8 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 def test_every_experiment_with_a_picture_can_be_drawn_again() -> None:
     drawn = {comparison.report: comparison.draw, dilemma.report: dilemma.draw, fig8.report: fig8.draw}
     drawn |= {fig9.report: fig9.draw, fig6.run: fig6.draw}
-    for file in (cli.CONF / "experiment").glob("*.yaml"):
-        study = cli.compose([f"experiment={file.stem}"])["study"]
+    for file in (CONF / "experiment").glob("*.yaml"):
+        study = compose([f"experiment={file.stem}"])["study"]
         module, _, name = (study.get("report") or study["run"]).rpartition(".")
         function = getattr(sys.modules[module], name)
         found = next((draw for start, draw in DRAWERS.items() if file.stem.startswith(start)), None)
