@@ -13,7 +13,6 @@ from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
 from lomaq.plots import graph_scene
-from lomaq.plots.graph_layout import edge_pairs
 from lomaq.plots.graph_plot import draw_graph
 from lomaq.plots.graph_scene import OTHER, block_colours, make_scene
 
@@ -62,7 +61,7 @@ def test_blocks_that_touch_differ_in_colour(case):
     graph, partition = case
     colour = block_colours(graph, partition)
     scene = make_scene(graph, partition, None, 1, None, classes=False)
-    for a, b in graph).tolist(.pairs.numpy():
+    for a, b in graph.pairs.tolist():
         j, k = int(partition.block_of[a]), int(partition.block_of[b])
         if j != k:
             assert colour[j] != colour[k]
