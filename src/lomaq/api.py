@@ -24,7 +24,7 @@ from lomaq.runs.files import read_curve
 from lomaq.training.build import env_maker
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
 from lomaq.training.run import default_run_dir
-from lomaq.training.stored import FRESH_SEED, Stored, open_checkpoint
+from lomaq.training.stored import FRESH_SEED, Checkpoint, open_checkpoint
 
 #: What an environment's constructor is given by whoever makes it.
 _GIVEN = ("n_envs", "seed", "device")
@@ -41,7 +41,7 @@ class Policy:
         InputError: If the environment has no such setting, or the utilities do not fit it.
     """
 
-    def __init__(self, stored: Stored, **env_settings: Any) -> None:
+    def __init__(self, stored: Checkpoint, **env_settings: Any) -> None:
         unknown = [key for key in env_settings if key not in stored.config["env"]]
         if unknown:
             known = ", ".join(key for key in stored.config["env"] if not key.startswith("_"))
@@ -83,7 +83,7 @@ class Policy:
             raise InputError("action_mask", f"shape [{len(seen)}, {n}, {a}]", list(mask.shape))
         if self._copies is None:
             self._copies = len(seen)
-            self._actor.forget(len(seen), seen.device)
+            self._actor.begin(len(seen), seen.device)
         if self._copies != len(seen):
             raise InputError("observations", f"{self._copies} copies as before", len(seen), "reset() between episodes")
         return self._actor.choose(seen, mask)

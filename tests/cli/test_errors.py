@@ -27,8 +27,8 @@ MISTAKES = {
     "half an agent": (["env.n_agents=1.5"], "env.n_agents"),
     "no steps": (["total_env_steps=0"], "total_env_steps"),
     "a negative learning rate": (["learner.lr=-1"], "learner.lr"),
-    "an endless discount": (["learner.objective.gamma=1"], "learner.objective.gamma"),
-    "a large lambda": (["learner.objective.lam=1.5"], "learner.objective.lam"),
+    "an endless discount": (["learner.objective.returns.gamma=1"], "learner.objective.returns.gamma"),
+    "a large lambda": (["learner.objective.returns.lam=1.5"], "learner.objective.returns.lam"),
     "an unknown optimiser": (["learner.optimizer=sgdd"], "learner.optimizer"),
     "more minibatches than copies": (
         ["learner.minibatches=33"],

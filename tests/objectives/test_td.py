@@ -313,11 +313,11 @@ def test_learning_lowers_the_loss():
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        ((1.0, 0.5), ["learner.objective.gamma", "[0, 1)", "1.0"]),
-        ((-0.1, 0.5), ["learner.objective.gamma", "-0.1"]),
-        ((0.9, 1.5), ["learner.objective.lam", "[0, 1]", "1.5"]),
+        ((1.0, 0.5), ["learner.objective.returns.gamma", "[0, 1)", "1.0"]),
+        ((-0.1, 0.5), ["learner.objective.returns.gamma", "-0.1"]),
+        ((0.9, 1.5), ["learner.objective.returns.lam", "[0, 1]", "1.5"]),
         ((0.9, 0.5, "yes"), ["learner.objective.double_q", "true or false", "'yes'"]),
-        ((0.9, 0.5, False, "never"), ["learner.objective.time_limit", "bootstrap, terminal", "'never'"]),
+        ((0.9, 0.5, False, "never"), ["learner.objective.returns.time_limit", "bootstrap, terminal", "'never'"]),
     ],
 )
 def test_impossible_settings_are_named(arguments, names):

@@ -52,13 +52,13 @@ def test_the_kept_results_hold_no_path_of_the_machine_that_made_them() -> None:
 
 
 def test_the_search_names_the_settings_with_the_highest_mean_return(tmp_path: Path) -> None:
-    grid = {"learner.lr": [0.001, 0.01], "learner.objective.lam": [0.8]}
+    grid = {"learner.lr": [0.001, 0.01], "learner.objective.returns.lam": [0.8]}
     result = study("tune_cartpole", tmp_path, algo=["lomaq"], **grid)["lomaq"]
     scores = {}
     for lr in (0.001, 0.01):
         (folder,) = tmp_path.glob(f"*learner.lr={lr},*")
         _, means = read_curve(folder)
-        scores[f"learner.lr={lr} learner.objective.lam=0.8"] = sum(means) / len(means)
+        scores[f"learner.lr={lr} learner.objective.returns.lam=0.8"] = sum(means) / len(means)
     assert result["tried"] == pytest.approx(scores)
     assert scores[result["chosen"]] == max(scores.values())
 

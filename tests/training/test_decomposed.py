@@ -174,7 +174,7 @@ def test_the_value_scale_is_that_of_the_learned_rewards(run_small, monkeypatch) 
         return batch, figures
 
     monkeypatch.setattr(DecomposedReward, "prepare", spy)
-    words = ("learner.objective.gamma=0", "learner.objective.lam=0", "learner.scale_decay=0", *OPEN)
+    words = ("learner.objective.returns.gamma=0", "learner.objective.returns.lam=0", "learner.scale_decay=0", *OPEN)
     folder, _ = run_small("run", RD, *words)
     sigmas = [float(row["value_scale"]) for row in rows_of(folder)[1:]]
     expected = [float(batch.rewards[batch.mask].std(correction=0)) for batch in batches]

@@ -13,10 +13,10 @@ from lomaq.envs.exact import block_q
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.nn import gather_actions
 from lomaq.objectives import ValueNetworks
-from lomaq.training.build import Run, build_run
+from lomaq.training.build import Run
 from lomaq.training.collector import Collector
 from lomaq.training.evaluation import GreedyActor
-from lomaq.training.stored import FRESH_SEED, Stored
+from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 #: Most machines of SysAdmin whose exact Q-function, a number for every state and joint action, is examined.
 MOST_MACHINES = 6
@@ -42,7 +42,12 @@ class Visited:
 
 
 def certify_checkpoint(
-    stored: Stored, states: int = 64, epsilon: float = 0.1, tolerance: float = 0.05, samples: int = 64, seed: int = 0
+    stored: Checkpoint,
+    states: int = 64,
+    epsilon: float = 0.1,
+    tolerance: float = 0.05,
+    samples: int = 64,
+    seed: int = 0,
 ) -> Certificate:
     """Examine the mixer of a checkpoint.
 
@@ -61,11 +66,11 @@ def certify_checkpoint(
     check_int("states", states, 2)
     check_float("epsilon", epsilon, 0, 1)
     check_int("seed", seed, 0, 2**32 - 1)
-    run = build_run(stored.config)
-    if not run.module.settings.objective.mixes:
-        got = f"{type(run.module.settings.objective).__name__}, whose values no mixer makes"
+    run = stored.run()
+    networks, objective = run.module.networks.eval(), run.module.settings.objective
+    if objective.trained_mixer(networks) is None:
+        got = f"{type(objective).__name__}, whose values no mixer makes"
         raise InputError("checkpoint", "values that a mixer makes of the utilities", got)
-    networks = _load(run.module.networks, stored).eval()
     seen = visit(networks, run, states, epsilon, seed)
     return certify(
         networks.mixer,
@@ -81,16 +86,6 @@ def certify_checkpoint(
         seed=seed,
         exact=_exact(networks, run),
     )
-
-
-def _load(networks: ValueNetworks, stored: Stored) -> ValueNetworks:
-    try:
-        networks.load_state_dict(stored.weights("networks."))  # beside them, last.ckpt may hold a target copy
-    except RuntimeError as error:
-        expected = "the weights of the networks that its configuration describes"
-        remedy = "certify it with the version of lomaq, the graph file and the partition file that trained it"
-        raise InputError("checkpoint", expected, stored.path, remedy) from error
-    return networks
 
 
 @torch.no_grad()
@@ -120,6 +115,6 @@ def _exact(networks: ValueNetworks, run: Run) -> ExactQSM | None:
         return None
     with torch.no_grad():
         everything = env.all_states()
-        actor.begin(everything)
+        actor.reset(everything)
         policy = actor.act(everything, everything.observe())
     return exact_qsm(block_q(env, policy), run.partition)

@@ -14,7 +14,7 @@ from lomaq.errors import InputError
 from lomaq.graphs import Partition
 from lomaq.rewards import DecomposedReward
 from lomaq.training.build import build, env_maker
-from lomaq.training.stored import Stored
+from lomaq.training.stored import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class EpisodeRewards:
 
 
 @torch.no_grad()
-def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) -> EpisodeRewards:
+def decompose_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int = 0) -> EpisodeRewards:
     """Play one greedy episode with a checkpoint that learned rewards.
 
     The episode is the first that ``evaluate`` plays with the same seed and ``episodes=1``.
@@ -94,7 +94,7 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
             f"one with reward={stored.config['reward']['name']}",
             "train with algo=lomaq_rd",
         )
-    if stored.state["lomaq"]["env_steps"] == 0:
+    if stored.env_steps == 0:
         raise InputError(
             "checkpoint", "one in which rewards were learned", f"{stored.path} of env step 0", "take last.ckpt"
         )
@@ -118,7 +118,7 @@ def decompose_checkpoint(stored: Stored, config: dict[str, Any], seed: int = 0) 
     return EpisodeRewards(learned[:, 0].double().numpy(), rollout.rewards[:, 0].double().numpy(), reward.tolerance)
 
 
-def _check_groups(reward: DecomposedReward, stored: Stored, env: BatchedEnv) -> None:
+def _check_groups(reward: DecomposedReward, stored: Checkpoint, env: BatchedEnv) -> None:
     """Networks that are not shared by all groups of a size belong to those of one graph, whatever their number."""
     trained = env_maker(stored.config)(1, 0, torch.device("cpu")).graph
     same = trained.n_agents == env.n_agents and torch.equal(trained.edge_index, env.graph.edge_index)

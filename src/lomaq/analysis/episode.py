@@ -13,7 +13,7 @@ from lomaq.errors import InputError, check_int
 from lomaq.nn import Utilities
 from lomaq.training.build import env_maker
 from lomaq.training.collector import Collector
-from lomaq.training.stored import FRESH_SEED, Stored
+from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Episode:
     utilities: np.ndarray
 
 
-def greedy_rollout(stored: Stored, config: dict[str, Any], seed: int) -> tuple[BatchedEnv, Utilities, Rollout]:
+def greedy_rollout(stored: Checkpoint, config: dict[str, Any], seed: int) -> tuple[BatchedEnv, Utilities, Rollout]:
     """Collect the greedy episode that ``evaluate`` plays first with the same seed and ``episodes=1``.
 
     Args:
@@ -54,7 +54,7 @@ def greedy_rollout(stored: Stored, config: dict[str, Any], seed: int) -> tuple[B
 
 
 @torch.no_grad()
-def play_episode(stored: Stored, config: dict[str, Any], seed: int = 0) -> Episode:
+def play_episode(stored: Checkpoint, config: dict[str, Any], seed: int = 0) -> Episode:
     """Play the episode of :func:`greedy_rollout`.
 
     Args:

@@ -93,7 +93,7 @@ def _certify(given: dict[str, Any]) -> int:
     stored = open_checkpoint(path, resume=False)
     folder = stored.run_dir if output is None else folder_named("output", output)
     certificate = certify_checkpoint(stored, **given)
-    config, env_steps = stored.config, stored.state["lomaq"]["env_steps"]
+    config, env_steps = stored.config, stored.env_steps
     folder.mkdir(parents=True, exist_ok=True)
     RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
     mixer = f"{config['mixer']['name']} mixer, κ = {config['kappa']}"

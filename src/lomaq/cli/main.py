@@ -173,7 +173,7 @@ def _resume(words: Sequence[str], console: Console) -> None:
     if "name" in before:  # before there could be several
         stored.config["logger"] = compose([f"logger={before['name']}"])["logger"]
     config = changed(stored.config, given)
-    total, done = config["total_env_steps"], stored.state["lomaq"]["env_steps"]
+    total, done = config["total_env_steps"], stored.env_steps
     if isinstance(total, int) and total <= done:
         raise InputError(
             "resume", "a run with steps left", f"{done} of {total} env steps done", "give a larger total_env_steps="
@@ -213,7 +213,7 @@ def _decompose() -> int:
     path, seed, output = (given.pop(name) for name in ("checkpoint", "seed", "output"))
     stored = open_checkpoint(str(path), resume=False)
     folder = stored.run_dir if output is None else folder_named("output", output)
-    config, env_steps = changed(stored.config, given), stored.state["lomaq"]["env_steps"]
+    config, env_steps = changed(stored.config, given), stored.env_steps
     episode = decompose_checkpoint(stored, config, seed)
     name = config["env"]["name"]
     about = {"checkpoint": str(stored.path), "env": name, "trained_env_steps": env_steps, "seed": seed}

@@ -21,11 +21,11 @@ from lomaq.errors import InputError, check_choice
 from lomaq.export.parity import Parity, ParityError, compare
 from lomaq.export.policy import Format, Policy, open_policy, write_policy
 from lomaq.graphs import AgentGraph
-from lomaq.nn import CoordinationGraph, Utilities
+from lomaq.nn import Utilities
 from lomaq.runs import RunFiles
 from lomaq.training.build import NOTES, env_maker
 from lomaq.training.run import versions
-from lomaq.training.stored import FRESH_SEED, Stored
+from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 #: Ending of the files of each format.
 ENDINGS = {"onnx": "onnx", "torch": "pt2"}
@@ -37,7 +37,7 @@ FORMAT_VERSION = 1
 COPIES = 8
 
 
-def export_checkpoint(stored: Stored, output: str | Path, format: Format = "onnx") -> tuple[dict[str, Any], Parity]:
+def export_checkpoint(stored: Checkpoint, output: str | Path, format: Format = "onnx") -> tuple[dict[str, Any], Parity]:
     """Write a policy for each agent type, and ``contract.json`` beside them, into a new folder.
 
     Args:
@@ -57,9 +57,9 @@ def export_checkpoint(stored: Stored, output: str | Path, format: Format = "onnx
     folder = _unused(Path(output))
     env = env_maker(stored.config)(COPIES, FRESH_SEED, torch.device("cpu"))
     utilities = stored.utilities(env)
-    if isinstance(utilities, CoordinationGraph):
-        expected = "agents that act alone"
-        raise InputError("checkpoint", expected, "a coordination graph, whose agents exchange messages to act")
+    if not utilities.decentralised:
+        got = f"{type(utilities).__name__}, whose agents exchange messages to act"
+        raise InputError("checkpoint", "agents that act alone", got)
     policies = [Policy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
     agents = _agents_of_type(env.graph)
     files = [f"policy-{number}.{ENDINGS[format]}" for number in range(len(policies))]
@@ -110,18 +110,17 @@ def _unused(folder: Path) -> Path:
 
 def _agents_of_type(graph: AgentGraph) -> list[Tensor]:
     """The agents of each type, in rising order."""
-    types = graph.agent_type if "agent_type" in graph else torch.zeros(graph.n_agents, dtype=torch.int64)
-    return [(types == number).nonzero()[:, 0] for number in range(int(types.max()) + 1)]
+    return [(graph.types == number).nonzero()[:, 0] for number in range(int(graph.types.max()) + 1)]
 
 
-def _about(stored: Stored, env: BatchedEnv, utilities: Utilities) -> dict[str, Any]:
+def _about(stored: Checkpoint, env: BatchedEnv, utilities: Utilities) -> dict[str, Any]:
     """What the policies were trained for."""
     settings = {k: v for k, v in stored.config["env"].items() if k not in NOTES}
-    edges = [pair for pair in env.graph.edge_index.T.tolist() if pair[0] < pair[1]]
+    edges = env.graph.pairs.tolist()
     scale = utilities.observation_scale
     return {
         "checkpoint": str(stored.path),
-        "trained_env_steps": stored.state["lomaq"]["env_steps"],
+        "trained_env_steps": stored.env_steps,
         "environment": {"name": stored.config["env"]["name"], "settings": settings, "max_steps": env.max_steps},
         "n_agents": env.n_agents,
         "graph": {"n_agents": env.n_agents, "edges": edges},

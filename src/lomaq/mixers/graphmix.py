@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.utils import add_self_loops, scatter, softmax
 
-from lomaq.errors import InputError, check_choice, check_int
+from lomaq.errors import InputError, check_bool, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers.base import Mixer
 from lomaq.nn import observation_factors
@@ -42,6 +42,7 @@ class GraphMIXMixer(Mixer):
         edges: ``complete``, all agents listen to all, at a cost of N² a sample (the paper), or ``graph``, each agent
             listens to its neighbours and itself, at a cost that grows with edges.
         observation_scale: Fixed factor for each of the O observed numbers, or None.
+        learn_fractions: Whether the fractions are learned, by an objective that has a loss for them.
 
     Raises:
         InputError: If there are several blocks.
@@ -61,6 +62,7 @@ class GraphMIXMixer(Mixer):
         attention: int = 16,
         edges: Literal["complete", "graph"] = "complete",
         observation_scale: Sequence[float] | None = None,
+        learn_fractions: bool = False,
     ) -> None:
         super().__init__(graph, partition, kappa)
         if partition.n_blocks != 1:
@@ -86,7 +88,8 @@ class GraphMIXMixer(Mixer):
             nn.Sequential(nn.Linear(state, hyper_hidden), nn.ReLU(), nn.Linear(hyper_hidden, size))
             for size in (self.middle, self.middle * hidden, hidden, hidden)
         )
-        self.fraction.requires_grad_(False)  # else processes that train F alone would wait for its gradient
+        self.learn_fractions = check_bool("mixer.learn_fractions", learn_fractions)
+        self.fraction.requires_grad_(learn_fractions)  # else processes that train F alone would wait for its gradient
         self.b1, self.b2 = nn.Linear(state, self.middle), nn.Linear(state, hidden)
         self.value = nn.Sequential(nn.Linear(state, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 

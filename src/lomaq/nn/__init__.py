@@ -1,6 +1,6 @@
 """Networks: utilities of the agents, how they choose by them, and the monotone pieces that mixers are made of."""
 
-from lomaq.nn.acting import epsilon_greedy, epsilon_softmax, gather_actions, softmax_policy
+from lomaq.nn.acting import ActingState, PolicyFn, epsilon_greedy, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.nn.coordination import CoordinationGraph, max_plus
 from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_bias, start_weight_
 from lomaq.nn.utility import Utilities, observation_factors
@@ -9,7 +9,9 @@ __all__ = [
     "ACTIVATIONS",
     "CONSTRAINTS",
     "STARTS",
+    "ActingState",
     "CoordinationGraph",
+    "PolicyFn",
     "Utilities",
     "activate",
     "effective_weight",

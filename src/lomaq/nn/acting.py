@@ -1,9 +1,34 @@
-"""How agents choose actions by their utilities while they explore."""
+"""How agents act: what they carry from step to step, and how actions follow from their networks' outputs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+#: Chooses actions ``[B, N]`` int64: (outputs ``[B, N, A]``, ε, generator, action mask ``[B, N, A]`` or None) → actions.
+PolicyFn = Callable[[Tensor, float, torch.Generator | None, Tensor | None], Tensor]
+
+
+@dataclass
+class ActingState:
+    """What the agents of B environments carry from step to step.
+
+    Attributes:
+        previous: ``[B, N]`` int64, the actions taken before, -1 for none.
+        is_first: ``[B]`` bool, an episode begins.
+        hidden: ``[B, N, H]`` float32, recurrent state before the step (H = 0: none).
+    """
+
+    previous: Tensor
+    is_first: Tensor
+    hidden: Tensor
+
+    def acted(self, actions: Tensor, is_first: Tensor) -> None:
+        """Take note of ``actions`` ``[B, N]``, and of where a new episode begins, ``[B]`` bool."""
+        self.previous, self.is_first = actions.masked_fill(is_first[:, None], -1), is_first
 
 
 def gather_actions(utilities: Tensor, actions: Tensor) -> Tensor:

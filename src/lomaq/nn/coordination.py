@@ -116,6 +116,7 @@ class CoordinationGraph(Utilities):
         reduction: Whether q has the ``sum`` over agents and the sum over edges, or the ``mean`` over each (the paper).
     """
 
+    decentralised = False
     _edges: Tensor
 
     def __init__(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph
+from lomaq.nn.acting import ActingState
 from lomaq.nn.gru import GRU
 
 Network = Literal["mlp", "gru"]
@@ -95,6 +96,8 @@ class Utilities(nn.Module):
         agent_id: Show each agent its own number, one-hot; such utilities work for this number of agents only.
     """
 
+    #: Whether each agent acts on its own outputs alone.
+    decentralised = True
     _order: Tensor
     _place: Tensor
     observation_scale: Tensor | None
@@ -133,6 +136,25 @@ class Utilities(nn.Module):
         factors = observation_factors("agent.observation_scale", observation_scale, obs_size)
         self.register_buffer("observation_scale", None if observation_scale is None else factors, persistent=False)
         self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
+
+    def begin(self, n_envs: int, device: torch.device) -> ActingState:
+        """The state of agents in ``n_envs`` environments that all begin an episode."""
+        previous = torch.full((n_envs, self.n_agents), -1, device=device)
+        is_first = torch.ones(n_envs, dtype=torch.bool, device=device)
+        return ActingState(previous, is_first, self.initial_hidden(n_envs, device))
+
+    def step(self, observation: Tensor, state: ActingState, action_mask: Tensor | None = None) -> Tensor:
+        """Outputs ``[B, N, A]`` for one step; ``state.hidden`` becomes the memory after it.
+
+        Args:
+            observation: ``[B, N, O]`` float32.
+            state: What the agents carry; :meth:`ActingState.acted` is called with the actions that follow.
+            action_mask: ``[B, N, A]`` bool, the allowed actions; None for all.
+        """
+        mask = None if action_mask is None else action_mask[None]
+        sequence = observation[None], state.previous[None], state.is_first[None]
+        outputs, state.hidden = self(*sequence, state.hidden, mask)
+        return outputs[0]
 
     def initial_hidden(self, n_sequences: int, device: torch.device) -> Tensor:
         """Empty memory ``[B, N, H]``; H = 0 for a feed-forward network."""

@@ -1,12 +1,13 @@
-"""Losses: returns, the partition TD loss of Eq. 1, and what learns with a loss of its own."""
+"""Objectives: returns, the contract, the partition TD loss of Eq. 1, and methods with a loss of their own."""
 
+from lomaq.objectives.base import Critic, Metrics, Objective, Targets, ValueNetworks
 from lomaq.objectives.coma import COMA
 from lomaq.objectives.dcg import DCG
 from lomaq.objectives.graphmix import GraphMIX
+from lomaq.objectives.q_learning import PartitionTD, QLearning
 from lomaq.objectives.qplex import QPLEX
 from lomaq.objectives.qtran import QTRAN
-from lomaq.objectives.returns import lambda_returns
-from lomaq.objectives.td import PartitionTD, ValueNetworks
+from lomaq.objectives.returns import Returns, lambda_returns
 from lomaq.objectives.wqmix import WeightedQMIX
 
 __all__ = [
@@ -14,8 +15,14 @@ __all__ = [
     "DCG",
     "QPLEX",
     "QTRAN",
+    "Critic",
     "GraphMIX",
+    "Metrics",
+    "Objective",
     "PartitionTD",
+    "QLearning",
+    "Returns",
+    "Targets",
     "ValueNetworks",
     "WeightedQMIX",
     "lambda_returns",

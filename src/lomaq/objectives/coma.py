@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lomaq.envs import Rollout
+from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.mixers import Mixer, SumMixer
 from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
-from lomaq.objectives.td import Critic, PartitionTD, ValueNetworks, mean_over_transitions
+from lomaq.objectives.base import Batch, Critic, Metrics, Objective, Targets, ValueNetworks, td_error
+from lomaq.objectives.returns import Returns
 
 #: What smaller probabilities count as in logarithms: forbidden actions have 0, where the slope is infinite.
 SMALLEST = 1e-20
 
 
-class COMA(PartitionTD):
+class COMA(Objective):
     """Σ_i [(Q_i(s, u) - y_i)² - Â_i log π_i(u_i) - β H(π_i)] (Foerster et al., 2018, Section 4).
 
     The counterfactual advantage is A_i = Q_i(s, u) - Σ_a π_i(a) Q_i(s, (u_-i, a)), and Â_i the same in units of its
@@ -29,63 +30,61 @@ class COMA(PartitionTD):
     taken (TD(λ)), not greedy ones, and so only rollouts of the present policy teach.
 
     Args:
-        gamma: Discount γ in [0, 1).
-        lam: λ of the returns in [0, 1].
-        double_q: Without effect; no action is chosen for the targets.
-        time_limit: As in :class:`PartitionTD`.
+        returns: How returns are made of rewards and values.
         hidden: Width of the critic's layers, at least 1.
         entropy: β, at least 0.
     """
 
     on_policy = True
-    mixes = False
-    explore = staticmethod(epsilon_softmax)
+    policy = staticmethod(epsilon_softmax)
 
-    def __init__(
-        self,
-        gamma: float,
-        lam: float,
-        double_q: bool = False,
-        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
-        hidden: int = 128,
-        entropy: float = 0.2,
-    ) -> None:
-        super().__init__(gamma, lam, double_q, time_limit)
+    def __init__(self, returns: Returns, hidden: int = 128, entropy: float = 0.2) -> None:
+        super().__init__(returns)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
         self.entropy = check_float("learner.objective.entropy", entropy, 0)
 
-    def make_critic(self, utilities: Utilities, mixer: Mixer) -> CounterfactualCritic:
-        if mixer.n_blocks != utilities.n_agents:
-            expected, got = "a block for each agent with algo=coma", f"{mixer.n_blocks} blocks"
+    def check(self, networks: ValueNetworks) -> None:
+        super().check(networks)
+        mixer = networks.mixer
+        if mixer.n_blocks != mixer.n_agents:
+            expected, got = "a block for each agent with COMA", f"{mixer.n_blocks} blocks"
             raise InputError("partition", expected, got, "partition=singletons")
         if not (isinstance(mixer, SumMixer) and mixer.alone):
-            raise InputError("mixer", "none for algo=coma", type(mixer).__name__, "mixer=none")
+            raise InputError("mixer", "none for COMA", type(mixer).__name__, "mixer=none")
+
+    def make_critic(self, utilities: Utilities, mixer: Mixer) -> CounterfactualCritic:
         return CounterfactualCritic(utilities, self.hidden)
 
+    def trained_mixer(self, networks: ValueNetworks) -> None:
+        return None
+
     def rescale_(self, networks: ValueNetworks, factor: float) -> None:
-        _critic(networks).rescale_(factor)  # logits are no values
+        networks.critic.rescale_(factor)  # logits are no values
 
-    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
-        """Values ``[T, B, N]`` of the actions that were taken next; of a draw from the policy behind the last step."""
-        logits = (online.unroll(rollout) if judge is None else judge)[-1]
-        mask = None if rollout.action_mask is None else rollout.action_mask[-1]
-        last = epsilon_softmax(logits, _epsilon(rollout), None, mask)
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Targets:
+        """λ-returns of the values of the actions taken next; after the last step, of actions drawn from the policy."""
+        rollout, mask = batch.rollout, batch.rollout.action_mask
+        logits = (batch.online.unroll(rollout) if batch.unrolled is None else batch.unrolled)[-1]
+        last = epsilon_softmax(logits, _epsilon(rollout), batch.generator, None if mask is None else mask[-1])
         following = torch.cat([rollout.actions[1:], last[None]])
-        return gather_actions(_critic(target)(rollout.observations[1:], following), following)
+        values = gather_actions(batch.target.critic(rollout.observations[1:], following), following)  # [T, B, N]
+        return Targets(self.returns(batch.rewards, values * batch.scale, rollout))
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
-        logits = self._utilities(online, rollout, unrolled)
+    def transition_loss(
+        self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
+    ) -> tuple[Tensor, Metrics]:
         mask = None if rollout.action_mask is None else rollout.action_mask[:-1]
-        policy = softmax_policy(logits, _epsilon(rollout), mask)
-        values = _critic(online)(rollout.observations[:-1], rollout.actions)
+        policy = softmax_policy(outputs, _epsilon(rollout), mask)
+        values = online.critic(rollout.observations[:-1], rollout.actions)
         advantage = counterfactual_advantage(values.detach(), policy.detach(), rollout.actions)
         if rollout.mask.any():  # a part of a rollout may have no transition
             advantage = advantage / advantage[rollout.mask].square().mean().sqrt().clamp(min=1e-6)
-        critic = (gather_actions(values, rollout.actions) - targets).square()
-        actor = advantage * gather_actions(policy, rollout.actions).clamp(min=SMALLEST).log() + self.entropy * entropy(
-            policy
-        )
-        return mean_over_transitions((critic - actor).sum(dim=-1), rollout)
+        error, spread = gather_actions(values, rollout.actions) - targets.returns, entropy(policy)
+        likelihood = gather_actions(policy, rollout.actions).clamp(min=SMALLEST).log()
+        loss = (error.square() - (advantage * likelihood + self.entropy * spread)).sum(dim=-1)
+        metrics = {"critic_loss": error.square().sum(dim=-1), "entropy": spread.mean(dim=-1)}
+        return loss, {"td_error": td_error(error, targets), **metrics}
 
 
 def counterfactual_advantage(values: Tensor, policy: Tensor, actions: Tensor) -> Tensor:
@@ -149,8 +148,3 @@ def _epsilon(rollout: Rollout) -> Tensor:
     """ε of each sequence, ``[B, 1, 1]``."""
     assert rollout.epsilon is not None
     return rollout.epsilon[:, None, None]
-
-
-def _critic(networks: ValueNetworks) -> CounterfactualCritic:
-    assert isinstance(networks.critic, CounterfactualCritic)
-    return networks.critic

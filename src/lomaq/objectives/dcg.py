@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
-from lomaq.envs import Rollout
+from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError
-from lomaq.mixers import Mixer
-from lomaq.nn import CoordinationGraph, Utilities, epsilon_greedy
-from lomaq.objectives.td import PartitionTD, ValueNetworks, mean_over_transitions, one_sum
+from lomaq.nn import CoordinationGraph, epsilon_greedy
+from lomaq.objectives.base import Metrics, Targets, ValueNetworks, td_error
+from lomaq.objectives.q_learning import JointQLearning
 
 
-class DCG(PartitionTD):
-    """(q(s, u) - y)², averaged over transitions, y the return that follows q(s', ū').
+class DCG(JointQLearning):
+    """(q(s, u) - y)², y the return that follows q(s', ū').
 
     q is the joint value of a :class:`lomaq.nn.CoordinationGraph` and ū' the joint action that max-plus finds for it.
-    The mixer has no part in it. Arguments as in :class:`PartitionTD`.
+    The mixer has no part in it. Arguments as in :class:`lomaq.objectives.QLearning`.
     """
 
-    mixes = False
+    def check(self, networks: ValueNetworks) -> None:
+        if not isinstance(networks.utilities, CoordinationGraph):
+            expected, got = "lomaq.nn.CoordinationGraph for DCG", type(networks.utilities).__name__
+            raise InputError("agent._target_", expected, got, "algo=dcg sets it")
+        self.check_mixer(networks.mixer, plain_sum=True)
 
-    def make_critic(self, utilities: Utilities, mixer: Mixer) -> None:
-        one_sum("dcg", mixer)
-        if not isinstance(utilities, CoordinationGraph):
-            expected = "lomaq.nn.CoordinationGraph for algo=dcg"
-            raise InputError("agent._target_", expected, f"lomaq.nn.{type(utilities).__name__}")
+    def trained_mixer(self, networks: ValueNetworks) -> None:
+        return None
 
     def unroll(self, networks: ValueNetworks, rollout: Rollout, steps: int | None = None) -> tuple[Tensor, Tensor]:
         """Utilities ``[steps, B, N, A]`` and payoffs ``[steps, B, E, A, A]``."""
         observations, previous = rollout.observations[:steps], rollout.previous_actions()[:steps]
         return _graph(networks).terms(observations, previous, rollout.is_first[:steps], rollout.hidden)[:2]
 
-    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
-        utilities, payoffs = self.unroll(target, rollout)
-        judge = self._judge(online, target, rollout, (utilities, payoffs), judge)
+    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
         mask = None if rollout.action_mask is None else rollout.action_mask[1:]
-        marginals = _graph(online).max_marginals(judge[0][1:], judge[1][1:], mask)
+        marginals = _graph(target).max_marginals(selector[0][1:], selector[1][1:], mask)
         greedy = epsilon_greedy(marginals, 0.0, None, mask)  # [T, B, N]
-        return _graph(target).joint_value(utilities[1:], payoffs[1:], greedy)[..., None]
+        return _graph(target).joint_value(outputs[0][1:], outputs[1][1:], greedy)[..., None]
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
-        utilities, payoffs = self.unroll(online, rollout, rollout.n_steps) if unrolled is None else unrolled
-        steps = slice(rollout.n_steps)
-        values = _graph(online).joint_value(utilities[steps], payoffs[steps], rollout.actions)  # [T, B]
-        return mean_over_transitions((values - targets[..., 0]).square(), rollout)
+    def transition_loss(
+        self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
+    ) -> tuple[Tensor, Metrics]:
+        utilities, payoffs = outputs
+        error = _graph(online).joint_value(utilities, payoffs, rollout.actions)[..., None] - targets.returns
+        return error[..., 0].square(), {"td_error": td_error(error, targets)}
 
 
 def _graph(networks: ValueNetworks) -> CoordinationGraph:
-    assert isinstance(networks.utilities, CoordinationGraph)
-    return networks.utilities
+    return cast(CoordinationGraph, networks.utilities)

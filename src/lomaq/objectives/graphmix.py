@@ -2,79 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lomaq.envs import Rollout
+from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError, check_float
-from lomaq.mixers import GraphMIXMixer, Mixer
-from lomaq.nn import Utilities
-from lomaq.objectives.td import PartitionTD, ValueNetworks, gather_actions, mean_over_transitions
+from lomaq.mixers import GraphMIXMixer
+from lomaq.nn import gather_actions
+from lomaq.objectives.base import Batch, Metrics, Targets, ValueNetworks, greedy_actions, td_error
+from lomaq.objectives.q_learning import PartitionTD
+from lomaq.objectives.returns import Returns
+
+
+@dataclass(frozen=True)
+class LocalTargets(Targets):
+    """Targets with what the local loss needs, in the unit of the rewards.
+
+    Attributes:
+        team_reward: ``[T, B, 1]``, r.
+        following: ``[T, B, N]``, γ max_a U_i(s', a), 0 after an end.
+    """
+
+    team_reward: Tensor = field(kw_only=True)
+    following: Tensor = field(kw_only=True)
 
 
 class GraphMIX(PartitionTD):
     """(F(U, s) - y)² + λ_local Σ_i (U_i - y_i)², with y_i = φ_i r + γ max_a U_i(s', a) (Naderializadeh et al., 2020).
 
     r is the team reward and φ_i the mixer's fraction for agent i, into which the gradient of the second term also goes.
-    That term is one-step whatever ``lam`` is, since returns of φ_i r would hold fractions of later states.
+    That term is one-step whatever λ of the returns is, since returns of φ_i r would hold fractions of later states.
 
     Utilities of the second term are in units of σ, too. When σ moves, only the mixer's last layer is rescaled, so that
     F keeps its meaning; the utilities follow σ by learning, as slowly as it moves. Rescaling them at once would be
     undone in the mixer's first weights, and the first σ would tear these two apart.
 
     Args:
-        gamma: Discount γ in [0, 1).
-        lam: λ of the returns y in [0, 1].
-        double_q: As in :class:`PartitionTD`; the target's maximum in y_i is then at the online utilities' choice.
-        time_limit: As in :class:`PartitionTD`, for y and y_i.
+        returns: How the returns y are made of rewards and values; its time limit holds for y_i, too.
+        double_q: As in :class:`lomaq.objectives.QLearning`; the target's maximum in y_i is then at the online
+            utilities' choice.
         local: λ_local, at least 0; with 0 it is :class:`PartitionTD`.
     """
 
-    def __init__(
-        self,
-        gamma: float,
-        lam: float,
-        double_q: bool = False,
-        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
-        local: float = 1.0,
-    ) -> None:
-        super().__init__(gamma, lam, double_q, time_limit)
+    def __init__(self, returns: Returns, double_q: bool = False, local: float = 1.0) -> None:
+        super().__init__(returns, double_q)
         self.local = check_float("learner.objective.local", local, 0)
 
-    def make_critic(self, utilities: Utilities, mixer: Mixer) -> None:
+    def check(self, networks: ValueNetworks) -> None:
+        super().check(networks)
+        mixer = networks.mixer
         if not isinstance(mixer, GraphMIXMixer):
-            expected = "graphmix for algo=graphmix"
-            raise InputError("mixer", expected, type(mixer).__name__, "algo=graphmix has both")
-        mixer.fraction.requires_grad_()
+            raise InputError("mixer", "graphmix for GraphMIX", type(mixer).__name__, "algo=graphmix has both")
+        if not mixer.learn_fractions:
+            raise InputError("mixer.learn_fractions", "true for GraphMIX", "false", "algo=graphmix sets it")
 
     @torch.no_grad()
-    def targets(
-        self,
-        online: ValueNetworks,
-        target: ValueNetworks,
-        rollout: Rollout,
-        rewards: Tensor,
-        scale: float,
-        judge: Any = None,
-    ) -> Tensor:
-        """λ-returns y, the team reward r and γ max_a U_i(s', a), side by side: ``[T, B, 2 + N]``.
+    def targets(self, batch: Batch) -> LocalTargets:
+        outputs, selector = self.outputs_and_selector(batch)
+        best = gather_actions(outputs, greedy_actions(selector, batch.rollout))[1:]  # [T, B, N]
+        value = batch.target.mixer(best, batch.rollout.observations[1:])  # [T, B, 1]
+        returns = self.returns(batch.rewards, value * batch.scale, batch.rollout)
+        one_step = replace(self.returns, lam=0.0)
+        following = one_step(torch.zeros_like(best), best * batch.scale, batch.rollout)
+        return LocalTargets(returns, team_reward=batch.rewards, following=following)
 
-        All are in the units of ``rewards``, the team's ``[T, B, 1]``; the arguments are those of :class:`PartitionTD`.
-        """
-        following = gather_actions(*self._greedy(online, target, rollout, judge))[1:]  # [T, B, N]
-        value = target.mixer(following, rollout.observations[1:])  # [T, B, 1]
-        returns = self._returns(rewards, value * scale, rollout, self.lam)
-        local = self._returns(torch.zeros_like(following), following * scale, rollout, lam=0.0)
-        return torch.cat([returns, rewards, local], dim=-1)
-
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
-        """Both squared errors, the second summed over agents, averaged over transitions; ``targets`` as above."""
+    def transition_loss(
+        self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
+    ) -> tuple[Tensor, Metrics]:
+        """Both squared errors, the second summed over agents."""
+        assert isinstance(targets, LocalTargets)
         assert isinstance(online.mixer, GraphMIXMixer)
-        chosen = gather_actions(self._utilities(online, rollout, unrolled), rollout.actions)  # [T, B, N]
+        chosen = gather_actions(outputs, rollout.actions)  # [T, B, N]
         value, fractions = online.mixer.forward_with_fractions(chosen, rollout.observations[:-1])
-        returns, reward, following = targets.split([1, 1, chosen.size(-1)], dim=-1)
-        error = (value - returns).square().sum(dim=-1)  # [T, B]
+        error = value - targets.returns
+        reward, following = targets.team_reward / targets.scale, targets.following / targets.scale
         local = (chosen - fractions * reward - following).square().sum(dim=-1)  # [T, B]
-        return mean_over_transitions(error + self.local * local, rollout)
+        loss = error.square().sum(dim=-1) + self.local * local
+        return loss, {"td_error": td_error(error, targets), "local_loss": local}

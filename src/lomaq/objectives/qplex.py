@@ -2,74 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lomaq.envs import Rollout
+from lomaq.envs.rollout import Rollout
 from lomaq.errors import check_int
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, gather_actions
-from lomaq.objectives.td import (
-    Critic,
-    PartitionTD,
-    ValueNetworks,
-    greedy_actions,
-    mean_over_transitions,
-    one_sum,
-)
+from lomaq.objectives.base import Critic, Metrics, Targets, ValueNetworks, greedy_actions, td_error
+from lomaq.objectives.q_learning import JointQLearning
+from lomaq.objectives.returns import Returns
 
 #: λ = exp(STEEPNESS · ψ), with an exponent of at most LARGEST.
 STEEPNESS, LARGEST = 3.0, 12.0
 
 
-class QPLEX(PartitionTD):
+class QPLEX(JointQLearning):
     """(Q_tot - y)² with Q_tot(s, u) = Σ_i [w_i(s) V_i + b_i(s) + λ_i(s, u) w_i(s) A_i] (Wang et al., 2021, Section 3).
 
     V_i is an agent's largest utility, A_i = U_i - V_i ≤ 0 its advantage. Since w, λ > 0, the joint action that is best
     for Q_tot is the one in which every agent takes its own best, whatever λ says of the others.
 
     Args:
-        gamma: Discount γ in [0, 1).
-        lam: λ of the returns in [0, 1].
-        double_q: As in :class:`PartitionTD`.
-        time_limit: As in :class:`PartitionTD`.
+        returns: How returns are made of rewards and values.
+        double_q: As in :class:`lomaq.objectives.QLearning`.
         hidden: Width of the hidden layers, at least 1.
     """
 
-    mixes = False
-
-    def __init__(
-        self,
-        gamma: float,
-        lam: float,
-        double_q: bool = False,
-        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
-        hidden: int = 64,
-    ) -> None:
-        super().__init__(gamma, lam, double_q, time_limit)
+    def __init__(self, returns: Returns, double_q: bool = False, hidden: int = 64) -> None:
+        super().__init__(returns, double_q)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
 
+    def check(self, networks: ValueNetworks) -> None:
+        super().check(networks)
+        self.check_mixer(networks.mixer, plain_sum=True)
+
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> DuplexDuelling:
-        one_sum("qplex", mixer)
         return DuplexDuelling(utilities, self.hidden)
 
-    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
-        utilities, greedy = self._greedy(online, target, rollout, judge)
-        chosen = gather_actions(utilities, greedy)
-        best = gather_actions(utilities, greedy_actions(utilities, rollout))  # differs by double_q
-        values = _critic(target)(chosen[1:], best[1:], rollout.observations[1:], greedy[1:])
-        return target.mixer(values)
+    def trained_mixer(self, networks: ValueNetworks) -> None:
+        return None
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
-        utilities = self._utilities(online, rollout, unrolled)
-        best = gather_actions(utilities, greedy_actions(utilities.detach(), rollout))
-        chosen = gather_actions(utilities, rollout.actions)
-        values = _critic(online)(chosen, best, rollout.observations[:-1], rollout.actions)
-        error = (online.mixer(values) - targets).square()
-        return mean_over_transitions(error.sum(dim=-1), rollout)
+    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
+        greedy = greedy_actions(selector, rollout)
+        chosen = gather_actions(outputs, greedy)
+        best = gather_actions(outputs, greedy_actions(outputs, rollout))  # differs by double_q
+        return target.mixer(target.critic(chosen[1:], best[1:], rollout.observations[1:], greedy[1:]))
+
+    def transition_loss(
+        self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
+    ) -> tuple[Tensor, Metrics]:
+        best = gather_actions(outputs, greedy_actions(outputs.detach(), rollout))
+        chosen = gather_actions(outputs, rollout.actions)
+        values = online.critic(chosen, best, rollout.observations[:-1], rollout.actions)
+        error = online.mixer(values) - targets.returns
+        return error.square().sum(dim=-1), {"td_error": td_error(error, targets)}
 
 
 class DuplexDuelling(Critic):
@@ -119,8 +109,3 @@ class DuplexDuelling(Critic):
 
     def last_layer(self) -> list[nn.Parameter]:
         return list(self.bias.parameters())
-
-
-def _critic(networks: ValueNetworks) -> DuplexDuelling:
-    assert isinstance(networks.critic, DuplexDuelling)
-    return networks.critic

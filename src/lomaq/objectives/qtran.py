@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lomaq.envs import Rollout
+from lomaq.envs.rollout import Rollout
 from lomaq.errors import check_float, check_int
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, gather_actions
-from lomaq.objectives.td import (
-    Critic,
-    PartitionTD,
-    ValueNetworks,
-    greedy_actions,
-    mean_over_transitions,
-    one_block,
-)
+from lomaq.objectives.base import Critic, Metrics, Targets, ValueNetworks, greedy_actions, td_error
+from lomaq.objectives.q_learning import JointQLearning
+from lomaq.objectives.returns import Returns
 
 
-class QTRAN(PartitionTD):
+class QTRAN(JointQLearning):
     """L_td + w_opt L_opt + w_nopt L_nopt (Son et al., 2019, Eqs. 4 to 6).
 
     A joint value Q of the whole state and joint action is trained by Q-learning, without any constraint; ū are the
@@ -32,52 +27,46 @@ class QTRAN(PartitionTD):
     - L_nopt = min(Σ_i U_i(u_i) - Q̂(s, u) + V(s), 0)²: elsewhere it is no smaller.
 
     Args:
-        gamma: Discount γ in [0, 1).
-        lam: λ of the returns in [0, 1].
-        double_q: As in :class:`PartitionTD`.
-        time_limit: As in :class:`PartitionTD`.
+        returns: How returns are made of rewards and values.
+        double_q: As in :class:`lomaq.objectives.QLearning`.
         hidden: Width of the critic's layers, at least 1.
         optimal: w_opt, at least 0.
         taken: w_nopt, at least 0.
     """
 
     def __init__(
-        self,
-        gamma: float,
-        lam: float,
-        double_q: bool = False,
-        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
-        hidden: int = 64,
-        optimal: float = 1.0,
-        taken: float = 1.0,
+        self, returns: Returns, double_q: bool = False, hidden: int = 64, optimal: float = 1.0, taken: float = 1.0
     ) -> None:
-        super().__init__(gamma, lam, double_q, time_limit)
+        super().__init__(returns, double_q)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
         self.optimal = check_float("learner.objective.optimal", optimal, 0)
         self.taken = check_float("learner.objective.taken", taken, 0)
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> JointCritic:
-        one_block("qtran", mixer)
         return JointCritic(utilities, self.hidden)
 
-    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
-        _, greedy = self._greedy(online, target, rollout, judge)
-        return _critic(target)(rollout.observations[1:], greedy[1:])[0]
+    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
+        return target.critic(rollout.observations[1:], greedy_actions(selector, rollout)[1:])[0]
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
-        utilities = self._utilities(online, rollout, unrolled)
-        observations, critic = rollout.observations[:-1], _critic(online)
-        greedy = greedy_actions(utilities.detach(), rollout)
+    def transition_loss(
+        self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
+    ) -> tuple[Tensor, Metrics]:
+        observations = rollout.observations[:-1]
+        greedy = greedy_actions(outputs.detach(), rollout)
 
         def summed(actions: Tensor) -> Tensor:  # [T, B, 1]
-            return online.mixer(gather_actions(utilities, actions), observations)
+            return online.mixer(gather_actions(outputs, actions), observations)
 
-        joint, value = critic(observations, rollout.actions)
-        best = critic(observations, greedy)[0].detach()
-        error = (joint - targets).square()
-        error = error + self.optimal * (summed(greedy) - best + value).square()
-        error = error + self.taken * (summed(rollout.actions) - joint.detach() + value).clamp(max=0).square()
-        return mean_over_transitions(error.sum(dim=-1), rollout)
+        joint, value = online.critic(observations, rollout.actions)
+        best = online.critic(observations, greedy)[0].detach()
+        error = joint - targets.returns
+        critic = error.square()
+        optimal = (summed(greedy) - best + value).square()
+        taken = (summed(rollout.actions) - joint.detach() + value).clamp(max=0).square()
+        loss = (critic + self.optimal * optimal + self.taken * taken).sum(dim=-1)
+        parts = {"critic_loss": critic, "optimal_loss": optimal, "taken_loss": taken}
+        metrics = {name: part.sum(dim=-1) for name, part in parts.items()}
+        return loss, {"td_error": td_error(error, targets), **metrics}
 
 
 class JointCritic(Critic):
@@ -121,8 +110,3 @@ class JointCritic(Critic):
 
     def last_layer(self) -> list[nn.Parameter]:
         return [*self.joint[-1].parameters(), *self.value[-1].parameters()]
-
-
-def _critic(networks: ValueNetworks) -> JointCritic:
-    assert isinstance(networks.critic, JointCritic)
-    return networks.critic

@@ -2,8 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+from lomaq.envs.rollout import Rollout
+from lomaq.errors import check_choice, check_float
+
+
+@dataclass(frozen=True)
+class Returns:
+    """How rewards and values along a rollout become returns: TD(λ).
+
+    Args:
+        gamma: Discount γ in [0, 1).
+        lam: λ in [0, 1]; 0 is the paper's one-step target.
+        time_limit: ``bootstrap`` continues with the value after a time limit, ``terminal`` treats it as an end.
+    """
+
+    gamma: float
+    lam: float
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+
+    def __post_init__(self) -> None:
+        check_float("learner.objective.returns.gamma", self.gamma, 0, 1, below=True)
+        check_float("learner.objective.returns.lam", self.lam, 0, 1)
+        check_choice("learner.objective.returns.time_limit", self.time_limit, ("bootstrap", "terminal"))
+
+    def __call__(self, rewards: Tensor, next_values: Tensor, rollout: Rollout) -> Tensor:
+        """λ-returns ``[T, B, P]``, cut before a step that is no transition, which has no reward to continue with.
+
+        Args:
+            rewards: ``[T, B, P]`` rewards of the blocks.
+            next_values: ``[T, B, P]`` values of what follows each step, in the same units.
+            rollout: The sequences.
+        """
+        ended = rollout.terminated | rollout.truncated
+        terminal = rollout.terminated if self.time_limit == "bootstrap" else ended
+        cut = ended.clone()
+        cut[:-1] |= ~rollout.mask[1:]
+        return lambda_returns(rewards, next_values, terminal, cut, self.gamma, self.lam)
 
 
 def lambda_returns(
@@ -13,7 +53,7 @@ def lambda_returns(
 
     Args:
         rewards: ``[T, B, P]`` block rewards.
-        next_values: ``[T, B, P]`` greedy value of the state behind each step.
+        next_values: ``[T, B, P]`` value of the state after each step.
         terminal: ``[T, B]`` bool, nothing follows this step.
         cut: ``[T, B]`` bool, the step's successor is not the next one of the sequence; the last step always is.
         gamma: Discount γ in [0, 1].

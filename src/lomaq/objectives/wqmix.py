@@ -7,21 +7,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lomaq.envs import Rollout
+from lomaq.envs.rollout import Rollout
 from lomaq.errors import check_choice, check_float, check_int
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, gather_actions
-from lomaq.objectives.td import (
-    Critic,
-    PartitionTD,
-    ValueNetworks,
-    greedy_actions,
-    mean_over_transitions,
-    one_block,
-)
+from lomaq.objectives.base import Critic, Metrics, Targets, ValueNetworks, greedy_actions, td_error
+from lomaq.objectives.q_learning import JointQLearning
+from lomaq.objectives.returns import Returns
 
 
-class WeightedQMIX(PartitionTD):
+class WeightedQMIX(JointQLearning):
     """(Q*(s, u) - y)² + w(s, u) (Q_tot(s, u) - y)² (Rashid et al., 2020, Section 4).
 
     Q* is a joint value without any constraint; ū are the agents' greedy actions, y the return that follows Q*(s', ū').
@@ -33,10 +28,8 @@ class WeightedQMIX(PartitionTD):
     and w = α for all others.
 
     Args:
-        gamma: Discount γ in [0, 1).
-        lam: λ of the returns in [0, 1].
-        double_q: As in :class:`PartitionTD`.
-        time_limit: As in :class:`PartitionTD`.
+        returns: How returns are made of rewards and values.
+        double_q: As in :class:`lomaq.objectives.QLearning`.
         weighting: ``optimistic`` or ``central``.
         alpha: α in (0, 1]; 1 weighs all alike, as QMIX does, but with the targets of Q*.
         hidden: Width of the layers of Q*, at least 1.
@@ -44,48 +37,45 @@ class WeightedQMIX(PartitionTD):
 
     def __init__(
         self,
-        gamma: float,
-        lam: float,
+        returns: Returns,
         double_q: bool = False,
-        time_limit: Literal["bootstrap", "terminal"] = "bootstrap",
         weighting: Literal["optimistic", "central"] = "central",
         alpha: float = 0.1,
         hidden: int = 64,
     ) -> None:
-        super().__init__(gamma, lam, double_q, time_limit)
+        super().__init__(returns, double_q)
         self.weighting = check_choice("learner.objective.weighting", weighting, ("optimistic", "central"))
         self.alpha = check_float("learner.objective.alpha", alpha, 0, 1, above=True)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> CentralValue:
-        one_block("ow_qmix and cw_qmix", mixer)
         return CentralValue(utilities, self.hidden)
 
-    def _next_values(self, online: ValueNetworks, target: ValueNetworks, rollout: Rollout, judge: Any) -> Tensor:
-        _, greedy = self._greedy(online, target, rollout, judge)
-        return _critic(target)(rollout.observations[1:], greedy[1:])
+    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
+        return target.critic(rollout.observations[1:], greedy_actions(selector, rollout)[1:])
 
-    def loss(self, online: ValueNetworks, rollout: Rollout, targets: Tensor, unrolled: Any = None) -> Tensor:
-        utilities = self._utilities(online, rollout, unrolled)
+    def transition_loss(
+        self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
+    ) -> tuple[Tensor, Metrics]:
         observations = rollout.observations[:-1]
-        central = _critic(online)(observations, rollout.actions)
-        mixed = online.mixer(gather_actions(utilities, rollout.actions), observations)
-        weight = self._weight(online, rollout, targets, utilities.detach(), mixed.detach())
-        error = (central - targets).square() + weight * (mixed - targets).square()
-        return mean_over_transitions(error.sum(dim=-1), rollout)
+        central = (online.critic(observations, rollout.actions) - targets.returns).square()
+        mixed = online.mixer(gather_actions(outputs, rollout.actions), observations)
+        error = mixed - targets.returns
+        full = self._full_weight(online, rollout, targets.returns, outputs.detach(), mixed.detach())  # [T, B, 1]
+        loss = (central + torch.where(full, 1.0, self.alpha) * error.square()).sum(dim=-1)
+        metrics = {"critic_loss": central[..., 0], "full_weight_share": full[..., 0].float()}
+        return loss, {"td_error": td_error(error, targets), **metrics}
 
     @torch.no_grad()
-    def _weight(
-        self, online: ValueNetworks, rollout: Rollout, targets: Tensor, utilities: Tensor, mixed: Tensor
+    def _full_weight(
+        self, online: ValueNetworks, rollout: Rollout, returns: Tensor, utilities: Tensor, mixed: Tensor
     ) -> Tensor:
-        """w ``[T, B, 1]``."""
+        """``[T, B, 1]`` bool, where w = 1."""
         if self.weighting == "optimistic":
-            matters = mixed < targets
-        else:
-            greedy = greedy_actions(utilities, rollout)
-            best = _critic(online)(rollout.observations[:-1], greedy)
-            matters = (rollout.actions == greedy).all(dim=-1, keepdim=True) | (targets > best)
-        return torch.where(matters, 1.0, self.alpha)
+            return mixed < returns
+        greedy = greedy_actions(utilities, rollout)
+        best = online.critic(rollout.observations[:-1], greedy)
+        return (rollout.actions == greedy).all(dim=-1, keepdim=True) | (returns > best)
 
 
 class CentralValue(Critic):
@@ -121,8 +111,3 @@ class CentralValue(Critic):
 
     def last_layer(self) -> list[nn.Parameter]:
         return list(self.mix[-1].parameters())
-
-
-def _critic(networks: ValueNetworks) -> CentralValue:
-    assert isinstance(networks.critic, CentralValue)
-    return networks.critic

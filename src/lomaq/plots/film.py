@@ -21,7 +21,7 @@ from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback
 from lomaq.training.evaluation import Actor, GreedyActor
 from lomaq.training.loggers import log_gif
 from lomaq.training.module import LomaqModule
-from lomaq.training.stored import FRESH_SEED, Stored
+from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 #: Formats of a film.
 FORMATS = ("gif", "mp4")
@@ -51,7 +51,7 @@ def play(actor: Actor, env: BatchedEnv, seed: int, most_moments: int = LONG_FILM
     stride = -(-env.max_steps // most_moments)
     env.generator.manual_seed(seed)
     observation = env.reset()
-    actor.begin(env)
+    actor.reset(env)
     moments = [Moment(0, look(env))]
     total = 0.0
     for step in range(1, env.max_steps + 1):
@@ -142,7 +142,7 @@ class FilmCallback(EvaluationCallback):
         log_gif(trainer.loggers, "film", film.gif, module.env_steps)
 
 
-def film_checkpoint(stored: Stored, config: dict[str, Any], seed: int, render: str) -> None:
+def film_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int, render: str) -> None:
     """Film one greedy episode with the utilities of a checkpoint.
 
     The episode is the first that ``evaluate`` plays with the same seed and ``episodes=1``.

@@ -17,7 +17,7 @@ from lomaq.plots.graph_html import write_graph_html
 from lomaq.plots.graph_plot import FORMATS, draw_graph
 from lomaq.plots.graph_scene import classes_of
 from lomaq.training.build import env_maker
-from lomaq.training.stored import Stored
+from lomaq.training.stored import Checkpoint
 
 #: What agents are coloured by; the last two are those of an episode, which a checkpoint plays.
 COLOURS = ("partition", "classes", "degree", "reward", "utility")
@@ -27,7 +27,7 @@ PLAYED = {"reward": "reward of a step", "utility": "utility of the chosen action
 def picture_graph(
     config: dict[str, Any] | None,
     file: str | None,
-    stored: Stored | None,
+    stored: Checkpoint | None,
     *,
     partition: Any = None,
     kappa: int | None = None,
@@ -85,7 +85,7 @@ def picture_graph(
 
 
 def _values(
-    graph: AgentGraph, config: dict[str, Any] | None, stored: Stored | None, colour: str, seed: int
+    graph: AgentGraph, config: dict[str, Any] | None, stored: Checkpoint | None, colour: str, seed: int
 ) -> tuple[np.ndarray | None, str]:
     """Numbers ``[N]`` or ``[T, N]`` that colour the agents, and what they are; None where none do."""
     if colour == "degree":

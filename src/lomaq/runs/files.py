@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,23 +18,8 @@ import yaml
 
 from lomaq.errors import InputError
 
-COLUMNS = (
-    "env_steps",
-    "train_seconds",
-    "epsilon",
-    "lr",
-    "loss",
-    "grad_norm",
-    "value_scale",
-    "reward_per_agent_step",
-    "reward_pass_rate",
-    "reward_error",
-    "local_reward_error",
-    "reward_loss",
-    "test_return_mean",
-    "test_return_min",
-    "test_return_max",
-)
+#: The first columns of ``metrics.csv``; all others appear by the names of what is measured.
+COLUMNS = ("env_steps", "train_seconds")
 
 
 @dataclass(frozen=True)
@@ -80,28 +66,42 @@ class RunFiles:
             )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        self.metrics.write_text(",".join(COLUMNS) + "\n")
+        self._write_metrics(COLUMNS, [])
 
     def cut_metrics(self, env_steps: int) -> None:
-        """Drop the rows behind a checkpoint, so that a resumed run appends to what it really continues."""
-        if not self.metrics.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.metrics.write_text(",".join(COLUMNS) + "\n")
-            return
-        with self.metrics.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["env_steps"].isdigit()]
-        kept = [row for row in rows if int(row["env_steps"]) <= env_steps]
-        lines = [",".join(row.get(name) or "" for name in COLUMNS) for row in kept]
-        write_atomic(self.metrics, "\n".join([",".join(COLUMNS), *lines]) + "\n")
+        """Drop the rows after a checkpoint, so that a resumed run appends to what it really continues."""
+        columns, rows = self.read_metrics()
+        self._write_metrics(columns, [row for row in rows if int(row["env_steps"]) <= env_steps])
 
-    def append_metrics(self, rows: list[dict[str, float]]) -> None:
-        """Add rows; a column that a row lacks stays empty."""
+    def append_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Add rows; a name that is new becomes a column, and a column that a row lacks stays empty."""
+        columns, before = self.read_metrics()
+        written = [
+            {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+            for row in rows
+        ]
+        new = dict.fromkeys(name for row in written for name in row if name not in columns)
+        if new:
+            self._write_metrics([*columns, *new], [*before, *written])
+            return
         with self.metrics.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-            writer.writerows(
-                {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
-                for row in rows
-            )
+            csv.DictWriter(file, columns, restval="", lineterminator="\n").writerows(written)
+
+    def read_metrics(self) -> tuple[Sequence[str], list[dict[str, str]]]:
+        """Columns and whole rows of ``metrics.csv``, as text; none where it is missing."""
+        if not self.metrics.is_file():
+            return COLUMNS, []
+        with self.metrics.open(newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = [row for row in reader if row["env_steps"].isdigit()]
+            return reader.fieldnames or COLUMNS, rows
+
+    def _write_metrics(self, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(self.metrics, text.getvalue())
 
     def write_results(self, env: str, task: str, algorithm: str, seed: int, evaluations: list[Evaluation]) -> None:
         """``results.json`` in marl-eval's layout: env → task → algorithm → seed → step → per-episode returns."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import json
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import yaml
 
 from lomaq.errors import InputError
 from lomaq.runs.curve import Curve
-from lomaq.runs.files import read_returns
+from lomaq.runs.files import RunFiles, read_returns
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,8 @@ def read_run(folder: Path) -> StoredRun:
     try:
         stored = yaml.safe_load(config.read_text()) if config.is_file() else {}
         ended = json.loads(summary.read_text()) if summary.is_file() else {}
-        with (folder / "metrics.csv").open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["env_steps"].isdigit()]
-        tests = _curve(row for row in rows if row["test_return_max"])
+        rows = RunFiles(folder).read_metrics()[1]
+        tests = _curve(row for row in rows if row.get("test_return_max"))
         if not tests.steps and (folder / "results.json").is_file():  # played, not trained
             tests = Curve.of(read_returns(folder))
         steps, seconds = (int(rows[-1]["env_steps"]), float(rows[-1]["train_seconds"])) if rows else (0, 0.0)

@@ -18,7 +18,6 @@ from lomaq.envs import SysAdmin
 from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
 from lomaq.studies.runner import StudyRun
-from lomaq.training.evaluation import GreedyActor
 
 #: Names of methods, in the order of the picture; those with a mixer that can be tied come with tied weights first.
 NAMES = {
@@ -115,18 +114,17 @@ class _Drift:
     def of(cls, run: StudyRun) -> _Drift | None:
         """Read it from the last checkpoint of a run on few machines; None where no mixer makes the values."""
         built, sigma = run.restore()
-        if not built.module.settings.objective.mixes:
+        networks = built.module.networks
+        if built.module.settings.objective.trained_mixer(networks) is None:
             return None
-        networks, env = built.module.networks, built.make_env(1, 0, torch.device("cpu"))
+        env = built.make_env(1, 0, torch.device("cpu"))
         assert isinstance(env, SysAdmin)
         states = env.all_states()
-        actor = GreedyActor(networks.utilities)
-        actor.begin(states)
         seen = states.observe()
-        utilities, _ = networks.utilities(seen[None], actor.previous[None], actor.is_first[None], actor.hidden)
+        utilities = networks.utilities.step(seen, networks.utilities.begin(states.n_envs, states.device))  # [S, N, A]
         colouring = Colouring(env.graph, built.partition, networks.mixer.kappa)
-        found = slopes(networks.mixer, colouring, utilities[0].amax(dim=-1), seen)  # utilities are [1, S, N, A]
-        gap = (utilities[0, ..., 1] - utilities[0, ..., 0]) * sigma
+        found = slopes(networks.mixer, colouring, utilities.amax(dim=-1), seen)
+        gap = (utilities[..., 1] - utilities[..., 0]) * sigma
         degree = env.true_graph.degree
         gaps = {
             f"{'up' if up else 'failed'}, {failed} of {d} neighbours failed": float(gap[alike].mean())

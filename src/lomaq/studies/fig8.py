@@ -21,14 +21,9 @@ def learned_values(run: StudyRun) -> tuple[np.ndarray, np.ndarray]:
     assert isinstance(env, MatrixGame)
     with torch.no_grad():
         observation = env.reset()
-        utilities, _ = networks.utilities(
-            observation[None],
-            torch.full((1, 1, env.n_agents), -1),
-            torch.ones(1, 1, dtype=torch.bool),
-            networks.utilities.initial_hidden(1, torch.device("cpu")),
-        )
+        utilities = networks.utilities.step(observation, networks.utilities.begin(1, env.device))  # [1, N, A]
         joint = torch.cartesian_prod(*(torch.arange(env.n_actions) for _ in range(env.n_agents)))  # [K, N]
-        chosen = utilities[0, 0].gather(1, joint.T).T  # [K, N]
+        chosen = utilities[0].gather(1, joint.T).T  # [K, N]
         values = networks.mixer(chosen, observation.expand(len(joint), -1, -1)) * sigma
     shape = (partition.n_blocks, *[env.n_actions] * env.n_agents)
     true = partition.block_sum(env.payoffs.flatten(1).T).T

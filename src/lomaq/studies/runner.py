@@ -24,7 +24,7 @@ from lomaq.config import word_of
 from lomaq.errors import InputError, check_int
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles
-from lomaq.training.build import Run, build_run
+from lomaq.training.build import Run
 from lomaq.training.stored import open_checkpoint
 
 #: Settings that say nothing about what a run finds.
@@ -50,9 +50,7 @@ class StudyRun:
     def restore(self) -> tuple[Run, float]:
         """The run with the networks of its last checkpoint, and what one unit of their values is worth."""
         stored = open_checkpoint(self.folder / "checkpoints" / "last.ckpt", resume=True)
-        run = build_run(stored.config)
-        run.module.load_state_dict(stored.state["state_dict"])
-        return run, stored.state["lomaq"]["sigma"]
+        return stored.run(), stored.sigma
 
 
 def run_study(

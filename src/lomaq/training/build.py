@@ -14,8 +14,8 @@ from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import Mixer
-from lomaq.nn import CoordinationGraph, Utilities
-from lomaq.objectives import DCG, ValueNetworks
+from lomaq.nn import Utilities
+from lomaq.objectives import ValueNetworks
 from lomaq.rewards import BlockReward
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.replay import Replay, sequence_bytes
@@ -121,11 +121,8 @@ def build_run(config: dict[str, Any]) -> Run:
     )
     settings = build(config["learner"], LearnerSettings)
     utilities = build_utilities(config, env)
-    if isinstance(utilities, CoordinationGraph) and not isinstance(settings.objective, DCG):
-        expected = f"lomaq.nn.Utilities for {type(settings.objective).__name__}"
-        got = "lomaq.nn.CoordinationGraph, whose payoffs only DCG learns"
-        raise InputError("agent._target_", expected, got, "algo=dcg has both")
     networks = ValueNetworks(utilities, mixer, settings.objective.make_critic(utilities, mixer))
+    settings.objective.check(networks)
     reward = build(
         _with_partition(config["reward"], "redistribute", env.graph),
         BlockReward,

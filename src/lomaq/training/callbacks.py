@@ -11,6 +11,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from lomaq.errors import check_bool, check_int
 from lomaq.runs import Evaluation, RunFiles
@@ -19,6 +20,8 @@ from lomaq.training.checkpoint import save_atomic
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
 from lomaq.training.module import EnvMaker, LomaqModule
 
+#: Metrics that are logged and left out of the progress line.
+UNSHOWN = ("epsilon", "lr", "grad_norm", "clip_share", "value_scale", "reward_per_agent_step")
 #: Evaluation starts are the same for every method and every run with one seed, and no training run uses them.
 EVALUATION_SEED = 1_000_003
 
@@ -57,7 +60,7 @@ class Recorder(Checkpoint):
     # -------------------------------------------------------------------- hooks
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        module = _ours(pl_module)
+        module = _module(pl_module)
         copies = min(self.episodes, EVALUATION_BATCH)
         self.env = self.make_env(copies, 0, module.device) if trainer.is_global_zero else None
         if module.history:
@@ -73,10 +76,10 @@ class Recorder(Checkpoint):
         self.began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        module = _ours(pl_module)
+        module = _module(pl_module)
         now = time.perf_counter()
         module.history["train_seconds"] += now - self.began
-        row = {"env_steps": module.env_steps, "train_seconds": module.history["train_seconds"], **module.figures}
+        row = {"env_steps": module.env_steps, "train_seconds": module.history["train_seconds"], **module.metrics}
         self.rows.append(row)
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "env_steps"}, step=module.env_steps)
@@ -133,7 +136,7 @@ def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, 
 
 
 class ProgressLine(Checkpoint):
-    """A bar in env steps with speed, remaining time, ε, loss and the last test return; plain lines off a terminal.
+    """A bar in env steps with speed, remaining time, metrics and the last test return; plain lines off a terminal.
 
     A checkpoint callback in kind only, so that it runs behind the recorder.
 
@@ -147,7 +150,7 @@ class ProgressLine(Checkpoint):
         self.shown = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        module = _ours(pl_module)
+        module = _module(pl_module)
         if not trainer.is_global_zero or not self.console.is_terminal:
             return
         self.bar = Progress(
@@ -155,26 +158,26 @@ class ProgressLine(Checkpoint):
             BarColumn(),
             TextColumn("{task.fields[speed]:,.0f}/s"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self.console,
         )
         self.bar.start()
         self.task = self.bar.add_task(
-            "", total=module.total_env_steps, completed=module.env_steps, speed=0.0, figures=""
+            "", total=module.total_env_steps, completed=module.env_steps, speed=0.0, metrics=""
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        module = _ours(pl_module)
+        module = _module(pl_module)
         if not trainer.is_global_zero:
             return
         evaluations = module.history["evaluations"]
         if self.bar is not None:
             speed = module.env_steps / max(module.history["train_seconds"], 1e-9)
-            figures = figures_line(module.figures, evaluations)
-            self.bar.update(self.task, completed=module.env_steps, speed=speed, figures=figures)
+            metrics = metrics_line(module.metrics, evaluations)
+            self.bar.update(self.task, completed=module.env_steps, speed=speed, metrics=metrics)
         elif len(evaluations) > self.shown:
             self.console.print(
-                f"{evaluations[-1]['env_steps']:>10,} env steps  {figures_line(module.figures, evaluations)}",
+                f"{evaluations[-1]['env_steps']:>10,} env steps  {metrics_line(module.metrics, evaluations)}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -192,17 +195,16 @@ class ProgressLine(Checkpoint):
             self.bar = None
 
 
-def figures_line(figures: Mapping[str, float], evaluations: list[dict[str, Any]]) -> str:
-    """ε, loss and the last test return in a few words."""
-    parts = [f"ε {figures['epsilon']:.2f}"]
-    if "loss" in figures:
-        parts.append(f"loss {figures['loss']:.3g}")
+def metrics_line(metrics: Mapping[str, float], evaluations: list[dict[str, Any]]) -> str:
+    """ε, what the objective and the reward measured, by its name, and the last test return."""
+    parts = [f"ε {metrics['epsilon']:.2f}"]
+    parts += [f"{name} {value:.3g}" for name, value in metrics.items() if name not in UNSHOWN]
     if evaluations:
         returns = evaluations[-1]["returns"]
         parts.append(f"test return {sum(returns) / len(returns):,.1f}")
     return "  ".join(parts)
 
 
-def _ours(module: pl.LightningModule) -> LomaqModule:
+def _module(module: pl.LightningModule) -> LomaqModule:
     assert isinstance(module, LomaqModule)
     return module

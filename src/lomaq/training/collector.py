@@ -2,90 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lomaq.envs import BatchedEnv, Rollout
-from lomaq.nn import Utilities, epsilon_greedy
+from lomaq.nn import ActingState, PolicyFn, Utilities, epsilon_greedy
 
 
 class Collector:
     """Carries the environments, the agents' memories and the source of exploration from rollout to rollout.
 
     Args:
-        env: The environments, B copies; reset at once.
+        env: B parallel environments; reset at once.
         utilities: The networks that act.
         seed: Seed of exploration.
-        steps: Steps T of a rollout; None collects one whole episode of every copy.
-        explore: How actions follow from utilities, ε, a generator and a mask.
+        steps: Steps T of a rollout; None collects one whole episode of every environment.
+        policy: How actions follow from the networks' outputs.
     """
 
-    state_names = ("observation", "previous", "is_first", "ended", "hidden")
-
     def __init__(
-        self,
-        env: BatchedEnv,
-        utilities: Utilities,
-        seed: int,
-        steps: int | None,
-        explore: Callable[..., Tensor] = epsilon_greedy,
+        self, env: BatchedEnv, utilities: Utilities, seed: int, steps: int | None, policy: PolicyFn = epsilon_greedy
     ) -> None:
-        self.env, self.utilities, self.steps, self.explore = env, utilities, steps, explore
+        self.env, self.utilities, self.steps, self.policy = env, utilities, steps, policy
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observation = env.reset()
-        if steps is not None:  # spread the copies over the episode, else all rollouts see the same part of it
+        if steps is not None:  # spread the environments over the episode, else all rollouts see the same part of it
             env.time.random_(env.max_steps, generator=self.generator)
-        shape = (env.n_envs, env.n_agents)
-        self.previous = torch.full(shape, -1, dtype=torch.int64, device=env.device)
-        self.is_first = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
+        self.state = utilities.begin(env.n_envs, env.device)
         self.ended = torch.zeros(env.n_envs, dtype=torch.bool, device=env.device)
-        self.hidden = utilities.initial_hidden(env.n_envs, env.device)
 
     @torch.no_grad()
     def collect(self, epsilon: float) -> Rollout:
         """Play one rollout with a share ε of random actions.
 
-        In a rollout of fixed length, a copy that ended is reset in its next step, which is not valid. A rollout of
-        whole episodes starts every copy afresh and is as long as the longest of them.
+        In a rollout of fixed length, an environment that ended is reset in its next step, which is no transition. A
+        rollout of whole episodes starts every environment afresh and is as long as the longest episode.
         """
-        env = self.env
+        env, state = self.env, self.state
         episodes = self.steps is None
         if episodes:
             self.observation = env.reset()
-            self.is_first.fill_(True)
+            state.is_first.fill_(True)
             self.ended.fill_(False)
-        length = env.max_steps if self.steps is None else self.steps
-        before = {"last_actions": self.previous.clone(), "hidden": self.hidden.clone()}
+        before = {"last_actions": state.previous.clone(), "hidden": state.hidden.clone()}
         frames: list[tuple[Tensor, ...]] = []
-        observations, firsts, masks = [self.observation], [self.is_first.clone()], [env.action_mask()]
-        for _ in range(length):
-            mask = masks[-1]
-            values, self.hidden = self.utilities(
-                self.observation[None],
-                self.previous[None],
-                self.is_first[None],
-                self.hidden,
-                None if mask is None else mask[None],
-            )
-            actions = self.explore(values[0], epsilon, self.generator, mask)
+        observations, firsts, masks = [self.observation], [state.is_first.clone()], [env.action_mask()]
+        for _ in range(env.max_steps if self.steps is None else self.steps):
+            outputs = self.utilities.step(self.observation, state, masks[-1])
+            actions = self.policy(outputs, epsilon, self.generator, masks[-1])
             valid = ~self.ended
             self.observation, rewards, terminated, truncated = env.step(actions)
             frames.append((actions, rewards, terminated & valid, truncated & valid, valid))
             ended = terminated | truncated
             if episodes:
-                self.is_first = torch.zeros_like(self.ended)
+                is_first = torch.zeros_like(self.ended)
                 self.ended = self.ended | ended
             else:
-                self.is_first = self.ended  # what was waiting is reset by this step
+                is_first = self.ended  # what was waiting is reset by this step
                 self.ended = ended & valid
-                if self.is_first.any():
-                    self.observation = env.reset(self.is_first)
-            self.previous = actions.masked_fill(self.is_first[:, None], -1)
+                if is_first.any():
+                    self.observation = env.reset(is_first)
+            state.acted(actions, is_first)
             observations.append(self.observation)
-            firsts.append(self.is_first)
+            firsts.append(is_first)
             masks.append(env.action_mask())
             if episodes and bool(self.ended.all()):
                 break
@@ -105,12 +86,14 @@ class Collector:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next rollouts."""
-        state = {name: getattr(self, name).clone() for name in self.state_names}
-        return {**state, "generator": self.generator.get_state(), "env": self.env.state_dict()}
+        state = {name: value.clone() for name, value in vars(self.state).items()}
+        carried = {"observation": self.observation.clone(), "ended": self.ended.clone(), **state}
+        return {**carried, "generator": self.generator.get_state(), "env": self.env.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
-        for name in self.state_names:
-            setattr(self, name, state[name].to(self.env.device, copy=True))
+        """Continue from :meth:`state_dict`."""
+        names = ("observation", "ended", "previous", "is_first", "hidden")
+        self.observation, self.ended, *carried = (state[name].to(self.env.device, copy=True) for name in names)
+        self.state = ActingState(*carried)
         self.generator.set_state(state["generator"].cpu())
         self.env.load_state_dict(state["env"])

@@ -1,4 +1,4 @@
-"""Test episodes: who acts in them, and what they return."""
+"""Test episodes: who acts in them, and their returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from lomaq.envs import BatchedEnv
 from lomaq.nn import Utilities, epsilon_greedy
 
-#: Most copies that an evaluation steps together.
+#: Most environments that an evaluation steps together.
 EVALUATION_BATCH = 256
 
 
@@ -23,8 +23,8 @@ class Actor(Protocol):
 
     memoryless: bool
 
-    def begin(self, env: BatchedEnv) -> None:
-        """All copies of ``env`` begin an episode."""
+    def reset(self, env: BatchedEnv) -> None:
+        """All parallel environments of ``env`` begin an episode."""
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
         """Actions ``[B, N]`` int64 for observations ``[B, N, O]``."""
@@ -32,7 +32,7 @@ class Actor(Protocol):
 
 
 class GreedyActor:
-    """Every agent takes the action of its largest utility; nothing else is known to it.
+    """Every agent takes the action of its largest utility; it knows nothing else.
 
     Args:
         utilities: The networks that act.
@@ -42,34 +42,29 @@ class GreedyActor:
         self.utilities = utilities
         self.memoryless = utilities.memory_size == 0 and not utilities.last_action
 
-    def begin(self, env: BatchedEnv) -> None:
-        self.forget(env.n_envs, env.device)
+    def reset(self, env: BatchedEnv) -> None:
+        self.begin(env.n_envs, env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
         return self.choose(observation, env.action_mask())
 
-    def forget(self, n_envs: int, device: torch.device) -> None:
-        """All of ``n_envs`` copies begin an episode."""
-        self.hidden = self.utilities.initial_hidden(n_envs, device)
-        self.previous = torch.full((n_envs, self.utilities.n_agents), -1, device=device)
-        self.is_first = torch.ones(n_envs, dtype=torch.bool, device=device)
+    def begin(self, n_envs: int, device: torch.device) -> None:
+        """All of ``n_envs`` environments begin an episode."""
+        self.state = self.utilities.begin(n_envs, device)
+        self._none = torch.zeros(n_envs, dtype=torch.bool, device=device)
 
     def choose(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
         """Actions ``[B, N]`` for observations ``[B, N, O]``, among the allowed ones ``[B, N, A]``."""
-        mask = None if action_mask is None else action_mask[None]
-        values, self.hidden = self.utilities(
-            observation[None], self.previous[None], self.is_first[None], self.hidden, mask
-        )
-        self.previous = epsilon_greedy(values[0], 0.0, None, action_mask)
-        self.is_first = torch.zeros_like(self.is_first)
-        return self.previous
+        actions = epsilon_greedy(self.utilities.step(observation, self.state, action_mask), 0.0, None, action_mask)
+        self.state.acted(actions, self._none)
+        return actions
 
 
 class RandomActor:
     """Every agent takes any of its allowed actions.
 
     Args:
-        seed: Seed of the actions, which go on from episode to episode.
+        seed: Seed of the actions, which continue from episode to episode.
     """
 
     memoryless = False  # chance is no function of the state
@@ -78,7 +73,7 @@ class RandomActor:
         self.seed = seed
         self.generator: torch.Generator | None = None
 
-    def begin(self, env: BatchedEnv) -> None:
+    def reset(self, env: BatchedEnv) -> None:
         if self.generator is None:  # seeded once, or every batch of episodes would repeat the first one's actions
             self.generator = torch.Generator(env.device).manual_seed(self.seed)
         self.equal = torch.zeros(env.n_envs, env.n_agents, env.n_actions, device=env.device)
@@ -88,11 +83,11 @@ class RandomActor:
 
 
 class OracleActor:
-    """The environment's own yardstick."""
+    """The environment's own baseline policy."""
 
     memoryless = True
 
-    def begin(self, env: BatchedEnv) -> None:
+    def reset(self, env: BatchedEnv) -> None:
         pass
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
@@ -101,7 +96,7 @@ class OracleActor:
 
 @torch.no_grad()
 def evaluate(actor: Actor, env: BatchedEnv, episodes: int, seed: int) -> Tensor:
-    """Test returns of an actor: summed over agents and steps, discounted where the environment says so.
+    """Test returns of an actor: summed over agents and steps, discounted where the environment discounts.
 
     Args:
         actor: Who acts.
@@ -122,14 +117,14 @@ def evaluate(actor: Actor, env: BatchedEnv, episodes: int, seed: int) -> Tensor:
 
 
 def _first_actions(actor: Actor, env: BatchedEnv) -> Tensor:
-    actor.begin(env)
+    actor.reset(env)
     return actor.act(env, env.observe())
 
 
 def _episodes(actor: Actor, env: BatchedEnv) -> Tensor:
-    """One episode in every copy: ``[B]`` returns."""
+    """One episode in every environment: ``[B]`` returns."""
     observation = env.reset()
-    actor.begin(env)
+    actor.reset(env)
     running = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.n_envs, dtype=torch.float64, device=env.device)
     weight = 1.0

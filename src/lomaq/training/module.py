@@ -13,16 +13,17 @@ from torch import Tensor, distributed, nn
 
 from lomaq.envs import BatchedEnv, Rollout
 from lomaq.errors import InputError
-from lomaq.objectives import ValueNetworks
+from lomaq.objectives import Targets, ValueNetworks
+from lomaq.objectives.base import Batch
 from lomaq.rewards import BlockReward
 from lomaq.training.collector import Collector
 from lomaq.training.replay import Replay
 from lomaq.training.scale import ValueScale
 from lomaq.training.settings import LearnerSettings
 
-#: Makes an environment of ``n_envs`` copies: (n_envs, seed, device).
+#: Makes ``n_envs`` parallel environments: (n_envs, seed, device).
 EnvMaker = Callable[[int, int, torch.device], BatchedEnv]
-Batch = tuple[Rollout, Tensor | None]
+Minibatch = tuple[Rollout, Targets | None]
 
 
 class NonFiniteLossError(RuntimeError):
@@ -38,7 +39,7 @@ class _Iteration:
     def __len__(self) -> int:
         return self.module.settings.epochs * self.module.settings.minibatches
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Minibatch]:
         return self.module.run_iteration()
 
 
@@ -83,9 +84,13 @@ class LomaqModule(pl.LightningModule):
         self.replay = Replay(settings.replay_capacity)
         self.env_steps = 0
         self.rollouts = self.copied_at = 0
-        self.figures: dict[str, float] = {}  # of the last iteration
+        self.metrics: dict[str, float] = {}  # of the last iteration
         self.history: dict[str, Any] = {}  # owned by the recorder, travels in the checkpoint
         self._sums: dict[str, Tensor] = {}
+        self._updates = 0
+        # what is drawn while learning; it continues where the start of the networks left the global generator
+        self.generator = torch.Generator()
+        self.generator.set_state(torch.get_rng_state())
         self._waiting: dict[str, Any] | None = None
 
     # ---------------------------------------------------------------- lifecycle
@@ -97,14 +102,16 @@ class LomaqModule(pl.LightningModule):
     def train_dataloader(self) -> _Iteration:
         return _Iteration(self)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Minibatch, device: torch.device, dataloader_idx: int) -> Minibatch:
         return batch  # collected where it is used
 
     def on_fit_start(self) -> None:
-        env_seed, action_seed, sample_seed = stream_seeds(self.seed, self.global_rank, 3)
+        env_seed, action_seed, sample_seed, learning_seed = stream_seeds(self.seed, self.global_rank, 4)
+        if self.device.type != "cpu":
+            self.generator = torch.Generator(self.device).manual_seed(learning_seed)
         env = self.make_env(self.settings.n_envs, env_seed, self.device)
-        explore, steps = self.settings.objective.explore, self.settings.rollout_steps
-        self.collector = Collector(env, self.networks.utilities, action_seed, steps, explore)
+        policy, steps = self.settings.objective.policy, self.settings.rollout_steps
+        self.collector = Collector(env, self.networks.utilities, action_seed, steps, policy)
         self.sampler = torch.Generator().manual_seed(sample_seed)
         if self._waiting is not None:
             self._restore(self._waiting)
@@ -122,49 +129,49 @@ class LomaqModule(pl.LightningModule):
         """ε of the next rollout."""
         return self.settings.epsilon.at(self.env_steps)
 
-    def run_iteration(self) -> Iterator[Batch]:
+    def run_iteration(self) -> Iterator[Minibatch]:
         """Collect (at first until a batch can be drawn), then yield the minibatches with their targets.
 
         While rewards are still being learned there may be none, and then the epoch is empty.
         """
-        self._sums = {}
+        self._sums, self._updates = {}, 0
         batch = None
         while batch is None:
             self._collect()
             batch = self.replay.sample(self.settings.batch_size, self.sampler, self.device)
-        self.figures["lr"] = self._set_learning_rate()
+        self.metrics["lr"] = self._set_learning_rate()
         own = self.trainer.optimizers[1] if len(self.trainer.optimizers) > 1 else None
-        ready, figures = self.reward.prepare(batch, own, self.sampler)
-        self.figures |= figures
+        ready, metrics = self.reward.prepare(batch, own, self.sampler)
+        self.metrics |= metrics
         if ready is not None:
             yield from self._minibatches(ready)
 
     def _collect(self) -> None:
-        self.figures = {"epsilon": self.epsilon}
-        rollout, figures = self.reward.visible(self.collector.collect(self.epsilon))
-        self.figures |= figures
+        self.metrics = {"epsilon": self.epsilon}
+        rollout, metrics = self.reward.visible(self.collector.collect(self.epsilon))
+        self.metrics |= metrics
         self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
         collected = torch.stack([rollout.mask.sum(), rollout.rewards.mul(rollout.mask[..., None]).sum()]).double()
         if self.trainer.world_size > 1:
             distributed.all_reduce(collected)
         self.env_steps += int(collected[0])
         self.rollouts += 1
-        self.figures["reward_per_agent_step"] = float(collected[1] / collected[0]) / self.collector.env.n_agents
+        self.metrics["reward_per_agent_step"] = float(collected[1] / collected[0]) / self.collector.env.n_agents
 
-    def _minibatches(self, batch: Rollout) -> Iterator[Batch]:
+    def _minibatches(self, batch: Rollout) -> Iterator[Minibatch]:
         settings = self.settings
         if self._one_forward:
-            self.figures["value_scale"] = self.scale.sigma
+            self.metrics["value_scale"] = self.scale.sigma
             yield batch, None
             return
         targets = self._targets(batch)
         if settings.value_scale == "running":
-            ratio = self.scale.update(targets[batch.mask][:, : self.networks.mixer.n_blocks])
+            ratio = self.scale.update(targets.returns[batch.mask])
             settings.objective.rescale_(self.networks, ratio)
             if self.target_copy is not None:
                 settings.objective.rescale_(self.target_copy, ratio)
-        self.figures["value_scale"] = self.scale.sigma
-        targets = targets / self.scale.sigma
+        self.metrics["value_scale"] = self.scale.sigma
+        targets = targets.in_units_of(self.scale.sigma)
         if settings.minibatches == 1:
             for _ in range(settings.epochs):
                 yield batch, targets
@@ -172,18 +179,19 @@ class LomaqModule(pl.LightningModule):
         for _ in range(settings.epochs):
             order = torch.randperm(batch.n_sequences, generator=self.sampler).to(self.device)
             for columns in order.tensor_split(settings.minibatches):
-                yield batch.select(columns), targets.index_select(1, columns)
+                yield batch.select(columns), targets.select(columns)
 
     @property
     def _one_forward(self) -> bool:
-        """Whether the forward pass of the loss can also choose the actions of the targets."""
+        """Whether one forward pass of the online networks can serve both the targets and the loss."""
         s = self.settings
-        return s.objective.double_q and s.target != "none" and len(_Iteration(self)) == 1 and s.value_scale == "none"
+        shares = s.objective.selects_online and s.target != "none"
+        return shares and len(_Iteration(self)) == 1 and s.value_scale == "none"
 
-    def _targets(self, rollout: Rollout, judge: Any = None) -> Tensor:
+    def _targets(self, rollout: Rollout, unrolled: Any = None) -> Targets:
         rewards = self.reward.block_rewards(rollout.rewards)
         return self.settings.objective.targets(
-            self.networks, self.target, rollout, rewards, self.scale.sigma, judge=judge
+            Batch(self.networks, self.target, rollout, rewards, self.scale.sigma, unrolled, self.generator)
         )
 
     @property
@@ -193,31 +201,32 @@ class LomaqModule(pl.LightningModule):
         assert isinstance(first, pl.core.optimizer.LightningOptimizer)
         return first
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Minibatch, batch_idx: int) -> None:
         rollout, targets = batch
         objective, unrolled = self.settings.objective, None
         if targets is None:
             unrolled = objective.unroll(self.networks, rollout)
             targets = self._targets(rollout, unrolled)
         optimizer = self._value_optimizer
-        loss = objective.loss(self.networks, rollout, targets, unrolled)
+        loss, metrics = objective.loss(self.networks, rollout, targets, unrolled)
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.grad_clip)
         optimizer.step()
         self.networks.mixer.project_()
-        for name, value in {"loss": loss.detach(), "grad_norm": norm, "updates": torch.ones_like(norm)}.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        clipped = (norm > self.settings.grad_clip).float()
+        for name, value in {"loss": loss.detach(), "grad_norm": norm, "clip_share": clipped, **metrics}.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._updates += 1
 
     def on_train_epoch_end(self) -> None:
-        if self._sums:
-            updates = float(self._sums.pop("updates"))
-            self.figures |= {name: float(total) / updates for name, total in self._sums.items()}
-        for name, remedy in {"loss": "learner.lr or learner.grad_clip", "reward_loss": "reward.lr"}.items():
-            if not np.isfinite(self.figures.get(name, 0.0)):
+        self.metrics |= {name: float(total) / self._updates for name, total in self._sums.items()}
+        for name, value in self.metrics.items():
+            if name.endswith("loss") and not np.isfinite(value):
+                remedy = "reward.lr" if name.startswith("reward") else "learner.lr or learner.grad_clip"
                 raise NonFiniteLossError(
-                    f"the {name} became {self.figures[name]} at {self.env_steps} env steps; "
-                    f"the last checkpoint is kept; lower {remedy}"
+                    f"the {name} became {value} at {self.env_steps} env steps; the last checkpoint is kept; "
+                    f"lower {remedy}"
                 )
         self._update_target()
 
@@ -244,9 +253,7 @@ class LomaqModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         own: dict[str, Any] = {"collector": self.collector.state_dict(), "replay": self.replay.state_dict()}
-        own |= {"sampler": self.sampler.get_state(), "torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            own["cuda"] = torch.cuda.get_rng_state_all()
+        own |= {"sampler": self.sampler.get_state(), "generator": self.generator.get_state()}
         ranks: list[Any] = [own]
         if self.trainer.world_size > 1:
             ranks = [None] * self.trainer.world_size
@@ -282,9 +289,7 @@ class LomaqModule(pl.LightningModule):
         self.collector.load_state_dict(own["collector"])
         self.replay.load_state_dict(own["replay"])
         self.sampler.set_state(own["sampler"].cpu())
-        torch.set_rng_state(own["torch"].cpu())
-        if "cuda" in own and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([x.cpu() for x in own["cuda"]])
+        self.generator.set_state(own["generator"].cpu())
 
 
 def _copy(networks: ValueNetworks) -> ValueNetworks:

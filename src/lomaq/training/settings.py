@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
-from lomaq.objectives import PartitionTD
+from lomaq.objectives import Objective
 from lomaq.training.exploration import Epsilon
 
 OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
@@ -22,7 +22,7 @@ class LearnerSettings:
 
     Args:
         objective: The loss.
-        n_envs: Copies of the environment that step together, for each process.
+        n_envs: Parallel environments of each process.
         rollout_steps: Steps of a rollout in each copy, at least 2; None for one whole episode each.
         replay_capacity: Sequences kept; None for the last rollout only.
         batch_size: Sequences drawn from the replay memory for an iteration; None (with no capacity) for all.
@@ -42,7 +42,7 @@ class LearnerSettings:
         epsilon: Schedule of exploration.
     """
 
-    objective: PartitionTD
+    objective: Objective
     n_envs: int = 32
     rollout_steps: int | None = 25
     replay_capacity: int | None = None

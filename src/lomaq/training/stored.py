@@ -1,4 +1,4 @@
-"""Stored runs: open a checkpoint and play with its utilities."""
+"""Checkpoints read back: their networks, and what these play."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.nn import Utilities
-from lomaq.training.build import build_utilities, env_maker
+from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
 
@@ -21,7 +21,7 @@ FRESH_SEED = 2_000_003
 
 
 @dataclass(frozen=True)
-class Stored:
+class Checkpoint:
     """A checkpoint that was read.
 
     Attributes:
@@ -39,6 +39,16 @@ class Stored:
         """Folder of its run."""
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
 
+    @property
+    def env_steps(self) -> int:
+        """Env steps trained."""
+        return int(self.state["lomaq"]["env_steps"])
+
+    @property
+    def sigma(self) -> float:
+        """σ, what one unit of its networks' values is worth."""
+        return float(self.state["lomaq"]["sigma"])
+
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """The weights whose names begin with ``prefix``, named without it."""
         state = self.state["state_dict"]
@@ -52,16 +62,34 @@ class Stored:
         """
         _check_fit(build_utilities(self.config, env_maker(self.config)(1, 0, torch.device("cpu"))), env)
         utilities = build_utilities(self.config, env)
-        try:
-            utilities.load_state_dict(self.weights("networks.utilities."))
-        except RuntimeError as error:
-            expected = "the weights of the utilities that its configuration describes"
-            remedy = "use the version of lomaq and the graph file that trained it"
-            raise InputError("checkpoint", expected, self.path, remedy) from error
+        self.load_into(utilities, "networks.utilities.")
         return utilities
 
+    def run(self) -> Run:
+        """Everything of its run, built anew, with the trained networks.
 
-def open_checkpoint(path: str | Path, *, resume: bool) -> Stored:
+        Raises:
+            InputError: If the weights do not fit the configuration.
+        """
+        run = build_run(self.config)
+        self.load_into(run.module.networks, "networks.")
+        return run
+
+    def load_into(self, module: nn.Module, prefix: str) -> None:
+        """Give ``module`` the weights whose names begin with ``prefix``.
+
+        Raises:
+            InputError: If they do not fit.
+        """
+        try:
+            module.load_state_dict(self.weights(prefix))
+        except RuntimeError as error:
+            expected = "the weights of the networks that its configuration and environment describe"
+            remedy = "use the version of lomaq, the environment and the files that trained it"
+            raise InputError("checkpoint", expected, self.path, remedy) from error
+
+
+def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     """Read the checkpoint that ``path`` means: to go on from, or to evaluate.
 
     Raises:
@@ -75,10 +103,10 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Stored:
         raise InputError(
             "resume", "a run of this version of lomaq", file, "it has settings of an older one; train anew"
         )
-    return Stored(file, state["lomaq"]["config"], state)
+    return Checkpoint(file, state["lomaq"]["config"], state)
 
 
-def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, seed: int) -> dict[str, Any]:
+def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: int, seed: int) -> dict[str, Any]:
     """Play greedy episodes with the utilities of a checkpoint.
 
     Args:
@@ -88,7 +116,7 @@ def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, s
         seed: Seed of their starts.
 
     Returns:
-        Figures, ``test_return_mean`` among them.
+        Metrics, ``test_return_mean`` among them.
 
     Raises:
         InputError: If the utilities do not fit the environment.
@@ -103,7 +131,7 @@ def evaluate_checkpoint(stored: Stored, config: dict[str, Any], episodes: int, s
         "env": config["env"]["name"],
         "n_agents": env.n_agents,
         "trained_n_agents": env_maker(stored.config)(1, 0, cpu).n_agents,
-        "trained_env_steps": stored.state["lomaq"]["env_steps"],
+        "trained_env_steps": stored.env_steps,
         "episodes": len(returns),
         "seed": seed,
         "test_return_mean": float(returns.mean()),
@@ -125,7 +153,7 @@ def _check_fit(trained: Utilities, env: BatchedEnv) -> None:
                 theirs,
                 "evaluate on an environment whose agents observe and act alike",
             )
-    types = int(env.graph.agent_type.max()) + 1 if "agent_type" in env.graph else 1
+    types = int(env.graph.types.max()) + 1
     if len(trained.networks) != types:
         raise InputError(
             "checkpoint",
