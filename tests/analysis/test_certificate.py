@@ -214,7 +214,7 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
     env.reset()  # as a collector does before its episodes
     observation = env.reset()
     actor = GreedyActor(networks.utilities)
-    actor.begin(env)
+    actor.reset(env)
     running, expected, ends = torch.ones(COPIES, dtype=torch.bool), [], []
     while running.any():
         expected.append(observation[running])

@@ -105,7 +105,7 @@ def test_learned_rewards_are_those_of_the_stored_weights_at_scaled_observations(
     env.generator.manual_seed(FRESH_SEED)
     actor = GreedyActor(run.module.networks.utilities)
     observation = env.reset()
-    actor.begin(env)
+    actor.reset(env)
     layers = [
         [stored.state["state_dict"][f"reward.model.networks.0.{kind}.{i}"][0].numpy() for kind in ("weight", "bias")]
         for i in range(4)

@@ -26,7 +26,7 @@ from lomaq.export.policy import open_policy, write_policy
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
 from lomaq.training.run import train
-from lomaq.training.stored import Stored, open_checkpoint
+from lomaq.training.stored import Checkpoint, open_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "run_policy.py"
@@ -44,7 +44,7 @@ def stored(tmp_path_factory, small, three_agents):
     """Checkpoint of a short run, made when first asked for: ``stored("mlp")``."""
     carts, made = three_agents("cartpole"), {}
 
-    def make(name: str) -> Stored:
+    def make(name: str) -> Checkpoint:
         if name not in made:
             folder = tmp_path_factory.mktemp("runs") / name
             words = [*(word for word in small if word != carts), "total_env_steps=80", *RUNS[name]]
@@ -84,7 +84,7 @@ def alone(tmp_path):
     return run
 
 
-def by_hand(stored: Stored, observation: np.ndarray) -> np.ndarray:
+def by_hand(stored: Checkpoint, observation: np.ndarray) -> np.ndarray:
     """Utilities ``[B, A]`` of cart-pole's feed-forward network, in NumPy and float64."""
     weights = {name: value.double().numpy() for name, value in stored.weights("networks.utilities.networks.0.").items()}
     x = observation * np.array([1, 1, 5, 1])
@@ -308,13 +308,13 @@ def test_a_diverged_checkpoint_is_refused(stored, tmp_path) -> None:
     broken = {**state["state_dict"], name: torch.full((2,), torch.nan)}
     with pytest.raises(InputError, match=r"^checkpoint: expected finite utilities, got NaN"):
         export_checkpoint(
-            Stored(Path("x"), stored("mlp").config, {**state, "state_dict": broken}), tmp_path / "new", "torch"
+            Checkpoint(Path("x"), stored("mlp").config, {**state, "state_dict": broken}), tmp_path / "new", "torch"
         )
     assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_another_network_are_refused(stored, tmp_path) -> None:
-    mixed = Stored(Path("x"), stored("mlp").config, stored("gru").state)
+    mixed = Checkpoint(Path("x"), stored("mlp").config, stored("gru").state)
     with pytest.raises(InputError, match=r"^checkpoint: expected the weights of the utilities that its configuration"):
         export_checkpoint(mixed, tmp_path / "new", "torch")
 

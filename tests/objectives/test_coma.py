@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lomaq.objectives.td import gather_actions, mean_over_transitions
 
 from lomaq.envs import Rollout
 from lomaq.errors import InputError
@@ -16,7 +17,6 @@ from lomaq.mixers import SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import COMA, ValueNetworks
 from lomaq.objectives.coma import CounterfactualCritic, counterfactual_advantage, entropy
-from lomaq.objectives.td import gather_actions, mean_over_transitions
 
 T, B, N, A, H = 3, 2, 2, 3, 8
 OBS = A  # what an agent observes stands for the values of its actions, where the critic is a stub

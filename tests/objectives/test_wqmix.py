@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lomaq.objectives.td import mean_over_transitions
 
 from lomaq.envs import Rollout
 from lomaq.errors import InputError
@@ -13,7 +14,6 @@ from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import MaskedMLPMixer, QMIXMixer, SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import PartitionTD, ValueNetworks, WeightedQMIX
-from lomaq.objectives.td import mean_over_transitions
 from lomaq.objectives.wqmix import CentralValue
 
 N, A, OBS = 2, 3, 2

@@ -302,7 +302,7 @@ def test_a_state_can_be_taken_at_any_step_of_an_episode():
     collector, again = make(1, "gru"), make(1, "gru", seed=99)
     seen = set()
     for _ in range(12):
-        seen |= {(bool(a), bool(b)) for a, b in zip(collector.is_first, collector.ended, strict=True)}
+        seen |= {(bool(a), bool(b)) for a, b in zip(collector.state.is_first, collector.ended, strict=True)}
         state = collector.state_dict()
         expected = [collector.collect(0.5) for _ in range(3)]
         again.load_state_dict(state)

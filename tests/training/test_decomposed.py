@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,7 +50,9 @@ def short(env: str) -> list[str]:
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    """Rows of metrics.csv; a metric that no row has is empty in all."""
+    rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+    return [defaultdict(str, row) for row in rows]
 
 
 def last(folder: Path) -> dict[str, Any]:

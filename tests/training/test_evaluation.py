@@ -43,7 +43,7 @@ class Simulated:
     memoryless = False
 
     def __init__(self, actor):
-        self.begin, self.act = actor.begin, actor.act
+        self.reset, self.act = actor.reset, actor.act
 
 
 class Contrary(torch.nn.Module):
@@ -173,7 +173,7 @@ def test_an_exact_valuation_leaves_the_environment_as_it_is():
 def test_random_actions_are_the_allowed_ones_all_alike():
     env = MatrixGame(THREE_SIZES, n_envs=4000)
     actor = RandomActor(0)
-    actor.begin(env)
+    actor.reset(env)
     actions = actor.act(env, env.reset())  # [B, N]
     shares = torch.nn.functional.one_hot(actions, 2).double().mean(dim=0)
     assert shares[2].tolist() == [1.0, 0.0]
@@ -186,7 +186,7 @@ def test_greedy_actions_are_the_allowed_ones():
     with torch.no_grad():
         for network in actor.utilities.networks:
             network.get_submodule("head").bias.copy_(torch.tensor([0.0, 100.0]))
-    actor.begin(env)
+    actor.reset(env)
     assert actor.act(env, env.reset()).tolist() == [[1, 1, 0]]
 
 

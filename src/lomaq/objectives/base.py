@@ -114,7 +114,9 @@ class Targets:
 
     def select(self: T, columns: Tensor) -> T:
         """The sequences ``columns`` (``[B']`` int64)."""
-        tensors: dict[str, Any] = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        tensors: dict[str, Any] = {
+            f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
+        }
         return replace(self, **{name: value.index_select(1, columns) for name, value in tensors.items()})
 
 
