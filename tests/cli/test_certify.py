@@ -14,7 +14,7 @@ from lomaq.config import compose
 from lomaq.training.checkpoint import load_checkpoint, save_atomic
 from lomaq.training.run import train
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

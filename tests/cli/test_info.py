@@ -18,7 +18,7 @@ from lomaq.errors import InputError
 from lomaq.plots.curves import Curve
 from lomaq.runs.record import find_runs, read_run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEADER = "env_steps,train_seconds,epsilon,loss,test_return_mean,test_return_min,test_return_max"
 
 

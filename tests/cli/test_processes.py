@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lomaq.training.checkpoint import load_checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_process(*words: str | Path, folder: Path | None = None, timeout: int = 120) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ from lomaq.studies import sweep
 from lomaq.studies.runner import StudyRun
 from lomaq.studies.sweep import Job, merge_results, run_sweep
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")

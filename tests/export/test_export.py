@@ -28,7 +28,7 @@ from lomaq.nn import Utilities
 from lomaq.training.run import train
 from lomaq.training.stored import Checkpoint, open_checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "run_policy.py"
 #: Overrides of a run, and its agents; in the matrix game each is of a type of its own, with 2 and with 3 actions.
 RUNS = {
@@ -315,7 +315,7 @@ def test_a_diverged_checkpoint_is_refused(stored, tmp_path) -> None:
 
 def test_weights_of_another_network_are_refused(stored, tmp_path) -> None:
     mixed = Checkpoint(Path("x"), stored("mlp").config, stored("gru").state)
-    with pytest.raises(InputError, match=r"^checkpoint: expected the weights of the utilities that its configuration"):
+    with pytest.raises(InputError, match=r"^checkpoint: expected the weights of the networks that its configuration"):
         export_checkpoint(mixed, tmp_path / "new", "torch")
 
 

@@ -91,24 +91,23 @@ def compare(
     shape, generator = (env.n_envs, env.n_agents), torch.Generator().manual_seed(0)
     all_allowed = torch.ones(*shape, env.n_actions, dtype=torch.bool)
     numbers = torch.arange(env.n_agents).expand(shape)
-    observation, first = env.reset(), torch.ones(env.n_envs, dtype=torch.bool)
-    previous = torch.full(shape, -1)
-    trained = exported = utilities.initial_hidden(env.n_envs, env.device)
+    observation, state = env.reset(), utilities.begin(env.n_envs, env.device)
+    exported = state.hidden
     steps = []
     for _ in range(STEPS):
         allowed = env.action_mask()
         mask = all_allowed if allowed is None else allowed
-        (values,), trained = utilities(observation[None], previous[None], first[None], trained)
-        given = {"observation": observation, "action_mask": mask, "previous_action": previous, "agent": numbers}
-        given["hidden"] = exported * ~first[:, None, None]
+        given = {"observation": observation, "action_mask": mask, "previous_action": state.previous, "agent": numbers}
+        given["hidden"] = exported * ~state.is_first[:, None, None]
+        values = utilities.step(observation, state)
         actions, found, *memory = _act(policies, agents, {name: given[name] for name in names})
         exported = memory[0] if memory else exported
-        steps.append(_differences(values, trained, mask, actions, found, exported))
+        steps.append(_differences(values, state.hidden, mask, actions, found, exported))
         taken = epsilon_greedy(values, EPSILON, generator, mask)
         observation, _, terminated, truncated = env.step(taken)
-        first = terminated | truncated
-        observation = env.reset(first) if bool(first.any()) else observation
-        previous = taken.masked_fill(first[:, None], -1)
+        ended = terminated | truncated
+        observation = env.reset(ended) if bool(ended.any()) else observation
+        state.acted(taken, ended)
     off, off_hidden, largest, equal, loss = (torch.stack(column) for column in zip(*steps, strict=True))
     if not bool(largest.isfinite().all()):
         raise InputError("checkpoint", "finite utilities", "NaN or infinity", "its training has diverged")

@@ -114,9 +114,8 @@ class Targets:
 
     def select(self: T, columns: Tensor) -> T:
         """The sequences ``columns`` (``[B']`` int64)."""
-        tensors: dict[str, Any] = {
-            f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, Tensor)}
         return replace(self, **{name: value.index_select(1, columns) for name, value in tensors.items()})
 
 
