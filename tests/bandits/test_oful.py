@@ -84,6 +84,18 @@ def test_choice_is_the_joint_action_of_the_highest_upper_confidence_bound(partit
             assert tuple(chosen[repetition, list(agents)]) == max(scores, key=scores.get)
 
 
+def test_the_confidence_width_of_a_round_is_that_of_its_number(monkeypatch):
+    asked = []
+    width = Constants.width
+    monkeypatch.setattr(Constants, "width", lambda self, t, size: asked.append((t, size)) or width(self, t, size))
+    learner = MultiOFUL(constants_of(UNEVEN), repetitions=2)
+    contexts, actions, rewards = scripted(UNEVEN, rounds=3)
+    for t in range(3):
+        learner.choose(contexts[t])
+        assert asked[2 * t :] == [(t + 1, 1), (t + 1, 2)] or asked[2 * t :] == [(t + 1, 2), (t + 1, 1)]
+        learner.update(contexts[t], actions[t], rewards[t])
+
+
 def test_index_gives_every_joint_action_of_every_block_a_place_of_its_own():
     learner = MultiOFUL(constants_of(UNEVEN, arms=3), repetitions=1)
     actions = np.array(list(np.ndindex(*[3] * 5)))  # [243, N]

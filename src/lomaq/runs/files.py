@@ -92,8 +92,8 @@ class RunFiles:
         if not self.metrics.is_file():
             return COLUMNS, []
         with self.metrics.open(newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = [row for row in reader if row["env_steps"].isdigit()]
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if row["env_steps"].isdigit() and None not in row.values()]  # written whole
             return reader.fieldnames or COLUMNS, rows
 
     def _write_metrics(self, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
