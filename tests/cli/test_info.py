@@ -151,7 +151,7 @@ def test_rows_of_metrics_that_were_cut_short_are_passed_over(tmp_path) -> None:
         file.write("90,0.9,0.5,1.0,,,\n100,1.0,0.5,1.0,3.0")  # a row without a test, and one that is being written
     run = read_run(folder)
     assert run.tests == Curve([0], [1.5], [1], [2])
-    assert run.env_steps == 100
+    assert run.env_steps == 90
     assert run.first_at(1.5) == 0
     assert run.first_at(2) is None
 

@@ -109,10 +109,8 @@ def test_minibatches_carry_the_targets_of_their_own_sequences(run_small, spy, mo
         rollout, found = batch
         assert found.scale == module.scale.sigma
         for column in range(rollout.n_sequences):
-            same = [
-                b for b in range(4) if torch.equal(whole[-1][0].observations[:, b], rollout.observations[:, column])
-            ]
-            (place,) = same
+            mine = rollout.observations[:, column]
+            (place,) = (b for b in range(4) if torch.equal(whole[-1][0].observations[:, b], mine))
             raw = whole[-1][1].returns[:, place]
             torch.testing.assert_close(found.returns[:, column], raw / module.scale.sigma)
 
@@ -171,9 +169,10 @@ def test_when_the_scale_moves_networks_and_target_keep_their_values_in_rewards(r
 
     def compare(self: Any, networks: ValueNetworks, factor: float) -> None:
         chosen, observations = torch.randn(2, 3), torch.randn(2, 3, 4)
-        before = networks.mixer(chosen if networks.mixer.head() else chosen, observations)
+        unmixed = not networks.mixer.head()  # then the utilities themselves are rescaled
+        before = networks.mixer(chosen, observations)
         rescale(self, networks, factor)
-        after = networks.mixer(chosen if networks.mixer.head() else chosen * factor, observations)
+        after = networks.mixer(chosen * factor if unmixed else chosen, observations)
         torch.testing.assert_close(after, before * factor, rtol=1e-4, atol=1e-5)
         assert factor == ratios[-1]
         checked.append(networks)
