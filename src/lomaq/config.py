@@ -209,7 +209,7 @@ def origins(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dic
         defaults = loader.compute_defaults_list("train", [*words, *_search(folders)], RunMode.RUN).defaults
     written: dict[str, str] = {}
     for default in defaults:
-        places = (Path(folder) / f"{default.config_path}.yaml" for folder in (CONF, *folders))
+        places = (Path(str(folder), f"{default.config_path}.yaml") for folder in (CONF, *folders))
         if (file := next((place for place in places if place.is_file()), None)) is not None:  # else one of hydra's
             setter = str(default.config_path).partition("/")[0]
             prefix = f"{default.package}." if default.package else ""
@@ -337,10 +337,8 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
         assert isinstance(may_differ, dict)
         _ALONE[key] = _identity(alone), {str(name): _classes(allowed) for name, allowed in may_differ.items()}
     mine, (method, may_differ) = _identity(config), _ALONE[key]
-    same = all(
-        mine.get(name) == method.get(name) or may_differ.get(name) == "any" or mine.get(name) in may_differ.get(name, ())
-        for name in {*mine, *method}
-    )
+    differing = [name for name in {*mine, *method} if mine.get(name) != method.get(name)]
+    same = all(may_differ.get(name) == "any" or mine.get(name) in may_differ.get(name, ()) for name in differing)
     return {**plain, "method": chosen["algo"] if same else "custom"}
 
 

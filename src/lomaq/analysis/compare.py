@@ -207,7 +207,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if name in ASIDE or key.startswith("_") or prefix == "algo." and key != "name":
+        if name in ASIDE or key.startswith("_") or (prefix == "algo." and key != "name"):
             continue
         found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found

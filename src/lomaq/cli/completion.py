@@ -73,8 +73,8 @@ def settings() -> list[str]:
     for group in choices():
         if group != "experiment":  # these set what is elsewhere
             for file in sorted((CONF / group).glob("*.yaml")):
-                whole = "@package _global_" in file.read_text().splitlines()[0]
-                found += _names(read_yaml(file), "" if whole else f"{group}.")
+                package = file.read_text().partition("\n")[0].partition("@package ")[2] or group
+                found += _names(read_yaml(file), "" if package == "_global_" else f"{package}.")
     return list(dict.fromkeys(found))
 
 

@@ -19,6 +19,7 @@ from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
 from lomaq.studies.runner import StudyRun
 
+
 @dataclass(frozen=True)
 class _Case:
     """One setting of the study, without its seed."""
