@@ -25,7 +25,7 @@ from rich.table import Table
 
 from lomaq.config import compose
 from lomaq.envs import BatchedEnv, CartPole, Navigation
-from lomaq.studies.comparison import METHODS
+from lomaq.config import methods
 from lomaq.training.run import train
 
 #: What to measure: name → its unit, and a function that takes one measurement.
@@ -94,7 +94,7 @@ def methods(n_agents: int) -> Rows:
     """Training of every method on the environments that methods are compared on."""
     rows: Rows = {"matrix product": ("GFLOP/s", matrix_product)}
     for env in ("cartpole", "nav", "sysadmin"):
-        for algo in METHODS:
+        for algo in methods():
             words = f"env={env}", f"algo={algo}"
             run = training(*words, f"env.n_agents={n_agents}", "total_env_steps=16000", "evaluation.references=false")
             rows[" ".join(words)] = "env steps/s", run

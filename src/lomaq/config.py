@@ -10,7 +10,6 @@ import importlib
 import inspect
 import itertools
 import json
-import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -39,14 +38,10 @@ PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file",
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
-#: Parts of keys that are no settings of a run, but describe them, or that settings refer to.
-ASIDE = ("algo", "jobs", "logger", "name", "recommended", "resume", "run_dir", "study", "trainer")
 #: Keys of ``algo`` of earlier versions → today's.
 RENAMED = {"plays": "policy", "requires": "identity"}
 #: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
 PARTS = ("mixer", "reward", "learner.objective", "agent")
-#: First part of a file's name → what sets a value there, where that has another name.
-SETTERS = {"algo": "method", "env": "environment", "train": "default"}
 _COMPOSING = threading.RLock()
 #: A method, a learner and the files of further folders → the identity of that method alone, and what may differ.
 _ALONE: dict[tuple[Any, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
@@ -190,43 +185,30 @@ def methods(config_dirs: Sequence[str | Path] = (), learning: bool = True) -> di
     return {name: found[name] for name in order if found[name]["policy"] == "utilities" or not learning}
 
 
-def origins(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dict[str, tuple[Any, str]]:
-    """Each setting of a run → its value and where that comes from, such as ``environment, env/nav.yaml``.
+def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What the configuration of one run is made of.
 
     Args:
-        words: Settings as on the command line.
-        config_dirs: Further folders of settings.
+        words: Settings as on the command line, and ``--config-dir FOLDER``; they must compose.
 
-    Raises:
-        InputError: If a setting is unknown or impossible.
+    Returns:
+        The configuration with its interpolations as they are written; and each of its files, such as ``env/nav.yaml`` →
+        its content, in the order in which they are laid over each other.
     """
-    values = _flat(compose(words, config_dirs))
     words, folders = folders_of(words)
-    folders = [*map(str, config_dirs), *folders]
-    typed = [override.key_or_group for word in words if (override := _parse_word(word)).key_or_group not in choices()]
     with _hydra(folders) as composed:
-        config, loader = composed(words), GlobalHydra.instance().config_loader()
+        config = OmegaConf.to_container(composed(words), resolve=False)
+        loader = GlobalHydra.instance().config_loader()
         defaults = loader.compute_defaults_list("train", [*words, *_search(folders)], RunMode.RUN).defaults
-    written: dict[str, str] = {}
+    assert isinstance(config, dict)
+    contents: dict[str, dict[str, Any]] = {}
     for default in defaults:
-        places = (Path(str(folder), f"{default.config_path}.yaml") for folder in (CONF, *folders))
-        if (file := next((place for place in places if place.is_file()), None)) is not None:  # else one of hydra's
-            setter = str(default.config_path).partition("/")[0]
-            prefix = f"{default.package}." if default.package else ""
-            source = f"{SETTERS.get(setter, setter)}, {default.config_path}.yaml"
-            written |= dict.fromkeys((prefix + key for key in _flat(read_yaml(file))), source)
-    unresolved = _flat(OmegaConf.to_container(config, resolve=False))
-
-    def origin(key: str) -> str:
-        if any(key == word or key.startswith(f"{word}.") for word in typed):
-            return "command line"
-        target = _referred(unresolved[key], config)
-        if target in unresolved:
-            return origin(target)
-        return written[key].replace("method", "search") if ".searched." in key else written[key]
-
-    shown = {key: value for key, value in values.items() if key in written and not {*key.split(".")} & {*ASIDE}}
-    return {key: (value, origin(key)) for key, value in shown.items()}
+        name = f"{default.config_path}.yaml"
+        for file in [file for folder in (CONF, *map(Path, folders)) if (file := folder / name).is_file()][:1]:
+            contents[name] = read_yaml(file)  # for hydra's own there is none
+            for key in reversed(default.package.split(".") if default.package else ()):
+                contents[name] = {key: contents[name]}
+    return {str(key): value for key, value in config.items()}, contents
 
 
 def word_of(value: Any) -> str:
@@ -297,22 +279,6 @@ def _files(group: str, config_dirs: Sequence[str | Path]) -> list[Path]:
     """The files of a group; one of ours hides one of the same name elsewhere, as hydra has it."""
     places = (file for folder in (*config_dirs, CONF) for file in Path(folder, group).glob("*.yaml"))
     return list({file.stem: file for file in places}.values())
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted names of all values in nested dictionaries."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
-
-
-def _referred(value: Any, config: DictConfig) -> str | None:
-    """The key that an interpolation such as ``${algo.searched.${env.name}.lr}`` means; None for another value."""
-    if not (isinstance(value, str) and value.startswith("${")):
-        return None
-    inner = value[2:-1].removeprefix("oc.select:").partition(",")[0]
-    return re.sub(r"\$\{([\w.]+)\}", lambda match: str(OmegaConf.select(config, match[1])), inner)
 
 
 def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rich.table import Table
 from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.analysis.compare import compare, describe
 from lomaq.cli.completion import bash_script
+from lomaq.cli.origins import origins
 from lomaq.cli.usage import (
     BANDIT_USAGE,
     CERTIFY_USAGE,
@@ -28,7 +29,7 @@ from lomaq.cli.usage import (
     GRAPH_USAGE,
     INFO_USAGE,
 )
-from lomaq.config import origins, word_of
+from lomaq.config import word_of
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
 from lomaq.plots.certificate import draw_certificate
