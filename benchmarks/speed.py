@@ -23,9 +23,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lomaq.config import compose
+from lomaq.config import compose, methods
 from lomaq.envs import BatchedEnv, CartPole, Navigation
-from lomaq.config import methods
 from lomaq.training.run import train
 
 #: What to measure: name → its unit, and a function that takes one measurement.
@@ -90,7 +89,7 @@ def system() -> Rows:
     }
 
 
-def methods(n_agents: int) -> Rows:
+def every_method(n_agents: int) -> Rows:
     """Training of every method on the environments that methods are compared on."""
     rows: Rows = {"matrix product": ("GFLOP/s", matrix_product)}
     for env in ("cartpole", "nav", "sysadmin"):
@@ -110,7 +109,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write as well")
     parser.add_argument("--methods", type=int, metavar="N", help="train every method with N agents, and no more")
     options = parser.parse_args()
-    rows = system() if options.methods is None else methods(options.methods)
+    rows = system() if options.methods is None else every_method(options.methods)
     found: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(options.repeat):
         for name, (_, measure) in rows.items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lomaq.config import choices, compose, folders_of, layers
+from lomaq.config import choices, compose, folders_of, layers, parse
 
 #: Parts of keys that are no settings of a run, but describe it, or that settings refer to.
 ASIDE = {"algo", "jobs", "logger", "method", "name", "recommended", "resume", "run_dir", "study", "trainer"}
@@ -28,11 +28,11 @@ def origins(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
     values = _flat(compose(words))
     raw, files = layers(words)
     unresolved = _flat(raw)
-    typed = {word.partition("=")[0] for word in folders_of(words)[0]} - {*choices()}
+    typed = {*_flat(parse(folders_of(words)[0], places=()))} - {*choices()}
     written = {key: name for name, content in files.items() for key in _flat(content)}
 
     def origin(key: str) -> str:
-        if any(key == word or key.startswith(f"{word}.") for word in typed):
+        if key in typed:
             return "command line"
         reference = REFERENCE.fullmatch(str(unresolved[key]))
         if reference is not None:
