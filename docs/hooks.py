@@ -39,17 +39,20 @@ def target_of(page: str, link: str) -> str:
 
 
 def methods_table(config_dirs: Sequence[Path] = ()) -> str:
-    """A row for each method: what its file sets, and the first comment of that file."""
-    rows = ["| `algo=` | | mixer | reward | partition | objective | learns from |", "|---|---|---|---|---|---|---|"]
-    for name, method in methods(config_dirs, learning=False).items():
-        file = next(file for folder in (CONF, *config_dirs) if (file := Path(folder, "algo", f"{name}.yaml")).is_file())
-        comment = itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines()[1:])
-        config = compose([f"algo={name}"], config_dirs)
-        objective = config["learner"]["objective"]["_target_"].rpartition(".")[2]
-        axes = [config["mixer"]["name"], config["reward"]["name"], config["partition"], objective, method["reads"]]
-        cells = [f"`{axis}`" for axis in axes] if method["policy"] == "utilities" else ["–"] * len(axes)
-        rows.append(f"| [{name}]({name}.md) | {' '.join(line[2:] for line in comment)} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+    """All methods, a row each."""
+    heading = ["| `algo=` | | mixer | reward | partition | objective | learns from |", "|---|---|---|---|---|---|---|"]
+    return "\n".join([*heading, *(row(name, config_dirs) for name in methods(config_dirs, learning=False))])
+
+
+def row(name: str, config_dirs: Sequence[Path] = ()) -> str:
+    """The first comment in the file of a method, and what that file sets."""
+    file = next(file for folder in (CONF, *config_dirs) if (file := Path(folder, "algo", f"{name}.yaml")).is_file())
+    comment = itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines()[1:])
+    config = compose([f"algo={name}"], config_dirs)
+    objective = config["learner"]["objective"]["_target_"].rpartition(".")[2]
+    axes = [config["mixer"]["name"], config["reward"]["name"], config["partition"], objective, config["algo"]["reads"]]
+    cells = [f"`{axis}`" for axis in axes] if config["algo"]["policy"] == "utilities" else ["–"] * len(axes)
+    return f"| [{name}]({name}.md) | {' '.join(line[2:] for line in comment)} | {' | '.join(cells)} |"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

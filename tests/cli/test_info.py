@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from lomaq import cli
+from lomaq.cli.main import COMMANDS
 from lomaq.cli.usage import settings
 from lomaq.config import compose
 from lomaq.errors import InputError
@@ -117,7 +118,7 @@ def test_settings_are_shown_with_where_they_come_from(command) -> None:
 
 def test_a_part_of_a_group_that_was_typed_comes_from_the_command_line_and_the_rest_does_not(command) -> None:
     words = "env=sysadmin learner.epsilon={end:0.1} mixer.monotonicity=projection"
-    found = {line.split()[0]: line[72:].strip() for line in command("info", f"config={words}")[1].splitlines()}
+    found = {line.split()[0]: line[71:].strip() for line in command("info", f"config={words}")[1].splitlines()}
     assert found["learner.epsilon.end"] == found["mixer.monotonicity"] == "command line"
     assert found["learner.epsilon.start"] == "learner, learner/fast.yaml"
     assert found["learner.epsilon.anneal_env_steps"] == "environment, env/sysadmin.yaml"
@@ -228,7 +229,7 @@ def test_the_settings_of_the_help_are_settings(command) -> None:
 
 def test_every_command_is_listed_and_helps(command) -> None:
     listed = command("--help")[1]
-    for name in cli.COMMANDS:
+    for name in COMMANDS:
         assert f"\n  {name} " in listed
         if name != "train":
             status, out, err = command(name, "--help")
