@@ -150,7 +150,7 @@ def test_every_method_alone_has_its_name_with_every_learner(algo, learner) -> No
         assert method_of(f"algo={algo}", f"learner={learner}") == algo
 
 
-@pytest.mark.parametrize(("number", "env"), enumerate(ENVS), ids=ENVS)
+@pytest.mark.parametrize(("number", "env"), [*enumerate(ENVS)], ids=ENVS)
 def test_methods_alone_have_their_names_on_every_environment(number, env) -> None:
     some = list(methods(learning=False))[number :: len(ENVS)]
     jobs = compose_jobs([f"env={env}", f"algo={','.join(some)}", "-m"])
