@@ -23,9 +23,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lomaq.config import compose
+from lomaq.config import compose, methods
 from lomaq.envs import BatchedEnv, CartPole, Navigation
-from lomaq.studies.comparison import METHODS
 from lomaq.training.run import train
 
 #: What to measure: name → its unit, and a function that takes one measurement.
@@ -90,11 +89,11 @@ def system() -> Rows:
     }
 
 
-def methods(n_agents: int) -> Rows:
+def every_method(n_agents: int) -> Rows:
     """Training of every method on the environments that methods are compared on."""
     rows: Rows = {"matrix product": ("GFLOP/s", matrix_product)}
     for env in ("cartpole", "nav", "sysadmin"):
-        for algo in METHODS:
+        for algo in methods():
             words = f"env={env}", f"algo={algo}"
             run = training(*words, f"env.n_agents={n_agents}", "total_env_steps=16000", "evaluation.references=false")
             rows[" ".join(words)] = "env steps/s", run
@@ -110,7 +109,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write as well")
     parser.add_argument("--methods", type=int, metavar="N", help="train every method with N agents, and no more")
     options = parser.parse_args()
-    rows = system() if options.methods is None else methods(options.methods)
+    rows = system() if options.methods is None else every_method(options.methods)
     found: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(options.repeat):
         for name, (_, measure) in rows.items():

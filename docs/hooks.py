@@ -1,16 +1,22 @@
-"""Called by mkdocs: brings README.md, and files outside docs/ that a page links to, into the site."""
+"""Called by mkdocs: brings README.md, files that pages link to, and the methods of conf/algo into the site."""
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from lomaq.config import CONF, compose, methods
+
 ROOT = Path(__file__).resolve().parents[1]
+#: Where a page wants the table of all methods.
+MARK = "<!-- methods -->"
 #: ``](target#anchor)``, unless the target is an address or an anchor alone.
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
@@ -32,6 +38,31 @@ def target_of(page: str, link: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(source_of(page)), link))
 
 
+def methods_table(config_dirs: Sequence[Path] = ()) -> str:
+    """All methods, a row each."""
+    heading = ["| `algo=` | | mixer | reward | partition | objective | learns from |", "|---|---|---|---|---|---|---|"]
+    return "\n".join([*heading, *(row(name, config_dirs) for name in methods(config_dirs, learning=False))])
+
+
+def row(name: str, config_dirs: Sequence[Path] = ()) -> str:
+    """The first comment in the file of a method, and what that file sets."""
+    file = next(file for folder in (CONF, *config_dirs) if (file := Path(folder, "algo", f"{name}.yaml")).is_file())
+    comment = itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines()[1:])
+    config = compose([f"algo={name}"], config_dirs)
+    objective = config["learner"]["objective"]["_target_"].rpartition(".")[2]
+    axes = [config["mixer"]["name"], config["reward"]["name"], config["partition"], objective, config["algo"]["reads"]]
+    cells = [f"`{axis}`" for axis in axes] if config["algo"]["policy"] == "utilities" else ["–"] * len(axes)
+    return f"| [{name}]({name}.md) | {' '.join(line[2:] for line in comment)} | {' | '.join(cells)} |"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the page of each method into the navigation."""
+    (section,) = (entry["Methods"] for entry in config.nav if isinstance(entry, dict) and "Methods" in entry)
+    pages = methods(learning=False)
+    section[1:1] = [{method["label"]: f"algorithms/{name}.md"} for name, method in pages.items()]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add README.md as a page, and whatever pages link to outside docs/."""
     files.append(File.generated(config, "readme.md", content=(ROOT / "README.md").read_text()))
@@ -44,11 +75,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links between files of the repository into links between files of the site."""
+    """Put in the table of methods; turn links between files of the repository into links between files of the site."""
     here = posixpath.dirname(page.file.src_uri)
 
     def moved(match: re.Match[str]) -> str:
         place = place_of(target_of(page.file.src_uri, match[1]))
         return f"]({posixpath.relpath(place, here or '.')}{match[2] or ''})"
 
+    if MARK in markdown:
+        markdown = markdown.replace(MARK, methods_table())
     return LINK.sub(moved, markdown)

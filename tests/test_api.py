@@ -132,7 +132,7 @@ def test_an_environment_of_ones_own_is_trained_by_its_class(tmp_path, counter):
             r"recommended\.learning_rate: expected one of gamma, lam, lr",
         ),
         ((AgentGraph,), {}, "env: expected the name of an environment or a subclass of BatchedEnv"),
-        (("matrix",), {"learner": "tuned"}, "learner: expected fast or paper where no search chose settings"),
+        (("matrix",), {"learner": "searched"}, "learner: expected fast or paper where no search chose settings"),
         (("cartpole", "experiment=fig9"), {}, "experiment: expected settings of one run"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,9 +31,9 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
         extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
     extra = extra if group == "learner" else []
     extra += ["partition=full"] if group == "mixer" and choice in ONE_BLOCK else []
-    plays = compose([f"{group}={choice}"])["algo"]["plays"]
+    policy = compose([f"{group}={choice}"])["algo"]["policy"]
     folder, summary = run_small("run", f"{group}={choice}", *extra)
-    assert (summary["env_steps"] > 0) == (plays == "utilities")
+    assert (summary["env_steps"] > 0) == (policy == "utilities")
     if group == "algo":
         assert summary["algorithm"] == choice
     assert json.loads((folder / "summary.json").read_text()) == summary
@@ -78,10 +80,42 @@ def test_every_method_trains_with_target_copies(run_small, algo: str) -> None:
     assert summary["algorithm"] == algo
 
 
+def keys_of(file: Path) -> Iterator[tuple[str, bool]]:
+    """Dotted name of each key in a file, and whether a comment stands above it or above the block that it is in."""
+    names: dict[int, str] = {}
+    covered: set[int] = set()  # indents at which a comment stands above what follows
+    for line in file.read_text().splitlines():
+        indent = len(line) - len(line.lstrip())
+        key = re.match(r" *([\w.]+):", line)
+        if not line.strip():
+            covered = set()
+        elif line.lstrip().startswith("#"):
+            covered = {*(c for c in covered if c < indent), indent}
+        elif key is not None:
+            covered = {c for c in covered if c <= indent}
+            names = {i: name for i, name in names.items() if i < indent} | {indent: key[1]}
+            yield ".".join(name for _, name in sorted(names.items())), indent in covered
+
+
 def test_defaults_live_in_yaml_with_a_comment_each() -> None:
-    for group in GROUPS:
-        for file in (CONF / group).glob("*.yaml"):
-            assert file.read_text().startswith("# "), file
+    described = {*GROUPS}
+    rest: dict[str, Path] = {}
+    for file in sorted(CONF.rglob("*.yaml")):
+        first = file.read_text().partition("\n")[0]
+        assert first.startswith("# "), file
+        group = "" if file.parent == CONF else file.parent.name
+        package = first.partition("@package ")[2] or group
+        prefix = f"{package}." if package not in ("", "_global_") else ""
+        for key, comment in keys_of(file):
+            if comment:
+                described.add(prefix + key)
+            elif package == "_global_":  # sets anew what another file describes
+                rest[key] = file
+            else:
+                assert key.partition(".")[0] in ("defaults", "hydra"), f"{key} in {file} has no comment"
+    described |= {key.rpartition(".")[0] for key in described}
+    free = ("defaults", "algo.searched.", "algo.identity.", "study.grid.")  # hydra's, and names that are data
+    assert not {f"{key} in {file}" for key, file in rest.items() if key not in described and not key.startswith(free)}
 
 
 def test_the_wheel_ships_the_same_configurations() -> None:
@@ -94,7 +128,7 @@ def test_recommended_values_stand_in_the_environment() -> None:
         recommended = yaml.safe_load(file.read_text())["recommended"]
         learner = compose([f"env={file.stem}"])["learner"]
         assert learner["lr"] == recommended["lr"]
-        assert learner["objective"]["gamma"] == recommended["gamma"]
+        assert learner["objective"]["returns"]["gamma"] == recommended["gamma"]
 
 
 def test_environments_tell_their_sizes() -> None:

@@ -133,7 +133,7 @@ def train(
         *words: Settings as on the command line, for those with a dot: ``"env.n_agents=30"``.
         run_dir: Folder of the run, new; None for ``runs/<env>-<algo>-<date-time>``.
         recommended: For a class: what suits it, such as ``{"gamma": 0.95, "lr": 1e-3}``, instead of the values in
-            ``conf/own_env.yaml``.
+            ``conf/custom_env.yaml``.
         progress: Show the progress line on stderr.
         **settings: Further settings, a dot written as two underscores: ``mixer="gcn", mixer__hidden=16``.
 
@@ -183,7 +183,7 @@ def _describe(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pat
     """Write the YAML of a class into ``folder/env`` and return its name."""
     if not (isinstance(env, type) and issubclass(env, BatchedEnv)):
         raise InputError("env", "the name of an environment or a subclass of BatchedEnv", repr(env))
-    common = yaml.safe_load((CONF / "own_env.yaml").read_text())["recommended"]
+    common = yaml.safe_load((CONF / "custom_env.yaml").read_text())["recommended"]
     unknown = [key for key in recommended if key not in common]
     if unknown:
         raise InputError(f"recommended.{unknown[0]}", f"one of {', '.join(common)}", "an unknown setting")
@@ -195,6 +195,6 @@ def _describe(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pat
     name = env.__name__.lower()
     node = {"_target_": f"{env.__module__}.{env.__qualname__}", "name": name, **arguments}
     (folder / "env").mkdir()
-    content = yaml.safe_dump({**node, "recommended": {**common, **recommended}, "tuned": {}}, sort_keys=False)
+    content = yaml.safe_dump({**node, "recommended": {**common, **recommended}}, sort_keys=False)
     (folder / "env" / f"own_{name}.yaml").write_text(content)  # a name that hides no environment of ours
     return f"own_{name}"

@@ -6,6 +6,8 @@ so that this works inside somebody's own Hydra application and in several thread
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import itertools
 import json
 import sys
@@ -17,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lomaq.errors import InputError
+from lomaq.errors import InputError, check_choice
 
 CONF = Path(__file__).resolve().parent / "conf"
 #: Keys whose values are places of files.
@@ -34,7 +38,13 @@ PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file",
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
+#: Keys of ``algo`` of earlier versions → today's.
+RENAMED = {"plays": "policy", "requires": "identity"}
+#: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
+PARTS = ("mixer", "reward", "learner.objective", "agent")
 _COMPOSING = threading.RLock()
+#: A method, a learner and the files of further folders → the identity of that method alone, and what may differ.
+_ALONE: dict[tuple[Any, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
 
 
 class SettingsError(InputError):
@@ -59,7 +69,7 @@ class Job:
 
 
 def compose(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dict[str, Any]:
-    """The resolved configuration of one run.
+    """The resolved configuration of one run; ``method`` is the name of its method, or ``custom`` where it is none.
 
     Args:
         words: Settings as on the command line, ``key=value``, and ``--config-dir FOLDER``.
@@ -76,7 +86,8 @@ def compose(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dic
 
 def compose_jobs(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> list[Job]:
     """The same for one run or, with ``-m``, for all combinations of the values in lists such as ``seed=0,1,2``."""
-    words, folders = _folders_of(words)
+    words, folders = folders_of(words)
+    folders = [*map(str, config_dirs), *folders]
     several = any(word in MULTIRUN for word in words)
     words = [word for word in words if word not in MULTIRUN]
     with _one_line_errors():
@@ -92,11 +103,11 @@ def compose_jobs(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -
         choices.append([f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word])
     moving = [number for number, choice in enumerate(choices) if len(choice) > 1]
     jobs = []
-    with _hydra([*config_dirs, *folders]) as composed:
+    with _hydra(folders) as composed:
         for task in itertools.product(*choices):
             given = parse(task, places=()) if moving else {}
             keys = [overrides[number].key_or_group for number in moving]
-            jobs.append(Job({key: given[key] for key in keys}, _plain(composed(task))))
+            jobs.append(Job({key: given[key] for key in keys}, _resolved(task, composed, folders)))
     return jobs
 
 
@@ -144,10 +155,60 @@ def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         return _plain(copy)
 
 
-def choices() -> dict[str, list[str]]:
-    """The groups of the configuration and what each can be."""
-    folders = sorted(place for place in CONF.iterdir() if place.is_dir())
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+def choices(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
+    """The groups of the configuration and what each can be, further folders of settings included."""
+    groups = sorted(place.name for place in CONF.iterdir() if place.is_dir())
+    return {group: sorted(file.stem for file in _files(group, config_dirs)) for group in groups}
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The settings in a file, as they are written."""
+    content = yaml.safe_load(file.read_text()) or {}
+    if not isinstance(content, dict):
+        raise InputError(str(file), "a file of settings", type(content).__name__)
+    return content
+
+
+def methods(config_dirs: Sequence[str | Path] = (), learning: bool = True) -> dict[str, dict[str, Any]]:
+    """Name of each method → its ``algo`` settings, in the order of the reward that they read, then of their labels.
+
+    Args:
+        config_dirs: Further folders of settings.
+        learning: Only those that learn: no oracle and no random actions.
+    """
+    default = read_yaml(CONF / "train.yaml")["algo"]
+    found = {
+        file.stem: {**default, "name": file.stem, "label": file.stem, **read_yaml(file).get("algo", {})}
+        for file in _files("algo", config_dirs)
+    }
+    order = sorted(found, key=lambda name: (found[name]["reads"] or "~", found[name]["label"].casefold()))
+    return {name: found[name] for name in order if found[name]["policy"] == "utilities" or not learning}
+
+
+def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What the configuration of one run is made of.
+
+    Args:
+        words: Settings as on the command line, and ``--config-dir FOLDER``; they must compose.
+
+    Returns:
+        The configuration with its interpolations as they are written; and each of its files, such as ``env/nav.yaml`` →
+        its content, in the order in which they are laid over each other.
+    """
+    words, folders = folders_of(words)
+    with _hydra(folders) as composed:
+        config = OmegaConf.to_container(composed(words), resolve=False)
+        loader = GlobalHydra.instance().config_loader()
+        defaults = loader.compute_defaults_list("train", [*words, *_search(folders)], RunMode.RUN).defaults
+    assert isinstance(config, dict)
+    contents: dict[str, dict[str, Any]] = {}
+    for default in defaults:
+        name = f"{default.config_path}.yaml"
+        for file in [file for folder in (CONF, *map(Path, folders)) if (file := folder / name).is_file()][:1]:
+            contents[name] = read_yaml(file)  # for hydra's own there is none
+            for key in reversed(default.package.split(".") if default.package else ()):
+                contents[name] = {key: contents[name]}
+    return {str(key): value for key, value in config.items()}, contents
 
 
 def word_of(value: Any) -> str:
@@ -180,7 +241,8 @@ def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
         GlobalHydra.instance().clear()
         try:
             hydra.initialize_config_dir(str(CONF), version_base=None)
-            yield lambda words: hydra.compose("train", [*words, *_search(folders)])
+            search = _search(folders)
+            yield lambda words: hydra.compose("train", [*words, *search], return_hydra_config=True)
         finally:
             GlobalHydra.instance().hydra = theirs
             if base is not None:
@@ -197,7 +259,7 @@ def _search(folders: Sequence[str | Path]) -> list[str]:
     return ["hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in quoted) + "]"]
 
 
-def _folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words without ``--config-dir``, and the folders that it names."""
     kept: list[str] = []
     folders: list[str] = []
@@ -211,6 +273,66 @@ def _folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             kept.append(word)
     return kept, folders
+
+
+def _files(group: str, config_dirs: Sequence[str | Path]) -> list[Path]:
+    """The files of a group; one of ours hides one of the same name elsewhere, as hydra has it."""
+    places = (file for folder in (*config_dirs, CONF) for file in Path(folder, group).glob("*.yaml"))
+    return list({file.stem: file for file in places}.values())
+
+
+def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> dict[str, Any]:
+    """The configuration of one run, with its ``method``, and with the names of all methods where a grid wants them."""
+    config = composed(words)
+    chosen = config.hydra.runtime.choices
+    with open_dict(config):
+        del config["hydra"]
+    plain = _plain(config)
+    grids = (plain["study"] or {}).get("grid", [])
+    for grid in grids if isinstance(grids, list) else [grids]:
+        if isinstance(grid, dict) and grid.get("algo") == "methods":
+            grid["algo"] = list(methods(folders))
+    stamps = [(file, file.stat().st_mtime_ns) for folder in folders for file in Path(folder).glob("*/*.yaml")]
+    key = (chosen["algo"], chosen["learner"], *stamps)
+    if key not in _ALONE:
+        alone = composed([f"{group}={chosen[group]}" for group in ("algo", "learner")])
+        for name in set(alone.algo) - set(read_yaml(CONF / "train.yaml")["algo"]):
+            remedy = f"it is algo.{RENAMED[name]} now" if name in RENAMED else "leave it out"
+            raise InputError(f"algo.{name}", "a setting of algo in conf/train.yaml", "an unknown one", remedy)
+        may_differ = OmegaConf.to_container(alone.algo.identity)
+        assert isinstance(may_differ, dict)
+        _ALONE[key] = _identity(alone), {str(name): _classes(allowed) for name, allowed in may_differ.items()}
+    mine, (method, may_differ) = _identity(config), _ALONE[key]
+    differing = [name for name in {*mine, *method} if mine.get(name) != method.get(name)]
+    same = all(may_differ.get(name) == "any" or mine.get(name) in may_differ.get(name, ()) for name in differing)
+    return {**plain, "method": chosen["algo"] if same else "custom"}
+
+
+def _identity(config: DictConfig) -> dict[str, Any]:
+    """What makes a run the method that it is: who acts, the partition, and classes with their identity settings."""
+    if check_choice("algo.policy", config.algo.policy, ("utilities", "oracle", "random")) != "utilities":
+        return {"algo.policy": config.algo.policy}
+    check_choice("algo.reads", config.algo.reads, ("local", "team"))
+    found: dict[str, Any] = {"algo.policy": "utilities", "partition": config.partition}
+    for part in PARTS:
+        target = found[f"{part}._target_"] = _classes(OmegaConf.select(config, f"{part}._target_"))
+        for name in getattr(target, "identity", ()):
+            default = inspect.signature(target).parameters[name].default
+            found[f"{part}.{name}"] = OmegaConf.select(config, f"{part}.{name}", default=default)
+    return found
+
+
+def _classes(value: Any) -> Any:
+    """``value`` with the names of this package's classes replaced by these; nothing else is imported."""
+    if isinstance(value, list):
+        return [_classes(one) for one in value]
+    module, _, name = str(value).rpartition(".")
+    if not module.startswith("lomaq."):
+        return value
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):  # refused where it is built
+        return value
 
 
 def _parse_word(word: str) -> Override:
@@ -244,8 +366,8 @@ def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
     line = "; ".join(lines).split("; Config search path")[0] or type(error).__name__
-    if "env.tuned" in line:
-        return "learner: expected fast or paper where no search chose settings for the method, got tuned"
+    if "algo.searched" in line:
+        return "learner: expected fast or paper where no search chose settings for the method, got searched"
     if line.startswith("Could not override"):
         word = line.split("'")[1]
         return f"{word}: expected a known setting, got an unknown one; python train.py --cfg job lists all"

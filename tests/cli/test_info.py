@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import yaml
 
 from lomaq import cli
-from lomaq.cli.usage import SETTINGS
+from lomaq.cli.main import COMMANDS
+from lomaq.cli.usage import settings
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.plots.curves import Curve
@@ -84,6 +86,45 @@ def test_a_run_without_a_test_or_of_an_oracle_is_described_too(command, tmp_path
     assert "last test" in out
 
 
+def test_a_run_of_an_earlier_version_is_described_under_the_name_that_its_files_have(command, tmp_path) -> None:
+    for name, summary in (("ended", '{"env": "cartpole", "n_agents": 3, "algorithm": "custom"}'), ("stopped", None)):
+        folder = stored(tmp_path / name, [(0, 20.0, 10, 30)])
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        del config["method"]
+        config["algo"] = {"name": "vdn", "plays": "utilities", "requires": {"mixer.name": ["sum"]}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        if summary is not None:
+            (folder / "summary.json").write_text(summary)
+    assert "custom, seed 0" in command("info", "run=ended")[1]
+    assert "vdn, seed 0" in command("info", "run=stopped")[1]
+    status, _, err = command("compare", "run=ended", "run=stopped")
+    assert (status, err) == (0, "")
+
+
+def test_settings_are_shown_with_where_they_come_from(command) -> None:
+    status, out, err = command("info", "config=env=nav algo=vdn learner=searched learner.lr=0.1", "config=agent=gru")
+    assert (status, err) == (0, "")
+    found = {line.split()[0]: re.split(r"  +", line, maxsplit=2)[1:] for line in out.splitlines() if "  " in line}
+    assert found["learner.lr"] == ["0.1", "command line"]
+    assert found["learner.objective.returns.lam"] == ["0.8", "search, algo/vdn.yaml"]
+    assert found["learner.objective.returns.gamma"] == ["0.95", "environment, env/nav.yaml"]
+    assert found["mixer.own"] == ["false", "mixer, mixer/sum.yaml"]
+    assert found["partition"] == ["full", "method, algo/vdn.yaml"]
+    assert found["agent.hidden"] == ["[64, 64]", "agent, agent/gru.yaml"]
+    assert found["learner.optimizer"] == ["radam", "learner, learner/fast.yaml"]
+    assert found["total_env_steps"] == ["400000", "environment, env/nav.yaml"]
+    assert found["kappa"] == ["1", "default, train.yaml"]
+
+
+def test_a_part_of_a_group_that_was_typed_comes_from_the_command_line_and_the_rest_does_not(command) -> None:
+    words = "env=sysadmin learner.epsilon={end:0.1} mixer.monotonicity=projection"
+    found = {line.split()[0]: line[71:].strip() for line in command("info", f"config={words}")[1].splitlines()}
+    assert found["learner.epsilon.end"] == found["mixer.monotonicity"] == "command line"
+    assert found["learner.epsilon.start"] == "learner, learner/fast.yaml"
+    assert found["learner.epsilon.anneal_env_steps"] == "environment, env/sysadmin.yaml"
+    assert found["mixer.tie"] == "environment, env/sysadmin.yaml"
+
+
 # --------------------------------------------------------------------- compare
 
 
@@ -123,6 +164,8 @@ MISTAKES = {
     "a folder that is no run": (["info", "run=."], "metrics.csv"),
     "a damaged run": (["info", "run=damaged"], "damaged"),
     "an unknown key": (["info", "run=one", "checkpoint=x"], "checkpoint"),
+    "a run and settings": (["info", "run=one", "config=kappa=2"], "both"),
+    "an unknown setting": (["info", "config=kapa=2"], "kapa"),
     "one run alone": (["compare", "run=one"], "at least two runs"),
     "the same run twice": (["compare", "run=one", "run=o*"], "at least two runs"),
     "a pattern of nothing": (["compare", "run=one", "run=x*"], "x*"),
@@ -167,28 +210,26 @@ def test_a_folder_whose_name_is_a_pattern_is_found_by_its_name(tmp_path) -> None
 
 
 def test_both_helps_show_the_same_twelve_settings_and_four_examples(command) -> None:
-    twelve = [line.strip() for line in SETTINGS.splitlines()[1:]]
-    assert len(twelve) == 12
+    lines = settings().splitlines()
+    assert len([line for line in lines if re.match(r"  \S", line)]) == 12
+    assert max(map(len, lines)) <= 120
     for words in (["--help"], ["train", "--help"]):
         status, out, _ = command(*words)
         assert status == 0
-        lines = [line.strip() for line in out.splitlines()]
-        start = lines.index("The settings that matter:") + 1
-        assert lines[start : start + 12] == twelve
-        assert lines[start + 12] == ""
-        examples = lines.index("Examples:") + 1
-        assert all(line.startswith(("lomaq ", "python ")) for line in lines[examples : examples + 4])
-        assert len(lines) == examples + 4 or lines[examples + 4] == ""
+        assert settings() in out
+        _, _, examples = out.partition("Examples:\n")
+        assert [line.split()[0] for line in examples.splitlines()[:4]] in (["lomaq"] * 4, ["python"] * 4)
+        assert examples.count("\n") == 4 or examples.splitlines()[4] == ""
 
 
 def test_the_settings_of_the_help_are_settings(command) -> None:
-    words = [line.split()[0] for line in SETTINGS.splitlines()[1:]]
+    words = [line.split()[0] for line in settings().splitlines()[1:] if re.match(r"  \S", line)]
     assert compose([word for word in words if "FOLDER" not in word])
 
 
 def test_every_command_is_listed_and_helps(command) -> None:
     listed = command("--help")[1]
-    for name in cli.COMMANDS:
+    for name in COMMANDS:
         assert f"\n  {name} " in listed
         if name != "train":
             status, out, err = command(name, "--help")

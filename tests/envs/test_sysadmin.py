@@ -302,7 +302,7 @@ def test_yaml_holds_the_defaults_of_the_constructor():
         name: p.default for name, p in inspect.signature(SysAdmin).parameters.items() if p.kind != p.KEYWORD_ONLY
     }
     assert {name: config[name] for name in defaults} == defaults
-    assert set(config) - set(defaults) == {"_target_", "name", "recommended", "tuned"}
+    assert set(config) - set(defaults) == {"_target_", "name", "recommended"}
 
 
 def test_discount_is_an_attribute():

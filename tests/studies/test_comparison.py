@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lomaq.config import CONF, compose
+from lomaq.config import CONF, compose, methods
 from lomaq.runs.files import read_curve, solved_at
-from lomaq.studies.comparison import METHODS
 from lomaq.studies.runner import run_study
 
 SMALL = (
@@ -35,6 +34,7 @@ def test_a_comparison_draws_every_method_and_replays_its_best_checkpoint(tmp_pat
     result = study(f"fig5_{env}", tmp_path / "comparison", algo=["vdn", "lomaq"], seed=[0, 1])
     assert list(result["methods"]) == ["lomaq", "vdn"]  # in the order of the legend
     assert [row["reads"] for row in result["methods"].values()] == ["local rewards", "the team reward"]
+    assert [row["label"] for row in result["methods"].values()] == ["LOMAQ", "VDN"]
     assert (tmp_path / "comparison" / "comparison.png").stat().st_size > 10_000
     for name, row in result["methods"].items():
         folders = [tmp_path / "comparison" / f"algo={name},seed={seed}" for seed in (0, 1)]
@@ -72,12 +72,8 @@ def test_solved_means_two_tests_in_a_row() -> None:
 
 
 def test_every_method_that_learns_is_compared_and_searched_with_as_many_tries() -> None:
-    learned = {
-        file.stem
-        for file in (CONF / "algo").glob("*.yaml")
-        if compose([f"algo={file.stem}"])["algo"]["plays"] == "utilities"
-    }
-    assert learned == set(METHODS)
+    learned = {*(file.stem for file in (CONF / "algo").glob("*.yaml"))} - {"oracle", "random"}
+    assert learned == set(methods())
     for env in ("cartpole", "nav"):
         compared = compose([f"experiment=fig5_{env}"])["study"]["grid"]
         assert set(compared["algo"]) == learned
@@ -90,11 +86,22 @@ def test_every_method_that_learns_is_compared_and_searched_with_as_many_tries() 
 
 def test_the_chosen_settings_are_used_with_the_method_they_were_chosen_for() -> None:
     for number, env in enumerate(("cartpole", "nav", "sysadmin")):
-        table = compose([f"env={env}"])["env"]["tuned"]
-        assert set(table) == set(METHODS)
+        table = {name: method["searched"][env] for name, method in methods().items()}
         for name, chosen in list(table.items())[number::3]:  # each method once, since it takes a good part of a second
-            config = compose([f"env={env}", f"algo={name}", "learner=tuned"])
+            config = compose([f"env={env}", f"algo={name}", "learner=searched"])
             learner, fast = config["learner"], compose([f"env={env}", f"algo={name}"])["learner"]
-            assert (learner["lr"], learner["objective"]["lam"]) == (chosen["lr"], chosen["lam"])
-            own = {"name": "tuned", "lr": learner["lr"], "objective": learner["objective"]}
-            assert learner == {**fast, **own, "objective": {**fast["objective"], "lam": chosen["lam"]}}
+            assert config["method"] == name
+            assert (learner["lr"], learner["objective"]["returns"]["lam"]) == (chosen["lr"], chosen["lam"])
+            for node in (learner, fast):
+                del node["name"], node["lr"], node["recommended"]["lam"], node["objective"]["returns"]["lam"]
+            assert learner == fast
+
+
+def test_the_searched_values_are_those_that_the_kept_searches_found() -> None:
+    for env in ("cartpole", "nav", "sysadmin"):
+        folder = Path(__file__).parents[2] / "results" / f"tune_{env}"
+        found = json.loads((folder / "summary.json").read_text())
+        for name, method in methods().items():
+            words = (word.partition("=") for word in found[name]["chosen"].split())
+            chosen = {key.rpartition(".")[2]: float(value) for key, _, value in words}
+            assert chosen == method["searched"][env], (env, name)

@@ -33,8 +33,8 @@ SUMMARIES = {
     "fig5_cartpole": {
         **ABOUT,
         "methods": {
-            "lomaq": {"reads": "local rewards", "seeds": [0, 1], "curve": CURVE},
-            "vdn": {"reads": "the team reward", "seeds": [0, 1], "curve": CURVE},
+            "lomaq": {"label": "LOMAQ", "reads": "local rewards", "seeds": [0, 1], "curve": CURVE},
+            "vdn": {"label": "VDN", "reads": "the team reward", "seeds": [0, 1], "curve": CURVE},
         },
     },
     "dilemma": {

@@ -77,7 +77,7 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
 
 def finished_run(folder: Path) -> dict[str, Any]:
     """Files of a run ``seed=0`` that has ended, in ``folder``; its configuration."""
-    config = compose(["env=cartpole", "algo=lomaq", "learner=tuned"])
+    config = compose(["env=cartpole", "algo=lomaq", "learner=searched"])
     (folder / "seed=0").mkdir()
     (folder / "seed=0" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "seed=0" / "summary.json").write_text('{"test_return_mean": 7.0}')
@@ -87,10 +87,11 @@ def finished_run(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("group", "key", "value"),
     [
-        ("env", "tuned", {"lomaq": {"lr": 0.01, "lam": 0.8}, "new_method": {"lr": 0.1, "lam": 0.0}}),
+        ("algo", "searched", {"cartpole": {"lr": 0.1, "lam": 0.0}}),
         ("env", "recommended", {}),
         ("learner", "recommended", {"start": "bent"}),
-        ("algo", "requires", {"mixer.name": ["mlp"]}),
+        ("algo", "identity", {"partition": "any"}),
+        ("algo", "label", "another"),
     ],
 )
 def test_a_run_is_taken_whatever_its_settings_could_have_referred_to(
@@ -102,7 +103,7 @@ def test_a_run_is_taken_whatever_its_settings_could_have_referred_to(
     assert run_one({"seed": 0}, changed, tmp_path, None).summary == {"test_return_mean": 7.0}
 
 
-@pytest.mark.parametrize(("group", "key"), [("learner", "lr"), ("env", "jobs"), ("env", "requires"), ("algo", "name")])
+@pytest.mark.parametrize(("group", "key"), [("learner", "lr"), ("env", "jobs"), ("env", "identity"), ("algo", "name")])
 def test_a_run_with_another_setting_is_refused(tmp_path: Path, group: str, key: str) -> None:
     config = finished_run(tmp_path)
     changed = {**config, group: {**config[group], key: 0.1}}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lomaq.studies.comparison import METHODS
+from lomaq.config import methods
 
 
-@pytest.mark.parametrize("algo", METHODS)
+@pytest.mark.parametrize("algo", methods())
 def test_every_method_trains_in_a_process_group(run_small, algo):
     words = ("trainer.strategy=ddp", "trainer.devices=1", "total_env_steps=80")
     _, summary = run_small("run", f"algo={algo}", *words)

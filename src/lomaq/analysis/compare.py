@@ -15,10 +15,9 @@ from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.record import StoredRun, find_runs, names_of, read_run
 from lomaq.training.build import env_maker
-from lomaq.training.run import algorithm_name
 
 #: Settings that say nothing about what a run finds, or repeat what another setting says.
-ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "env.recommended", "env.tuned", "algo.requires")
+ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "method", "env.recommended", "env.tuned")
 
 
 def describe(folder: Path) -> dict[str, str]:
@@ -36,9 +35,9 @@ def describe(folder: Path) -> dict[str, str]:
     run = read_run(folder)
     if not run.config:
         raise InputError("run", "a run folder with its config.yaml", folder)
-    config, trains = run.config, run.config["algo"]["plays"] == "utilities"
+    config, trains = run.config, _trains(run)
     lines = {"run": str(folder), "state": _state(run), "env": f"{config['env']['name']}, {n_agents(run)} agents"}
-    lines["algorithm"] = f"{algorithm_name(config)}, seed {config['seed']}"
+    lines["algorithm"] = f"{method_of(run)}, seed {config['seed']}"
     if trains:
         lines |= {
             "mixer": f"{config['mixer']['name']}, κ={config['kappa']}",
@@ -71,8 +70,18 @@ def n_agents(run: StoredRun) -> int:
     return env_maker(run.config)(1, 0, torch.device("cpu")).n_agents
 
 
+def method_of(run: StoredRun) -> str:
+    """Name of a run's method; runs of before it was computed have it in their summary."""
+    return str(run.config.get("method") or run.summary.get("algorithm", run.config["algo"]["name"]))
+
+
+def _trains(run: StoredRun) -> bool:
+    algo = run.config["algo"]
+    return bool(algo["policy" if "policy" in algo else "plays"] == "utilities")  # plays: runs of before
+
+
 def _state(run: StoredRun) -> str:
-    if run.config["algo"]["plays"] != "utilities":
+    if not _trains(run):
         return "played, nothing is learned"
     total = run.config["total_env_steps"]
     share = f"{run.env_steps:,} of {total:,} env steps"
@@ -198,7 +207,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if name in ASIDE or key.startswith("_"):
+        if name in ASIDE or key.startswith("_") or (prefix == "algo." and key != "name"):
             continue
         found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found

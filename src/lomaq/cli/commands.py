@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from rich.table import Table
 from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.analysis.compare import compare, describe
 from lomaq.cli.completion import bash_script
+from lomaq.cli.origins import origins
 from lomaq.cli.usage import (
     BANDIT_USAGE,
     CERTIFY_USAGE,
@@ -27,6 +29,7 @@ from lomaq.cli.usage import (
     GRAPH_USAGE,
     INFO_USAGE,
 )
+from lomaq.config import word_of
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
 from lomaq.plots.certificate import draw_certificate
@@ -47,14 +50,16 @@ class Options:
         defaults: What may be given, with the value where it is not.
         needed: What must be given; None: nothing.
         free: Beginning of further keys that may be given; None: there are none.
-        repeated: Whether ``needed`` may be given several times, and is a list.
+        repeated: A key that may be given several times, and is a list; None: there is none.
+        folders: Whether ``--config-dir FOLDER`` may be given, as ``config_dirs``.
     """
 
     usage: str
     defaults: dict[str, Any] = field(default_factory=dict)
     needed: str | None = None
     free: str | None = None
-    repeated: bool = False
+    repeated: str | None = None
+    folders: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -131,9 +136,16 @@ def _bandit(given: dict[str, Any]) -> int:
 
 
 def _info(given: dict[str, Any]) -> int:
+    run, settings = given["run"], given["config"]
+    if (run is None) == (settings is None):
+        raise InputError("info", "run=PATH or config=SETTINGS", "neither" if run is None else "both")
     console = Console(highlight=False, markup=False)
-    for name, text in describe(Path(str(given["run"]))).items():
-        console.print(f"{name:<14}{text}", soft_wrap=True)
+    if run is not None:
+        for name, text in describe(Path(str(run))).items():
+            console.print(f"{name:<14}{text}", soft_wrap=True)
+    else:
+        for key, (value, source) in origins(shlex.split(" ".join(settings))).items():
+            console.print(f"{key:<40}{word_of(value):<30} {source}", soft_wrap=True)
     return 0
 
 
@@ -163,7 +175,7 @@ def _completion(given: dict[str, Any]) -> int:
     keys = {name: options.keys for name, (options, _) in COMMANDS.items()} | {
         name: options.keys for name, options in COMPOSED.items()
     }
-    print(bash_script(keys), end="")
+    print(bash_script(keys, given["config_dirs"]), end="")
     return 0
 
 
@@ -197,8 +209,8 @@ COMPOSED = {
 }
 #: The other commands: what may stand behind each, and what it does with that, to its exit status.
 COMMANDS: dict[str, tuple[Options, Callable[[dict[str, Any]], int]]] = {
-    "info": (Options(INFO_USAGE, {}, "run"), _info),
-    "compare": (Options(COMPARE_USAGE, {"output": "."}, "run", repeated=True), _compare),
+    "info": (Options(INFO_USAGE, {"run": None, "config": None}, repeated="config"), _info),
+    "compare": (Options(COMPARE_USAGE, {"output": "."}, "run", repeated="run"), _compare),
     "certify": (Options(CERTIFY_USAGE, _CERTIFY, "checkpoint"), _certify),
     "export": (Options(EXPORT_USAGE, {"format": "onnx", "output": None}, "checkpoint"), _export),
     "bandit": (
@@ -206,5 +218,5 @@ COMMANDS: dict[str, tuple[Options, Callable[[dict[str, Any]], int]]] = {
         _bandit,
     ),
     "figures": (Options(FIGURES_USAGE, {"results": "results"}), _figures),
-    "completion": (Options(COMPLETION_USAGE), _completion),
+    "completion": (Options(COMPLETION_USAGE, folders=True), _completion),
 }

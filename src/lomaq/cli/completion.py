@@ -9,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lomaq.config import CONF, PLACES, choices
-from lomaq.errors import InputError
+from lomaq.config import CONF, PLACES, choices, read_yaml
 
 #: Parts of the configuration that nobody sets on a command line.
-_INNER = ("recommended", "tuned", "requires", "defaults", "hydra", "name")
+_INNER = ("algo", "recommended", "defaults", "hydra", "name")
 
 _SCRIPT = r"""# bash completion for lomaq; made by: lomaq completion
 _lomaq() {
@@ -50,13 +47,14 @@ complete -F _lomaq lomaq
 """
 
 
-def bash_script(commands: Mapping[str, Sequence[str]]) -> str:
+def bash_script(commands: Mapping[str, Sequence[str]], config_dirs: Sequence[str | Path] = ()) -> str:
     """A bash script that completes ``lomaq``.
 
     Args:
         commands: Name of each command other than ``train`` → its keys.
+        config_dirs: Further folders of settings.
     """
-    groups = choices()
+    groups = choices(config_dirs)
     keys = {"train": [*groups, *settings()], **commands}
     branches = [
         f'            {name}) words="{" ".join(f"{key}=" for key in found)}" ;;' for name, found in keys.items()
@@ -71,20 +69,13 @@ def bash_script(commands: Mapping[str, Sequence[str]]) -> str:
 
 def settings() -> list[str]:
     """Dotted names of all settings, whichever choice of a group has them."""
-    found = _names(_read(CONF / "train.yaml"), "")
+    found = _names(read_yaml(CONF / "train.yaml"), "")
     for group in choices():
         if group != "experiment":  # these set what is elsewhere
             for file in sorted((CONF / group).glob("*.yaml")):
-                whole = "@package _global_" in file.read_text().splitlines()[0]
-                found += _names(_read(file), "" if whole else f"{group}.")
+                package = file.read_text().partition("\n")[0].partition("@package ")[2] or group
+                found += _names(read_yaml(file), "" if package == "_global_" else f"{package}.")
     return list(dict.fromkeys(found))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    content = yaml.safe_load(file.read_text()) or {}
-    if not isinstance(content, dict):
-        raise InputError(str(file), "a file of settings", type(content).__name__)
-    return content
 
 
 def _names(node: dict[str, Any], prefix: str) -> list[str]:

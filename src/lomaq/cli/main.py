@@ -18,8 +18,19 @@ from lomaq.analysis.decompose import decompose_checkpoint
 from lomaq.cli.commands import COMMANDS as SIMPLE
 from lomaq.cli.commands import COMPOSED, Options, folder_named, print_table
 from lomaq.cli.report import report
-from lomaq.cli.usage import USAGE, train_usage
-from lomaq.config import CONFIG_DIR, MULTIRUN, Job, changed, compose, compose_jobs, hydra_answers, parse
+from lomaq.cli.usage import train_usage, usage
+from lomaq.config import (
+    CONFIG_DIR,
+    MULTIRUN,
+    PLACES,
+    Job,
+    changed,
+    compose,
+    compose_jobs,
+    folders_of,
+    hydra_answers,
+    parse,
+)
 from lomaq.errors import InputError
 from lomaq.plots.decomposition import draw_decomposition
 from lomaq.plots.film import check_render, film_checkpoint
@@ -33,6 +44,7 @@ from lomaq.training import NonFiniteLossError
 from lomaq.training.run import RUN_DIR_VARIABLE, default_run_dir
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
+HELP = ("-h", "--help")
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 
@@ -40,7 +52,7 @@ RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 def main() -> None:
     """``lomaq``."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
-        print(USAGE)
+        print(usage())
         sys.exit(0 if len(sys.argv) > 1 else 2)
     if sys.argv[1] not in COMMANDS:
         sys.exit(_refuse(f"lomaq: expected one of {', '.join(COMMANDS)}, got {sys.argv[1]!r}"))
@@ -102,8 +114,8 @@ def _train() -> int:
         raise InputError(
             "--shell-completion", "python train.py before it", "lomaq train", "see lomaq completion --help"
         )
-    if any(word in ("-h", "--help") for word in words):
-        print(train_usage())
+    if {*words} & {*HELP}:
+        print(train_usage(folders_of([word for word in words if word not in HELP])[1]))
         return 0
     if any(word.startswith("-") and word.partition("=")[0] not in (*MULTIRUN, *CONFIG_DIR) for word in words):
         hydra_answers(words)  # --cfg, --info and the like
@@ -262,10 +274,12 @@ def _options(options: Options) -> dict[str, Any] | None:
         InputError: For other keys, or where one that is needed is not given.
     """
     words = arguments()
-    if any(word in ("-h", "--help") for word in words):
+    if {*words} & {*HELP}:
         print(options.usage)
         return None
-    return options.check(parse(words, repeated=options.needed if options.repeated else None))
+    words, folders = folders_of(words) if options.folders else (words, [])
+    given = options.check(parse(words, options.repeated, (*PLACES, "config")))
+    return {**given, "config_dirs": folders} if options.folders else given
 
 
 COMMANDS: dict[str, Callable[[], int]] = {

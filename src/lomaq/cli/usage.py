@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-from lomaq.config import choices
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 
-SETTINGS = """The settings that matter:
-  env=cartpole             what to solve: cartpole, nav, sysadmin, matrix, two_step, polymatrix
-  env.n_agents=15          how many agents
-  algo=lomaq               which method: lomaq, vdn, iql_local, qmix, …
-  mixer=mlp                how utilities mix: mlp, gcn, sum, none, qmix, graphmix
-  kappa=1                  how many hops a block's mixer sees
-  partition=singletons     who is valued together: singletons, pairs, full, communities, [[0,1],[2]], blocks.json
-  reward=local             what a block is trained on: local, neighbourhood, team, decomposed
-  learner.lr=0.003         learning rate
-  total_env_steps=200000   the budget: steps of one environment, all agents
-  seed=0                   of everything random
-  run_dir=FOLDER           where files go; runs/<env>-<algo>-<date-time> where it is not given
-  logger=tensorboard       besides metrics.csv: tensorboard, wandb, mlflow, or [tensorboard,wandb]"""
-USAGE = f"""usage: lomaq COMMAND [setting=value ...]; lomaq COMMAND --help says more
+from lomaq.config import choices, methods
 
-  train       train, go on with resume=RUN, or several runs at once with -m
-  info        what a run is, how far and how good: lomaq info run=RUN
-  compare     runs side by side as a table and a picture: lomaq compare run=RUN run=RUN
-  evaluate    play greedy episodes: lomaq evaluate checkpoint=RUN
-  certify     is the mixer monotone and local? lomaq certify checkpoint=RUN
-  decompose   rewards learned from the team reward: lomaq decompose checkpoint=RUN
-  export      policies that act without this package: lomaq export checkpoint=RUN
-  graph       draw the agents' graph, or an episode on it: lomaq graph env=NAME
-  bandit      Multi-OFUL of Section 3.2: lomaq bandit n=6 K=3
-  figures     draw the pictures of stored results again: lomaq figures results=results
-  completion  completion in bash: lomaq completion --help
-
-{SETTINGS}
-
-Examples:
-  lomaq train env=nav mixer=gcn kappa=2
-  lomaq train -m seed=0,1,2 algo=lomaq,vdn
-  lomaq train resume=runs/RUN total_env_steps=400000
-  lomaq evaluate checkpoint=runs/RUN episodes=100 render=episode.gif"""
-INFO_USAGE = """usage: lomaq info run=FOLDER
+INFO_USAGE = """usage: lomaq info run=FOLDER|config="SETTINGS"
 
 Says what a run is, how far it is, its last and best test, when it first reached each threshold, its speed, its files,
 and how to go on with it or play it; also while it runs. No checkpoint is opened.
 
-  run   a run folder"""
+Or shows each setting that a training with these settings would have, and where its value comes from: the environment,
+the search for a method's settings, the learner, the method, the command line.
+
+  run      a run folder
+  config   settings as in training: config="env=nav algo=vdn learner.lr=0.1"; --config-dir FOLDER among them, too"""
 COMPARE_USAGE = """usage: lomaq compare run=FOLDER run=FOLDER [run=...] [output=.]
 
 Sets runs side by side: the settings that differ and the results as a table, also in compare.json, and the test returns
@@ -57,7 +31,7 @@ Draws the pictures of stored results again, from their numbers and without a che
 (fig5_*, fig6, fig8, fig9, dilemma) and of bandits, and curves.png for each other folder of runs.
 
   results   a folder of folders of results"""
-COMPLETION_USAGE = """usage: lomaq completion > ~/.local/share/bash-completion/completions/lomaq
+COMPLETION_USAGE = """usage: lomaq completion [--config-dir FOLDER] > ~/.local/share/bash-completion/completions/lomaq
 
 Prints a bash script that completes the commands, settings and choices of lomaq; bash finds it there, or source it. Make
 it anew when settings change. For python train.py hydra has its own, which takes seconds for each answer:
@@ -137,16 +111,65 @@ EXAMPLES = """Examples:
   python evaluate.py checkpoint=runs/RUN episodes=100 render=episode.gif"""
 
 
-def train_usage() -> str:
+def usage(config_dirs: Sequence[str | Path] = ()) -> str:
+    """What ``lomaq --help`` answers."""
+    return f"""usage: lomaq COMMAND [setting=value ...]; lomaq COMMAND --help says more
+
+  train       train, go on with resume=RUN, or several runs at once with -m
+  info        what a run is, how far and how good: lomaq info run=RUN; where settings come from: lomaq info config=…
+  compare     runs side by side as a table and a picture: lomaq compare run=RUN run=RUN
+  evaluate    play greedy episodes: lomaq evaluate checkpoint=RUN
+  certify     is the mixer monotone and local? lomaq certify checkpoint=RUN
+  decompose   rewards learned from the team reward: lomaq decompose checkpoint=RUN
+  export      policies that act without this package: lomaq export checkpoint=RUN
+  graph       draw the agents' graph, or an episode on it: lomaq graph env=NAME
+  bandit      Multi-OFUL of Section 3.2: lomaq bandit n=6 K=3
+  figures     draw the pictures of stored results again: lomaq figures results=results
+  completion  completion in bash: lomaq completion --help
+
+{settings(config_dirs)}
+
+Examples:
+  lomaq train env=nav mixer=gcn kappa=2
+  lomaq train -m seed=0,1,2 algo=lomaq,vdn
+  lomaq train resume=runs/RUN total_env_steps=400000
+  lomaq evaluate checkpoint=runs/RUN episodes=100 render=episode.gif"""
+
+
+def settings(config_dirs: Sequence[str | Path] = ()) -> str:
+    """The settings that matter, with all that a group can be."""
+    found = choices(config_dirs)
+    lines = {
+        "env=cartpole": f"what to solve: {', '.join(found['env'])}",
+        "env.n_agents=15": "how many agents",
+        "algo=lomaq": f"which method: {', '.join(methods(config_dirs, learning=False))}",
+        "mixer=mlp": f"how utilities mix: {', '.join(found['mixer'])}",
+        "kappa=1": "how many hops a block's mixer sees",
+        "partition=singletons": "blocks of agents: singletons, pairs, full, communities, [[0,1],[2]], blocks.json",
+        "reward=local": f"what a block is trained on: {', '.join(found['reward'])}",
+        "learner.lr=0.003": "learning rate",
+        "total_env_steps=200000": "the budget: steps of one environment, all agents",
+        "seed=0": "of everything random",
+        "run_dir=FOLDER": "where files go; runs/<env>-<algo>-<date-time> where it is not given",
+        "logger=tensorboard": "besides metrics.csv: tensorboard, wandb, mlflow, or [tensorboard,wandb]",
+    }
+    described = (
+        textwrap.fill(text, 118, initial_indent=f"  {word:<25}", subsequent_indent=" " * 27)
+        for word, text in lines.items()
+    )
+    return "\n".join(["The settings that matter:", *described])
+
+
+def train_usage(config_dirs: Sequence[str | Path] = ()) -> str:
     """What ``python train.py --help`` and ``lomaq train --help`` answer."""
-    groups = "\n".join(f"  {name}: {', '.join(names)}" for name, names in choices().items())
+    groups = "\n".join(f"  {name}: {', '.join(names)}" for name, names in choices(config_dirs).items())
     return f"""Train cooperative agents on a graph with LOMAQ: python train.py [setting=value ...]
 
-{SETTINGS}
+{settings(config_dirs)}
 
 {EXAMPLES}
 
 Choices of each group:
 {groups}
-All settings with their values: python train.py --cfg job
+All settings with their values: python train.py --cfg job; where these come from: lomaq info config="env=nav algo=vdn"
 Completion in bash: lomaq completion --help"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,8 @@ class MonotoneNetwork(Mixer):
             and helps the neighbours looks bad in the only utility that could want it; with equal weights a utility
             answers for the sum of its effects on every block that sees it.
     """
+
+    identity: ClassVar[tuple[str, ...]] = ("monotonicity",)
 
     def __init__(
         self,

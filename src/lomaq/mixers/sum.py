@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from lomaq.errors import check_bool
@@ -32,6 +34,7 @@ class SumMixer(Mixer):
         tensor([ 11., 111., 110.])
     """
 
+    identity: ClassVar[tuple[str, ...]] = ("own",)
     _sees: Tensor
 
     def __init__(self, graph: AgentGraph, partition: Partition, kappa: int, own: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class WeightedQMIX(JointQLearning):
         alpha: α in (0, 1]; 1 weighs all alike, as QMIX does, but with the targets of Q*.
         hidden: Width of the layers of Q*, at least 1.
     """
+
+    identity: ClassVar[tuple[str, ...]] = ("weighting",)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -67,6 +67,8 @@ class RewardSource(BlockReward):
             ``kappa`` hops of J; ``team``: the sum over all agents.
         redistribute: Partition whose blocks share their agents' rewards equally first (Proposition 4); None for not.
     """
+
+    identity: ClassVar[tuple[str, ...]] = ("source", "redistribute")
 
     def __init__(
         self,

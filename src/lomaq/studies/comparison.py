@@ -15,26 +15,6 @@ from lomaq.runs.files import read_curve, read_returns, solved_at
 from lomaq.studies.runner import StudyRun
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
-#: Methods in the order of legends and tables, with their names; the first ones use the graph.
-METHODS = {
-    "lomaq": "LOMAQ",
-    "lomaq_gcn": "LOMAQ, GCN",
-    "lomaq_soft": "LOMAQ-s",
-    "lomaq_rd": "LOMAQ+RD",
-    "vdn_local": "local VDN",
-    "iql_nbr": "IQL, κ-hop rewards",
-    "iql_local": "IQL, local rewards",
-    "vdn": "VDN",
-    "qmix": "QMIX",
-    "ow_qmix": "OW-QMIX",
-    "cw_qmix": "CW-QMIX",
-    "qplex": "QPLEX",
-    "graphmix": "GraphMIX",
-    "qtran": "QTRAN",
-    "dcg": "DCG",
-    "coma": "COMA",
-    "iql": "IQL",
-}
 #: Fresh episodes that the best checkpoint of a run plays.
 FRESH_EPISODES = 100
 
@@ -57,12 +37,14 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     which no test of the run has seen; the figure is kept beside the run in ``fresh.json``.
     """
     table = {}
-    for name in (name for name in METHODS if any(run.settings["algo"] == name for run in runs)):
-        mine = [run for run in runs if run.settings["algo"] == name]
+    ordered = sorted(runs, key=lambda run: (run.reads, run.label.casefold()))
+    for name in dict.fromkeys(run.settings["algo"] for run in ordered):
+        mine = [run for run in ordered if run.settings["algo"] == name]
         tests = [Curve.of(read_returns(run.folder)) for run in mine]
         thresholds = mine[0].summary["first_env_steps_at"]
         table[name] = {
-            "reads": "the team reward" if mine[0].summary["reward"] in ("team", "decomposed") else "local rewards",
+            "label": mine[0].label,
+            "reads": mine[0].reads,
             "seeds": [run.settings["seed"] for run in mine],
             "last": [test.mean[-1] for test in tests],
             "best_checkpoint_on_fresh_episodes": [_fresh(run) for run in mine],
@@ -94,7 +76,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     reads = sorted({entry["reads"] for entry in methods.values()})
     figure = Figure(figsize=(2 + 6 * len(reads), 5.2), layout="constrained", dpi=120)
     for axes, read in zip(figure.subplots(1, len(reads), sharey=True, squeeze=False)[0], reads, strict=True):
-        curves = {METHODS[name]: Curve(**entry["curve"]) for name, entry in methods.items() if entry["reads"] == read}
+        curves = {entry["label"]: Curve(**entry["curve"]) for entry in methods.values() if entry["reads"] == read}
         for (name, curve), (style, colour) in zip(curves.items(), looks(), strict=False):
             draw_band(axes, curve, name, style, color=colour, linewidth=2)
         for name, value in summary["references"].items():

@@ -19,26 +19,6 @@ from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
 from lomaq.studies.runner import StudyRun
 
-#: Names of methods, in the order of the picture; those with a mixer that can be tied come with tied weights first.
-NAMES = {
-    "lomaq": "LOMAQ",
-    "lomaq_gcn": "LOMAQ GCN",
-    "vdn_local": "local VDN",
-    "iql_nbr": "IQL κ-hop",
-    "iql_local": "IQL local",
-    "vdn": "VDN",
-    "qmix": "QMIX",
-    "ow_qmix": "OW-QMIX",
-    "cw_qmix": "CW-QMIX",
-    "qplex": "QPLEX",
-    "graphmix": "GraphMIX",
-    "qtran": "QTRAN",
-    "dcg": "DCG",
-    "coma": "COMA",
-    "iql": "IQL",
-}
-METHODS = [name + tied for name in NAMES.values() for tied in (", tied", "") if "LOMAQ" in name or not tied]
-
 
 @dataclass(frozen=True)
 class _Case:
@@ -141,7 +121,7 @@ class _Drift:
 
 def _case(run: StudyRun) -> _Case:
     settings, summary = run.settings, run.summary
-    method = NAMES[summary["algorithm"]] + (", tied" if settings.get("mixer.tie") else "")
+    method = run.label + (", tied" if settings.get("mixer.tie") else "")
     permuted = bool(settings.get("env.permute", False))
     return _Case(summary["n_agents"], settings["env.cost"], method, summary["kappa"], permuted)
 
@@ -157,7 +137,8 @@ def _interval(share: np.ndarray) -> dict[str, float]:
 
 def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[int, float], dict[str, float]]) -> None:
     costs = sorted({case.cost for case in shares})
-    colours = dict(zip(METHODS, (colour for _, colour in looks()), strict=False))
+    methods = dict.fromkeys(case.method for case in shares)
+    colours = dict(zip(methods, itertools.cycle(colour for _, colour in looks()), strict=False))
     figure = Figure(figsize=(15, 4.6 * len(costs)), layout="constrained", dpi=110)
     grid = figure.subplots(len(costs), 3, squeeze=False, width_ratios=[1.6, 1.2, 1.2])
     for line, cost in zip(grid, costs, strict=True):
@@ -194,7 +175,7 @@ def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[in
 def _table(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str) -> None:
     """A coloured cell for each method and label: the mean over seeds and, where they differ, the worst, in percent."""
     labels = list(dict.fromkeys(label for _, label in shares))
-    methods = [method for method in METHODS if any(method == m for m, _ in shares)]
+    methods = list(dict.fromkeys(method for method, _ in shares))
     means = np.full((len(methods), len(labels)), np.nan)
     for (method, label), share in shares.items():
         row, column = methods.index(method), labels.index(label)
@@ -217,7 +198,7 @@ def _panel(
         axes.set_axis_off()
         return
     labels = list(dict.fromkeys(label for _, label in shares))
-    methods = [method for method in METHODS if any(method == m for m, _ in shares)]
+    methods = [method for method in colours if any(method == m for m, _ in shares)]
     width = 0.84 / max(1, len(methods))
     for number, method in enumerate(methods):
         for place, label in enumerate(labels):

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ from lomaq.training.build import Run
 from lomaq.training.stored import open_checkpoint
 
 #: Settings that say nothing about what a run finds.
-ASIDE = ("run_dir", "jobs", "logger", "algo.requires")
+ASIDE = ("run_dir", "jobs", "logger", "method", "algo.label", "algo.reads", "algo.identity")
 #: Keys, at any depth, of values that settings refer to; in a resolved configuration those settings hold them.
-NOTED = ("recommended", "tuned")
+NOTED = ("recommended", "searched")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,21 @@ class StudyRun:
     settings: dict[str, Any]
     folder: Path
     summary: dict[str, Any]
+
+    @cached_property
+    def label(self) -> str:
+        """Name of its method, as legends and tables call it."""
+        return str(self._config["algo"]["label"]) if self._config["method"] != "custom" else "custom"
+
+    @cached_property
+    def reads(self) -> str:
+        """Kind of reward that its method learns from, in words."""
+        return {"local": "local rewards", "team": "the team reward"}[self._config["algo"]["reads"]]
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
+        return config
 
     def restore(self) -> tuple[Run, float]:
         """The run with the networks of its last checkpoint, and what one unit of their values is worth."""

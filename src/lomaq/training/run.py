@@ -20,7 +20,7 @@ import torch_geometric
 from rich.console import Console
 
 from lomaq.envs import BatchedEnv
-from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
+from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import first_at
 from lomaq.training.build import Run, build_run, env_maker
@@ -32,8 +32,6 @@ from lomaq.training.module import LomaqModule
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
-#: What may act in a run: ``algo.plays``.
-PLAYERS = ("utilities", "oracle", "random")
 
 
 def train(
@@ -67,7 +65,7 @@ def train(
         torch.set_num_threads(check_int("trainer.threads", config["trainer"]["threads"], 1))
     _keep_freed_memory()
     files = RunFiles(run_dir)
-    if check_choice("algo.plays", config["algo"]["plays"], PLAYERS) != "utilities":
+    if config["algo"]["policy"] != "utilities":
         return _play_yardstick(config, files)
     run = build_run(config)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
@@ -140,24 +138,9 @@ def _make_trainer(config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Tr
         raise InputError("trainer", "settings that Lightning's Trainer takes", options, str(error)) from error
 
 
-def algorithm_name(config: dict[str, Any]) -> str:
-    """``algo.name`` where every setting that the name requires has one of its values, else ``custom``."""
-    algo = config["algo"]
-    known = all(_setting(config, key) in allowed for key, allowed in algo["requires"].items())
-    return str(algo["name"]) if known else "custom"
-
-
 def default_run_dir(config: dict[str, Any]) -> Path:
     """``runs/<env>-<algo>-<date-time>``."""
-    return Path("runs") / f"{config['env']['name']}-{algorithm_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def _setting(config: dict[str, Any], key: str) -> Any:
-    """The value of ``a.b.c``, None where there is no such setting."""
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
+    return Path("runs") / f"{config['env']['name']}-{config['method']}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _thresholds(config: dict[str, Any], n_agents: int) -> dict[str, float]:
@@ -200,7 +183,7 @@ def _play_yardstick(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
     seed = check_int("seed", config["seed"], 0, 2**32 - 1)
     episodes = check_int("evaluation.episodes", config["evaluation"]["episodes"], 1)
     env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, torch.device("cpu"))
-    actor: Actor = OracleActor() if config["algo"]["plays"] == "oracle" else RandomActor(seed)
+    actor: Actor = OracleActor() if config["algo"]["policy"] == "oracle" else RandomActor(seed)
     if isinstance(actor, OracleActor):
         env.reset()
         env.oracle()  # refuses where there is none, before anything is written
@@ -213,7 +196,7 @@ def _report(
     config: dict[str, Any], env: BatchedEnv, files: RunFiles, evaluations: list[Evaluation], more: dict[str, Any]
 ) -> dict[str, Any]:
     """Write ``results.json`` and ``summary.json``."""
-    name, algorithm, seed = config["env"]["name"], algorithm_name(config), config["seed"]
+    name, algorithm, seed = config["env"]["name"], config["method"], config["seed"]
     last = evaluations[-1]
     references = env.references() if check_bool("evaluation.references", config["evaluation"]["references"]) else {}
     summary = {

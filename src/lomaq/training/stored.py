@@ -99,7 +99,7 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     state = load_checkpoint(file)
     if resume and "loops" not in state:
         raise InputError("resume", "a run folder or its last.ckpt", file, "best.ckpt is for evaluation only")
-    if resume and "requires" not in state["lomaq"]["config"]["algo"]:
+    if resume and "method" not in state["lomaq"]["config"]:
         raise InputError(
             "resume", "a run of this version of lomaq", file, "it has settings of an older one; train anew"
         )
