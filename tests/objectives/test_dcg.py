@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.export import export_checkpoint
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.mixers import QMIXMixer, SumMixer
-from lomaq.nn import CoordinationGraph, Utilities
-from lomaq.objectives import DCG, ValueNetworks
+from lomaq.mixers import SumMixer
+from lomaq.nn import CoordinationGraph
+from lomaq.objectives import DCG, Returns, Targets, ValueNetworks
+from lomaq.objectives.base import Batch
 from lomaq.training.run import train
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
@@ -45,7 +47,7 @@ def networks(utilities=ALONE, payoffs=AGREE, reduction="sum") -> ValueNetworks:
 
 
 def objective(**options) -> DCG:
-    return DCG(gamma=0.9, lam=0.0, **options)
+    return DCG(Returns(0.9, 0.0), **options)
 
 
 @pytest.mark.parametrize(("reduction", "agents", "edges"), [("sum", 1, 1), ("mean", N, N - 1)])
@@ -57,8 +59,10 @@ def test_the_loss_is_the_squared_distance_of_the_joint_value_from_the_target(
 ):
     value = alone / agents + together / edges
     online, rollout = networks(reduction=reduction), one_step(actions)
-    loss = objective().loss(online, rollout, torch.tensor([[[2.0]]]))
+    targets = Targets(torch.tensor([[[2.0]]]), scale=10.0)
+    loss, metrics = objective().loss(online, rollout, targets)
     assert loss.item() == pytest.approx((value - 2) ** 2)
+    assert {name: x.item() for name, x in metrics.items()} == {"td_error": pytest.approx(10 * abs(value - 2))}
     loss.backward()
     utilities, payoffs = online.utilities.tables
     for i in range(N):
@@ -67,36 +71,33 @@ def test_the_loss_is_the_squared_distance_of_the_joint_value_from_the_target(
             assert utilities.grad[i, a].item() == pytest.approx(expected)
     assert payoffs.grad.sum().item() == pytest.approx(2 * (value - 2) / edges * 2)  # the chosen entry of both edges
     known = objective().unroll(online, rollout)
-    assert objective().loss(online, rollout, torch.tensor([[[2.0]]]), known).item() == loss.item()
+    assert objective().loss(online, rollout, targets, known)[0].item() == loss.item()
 
 
 @pytest.mark.parametrize(
     ("reduction", "free", "bound"),
     [("sum", 8 + 6, 3 + 8), ("mean", (8 + 6) / 2, 3 / 3 + 8 / 2)],
 )
-def test_the_target_follows_the_joint_value_of_the_best_joint_action(one_step, reduction, free, bound):
-    both = networks(reduction=reduction)
-    rewards = torch.tensor([[[3.0]]])
-    got = objective().targets(both, both, one_step([0, 1, 1]), rewards, scale=10.0)
-    assert got.item() == pytest.approx(3 + 0.9 * 10 * free)  # all take action 0; each for itself would take 1
+def test_the_target_follows_the_joint_value_of_the_best_joint_action(one_step, forbidding, reduction, free, bound):
+    both, rewards = networks(reduction=reduction), torch.tensor([[[3.0]]])
+    found = objective().targets(Batch(both, both, one_step([0, 1, 1]), rewards, 10.0)).returns
+    assert found.item() == pytest.approx(3 + 0.9 * 10 * free)  # all take action 0; each for itself would take 1
     assert both.utilities.runs == 1
-    mask = torch.ones(2, 1, N, A, dtype=torch.bool)
-    mask[:, :, 2, 0] = False  # agent 2 must take action 1; the others gain most by action 0 all the same
-    got = objective().targets(both, both, one_step([0, 1, 1], mask=mask), rewards, scale=10.0)
-    assert got.item() == pytest.approx(3 + 0.9 * 10 * bound)
+    mask = forbidding((2, 0), shape=(2, 1, N, A))  # agent 2 must take action 1; the others gain most by action 0
+    found = objective().targets(Batch(both, both, one_step([0, 1, 1], mask=mask), rewards, 10.0)).returns
+    assert found.item() == pytest.approx(3 + 0.9 * 10 * bound)
 
 
 def test_double_q_values_the_joint_action_that_the_online_networks_choose(one_step):
     online = networks(payoffs=torch.zeros(2, A, A).tolist())  # chooses action 1 for all
-    target, rewards = networks(), torch.zeros(1, 1, 1)
-    rollout = one_step([0, 0, 0])
-    double = objective(double_q=True)
-    assert double.targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * (9 + 1))
+    target, double = networks(), objective(double_q=True)
+    batch = Batch(online, target, one_step([0, 0, 0]), torch.zeros(1, 1, 1))
+    assert double.targets(batch).returns.item() == pytest.approx(0.9 * (9 + 1))
     assert (online.utilities.runs, target.utilities.runs) == (1, 1)
-    known = double.unroll(online, rollout)
-    assert double.targets(online, target, rollout, rewards, 1.0, judge=known).item() == pytest.approx(0.9 * (9 + 1))
+    known = replace(batch, unrolled=double.unroll(online, batch.rollout))
+    assert double.targets(known).returns.item() == pytest.approx(0.9 * (9 + 1))
     assert online.utilities.runs == 2  # only to unroll it
-    assert objective().targets(online, target, rollout, rewards, 1.0).item() == pytest.approx(0.9 * (8 + 6))
+    assert objective().targets(batch).returns.item() == pytest.approx(0.9 * (8 + 6))
 
 
 def test_rescaling_reaches_utilities_and_payoffs(one_step):
@@ -107,21 +108,6 @@ def test_rescaling_reaches_utilities_and_payoffs(one_step):
     objective().rescale_(online, 0.5)
     for old, new in zip(before, objective().unroll(online, rollout), strict=True):
         torch.testing.assert_close(new, old / 2)
-
-
-def test_several_blocks_and_utilities_without_payoffs_are_refused():
-    graph = AgentGraph.line(N)
-    with pytest.raises(InputError, match="partition: expected full for algo=dcg, got 3 blocks"):
-        objective().make_critic(CoordinationGraph(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))
-    refused = r"^agent._target_: expected lomaq.nn.CoordinationGraph for algo=dcg, got lomaq.nn.Utilities$"
-    with pytest.raises(InputError, match=refused):
-        objective().make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.full(N), 1))
-
-
-def test_a_mixer_with_weights_is_refused():  # σ would rescale it, and not the values
-    graph = AgentGraph.line(N)
-    with pytest.raises(InputError, match=r"^mixer: expected sum for algo=dcg, got QMIXMixer; mixer=sum$"):
-        DCG(0.9, 0.0).make_critic(CoordinationGraph(graph, OBS, A), QMIXMixer(graph, Partition.full(N), 1, OBS))
 
 
 # ------------------------------------------------------------------------ runs
@@ -145,7 +131,7 @@ def test_a_checkpoint_acts_on_another_number_of_agents(trained):
 
 def test_a_checkpoint_is_neither_exported_nor_certified(trained, tmp_path):
     stored = open_checkpoint(trained, resume=False)
-    with pytest.raises(InputError, match=r"^checkpoint: expected agents that act alone, got a coordination graph"):
+    with pytest.raises(InputError, match=r"^checkpoint: expected agents that act alone, got CoordinationGraph"):
         export_checkpoint(stored, tmp_path / "policies", "torch")
     assert not (tmp_path / "policies").exists()
     with pytest.raises(InputError, match=r"^checkpoint: expected values that a mixer makes .*, got DCG"):

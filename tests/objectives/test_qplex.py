@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,14 +13,18 @@ from hypothesis import strategies as st
 from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.mixers import QMIXMixer, SumMixer
+from lomaq.mixers import SumMixer
 from lomaq.nn import Utilities
-from lomaq.objectives import QPLEX, ValueNetworks
+from lomaq.objectives import QPLEX, Returns, Targets, ValueNetworks
+from lomaq.objectives.base import Batch
 from lomaq.objectives.qplex import LARGEST, DuplexDuelling
 from lomaq.training.stored import open_checkpoint
 
 N, A, OBS, H = 3, 3, 2, 8
 SCALE = [2.0, 0.5]
+ONE_STEP = Returns(0.9, 0.0)
+FOUR = Targets(torch.tensor([[[4.0]]]), scale=10.0)
+REWARDS = torch.tensor([[[3.0]]])
 
 
 def make_critic(seed=0) -> DuplexDuelling:
@@ -54,16 +57,6 @@ def by_numpy(critic, observations, actions):
 
 
 UTILITIES = [[1.0, 2.0, 0.0], [0.5, 3.0, -1.0], [0.7, 0.2, 0.9]]
-
-
-def networks(critic, table=None):
-    """Utilities of a table ``[N, A]`` beside a real critic."""
-    table = torch.tensor(UTILITIES) if table is None else table
-    return SimpleNamespace(
-        unroll=lambda rollout, steps=None: table.expand(2 if steps is None else steps, 1, N, A),
-        mixer=SumMixer(AgentGraph.complete(N), Partition.full(N), 1),
-        critic=critic,
-    )
 
 
 def random_observations(seed=1):
@@ -107,68 +100,64 @@ def test_the_best_joint_action_is_made_of_every_agents_best_action(seed):
     assert torch.equal(joint[total.argmax()], utilities.argmax(dim=-1))
 
 
-def test_the_loss_is_the_squared_error_of_the_sum_over_agents(one_step):
+def total_of(critic, observations, actions, best, lost):
+    """Q_tot of one joint action."""
+    w, b, importance = by_numpy(critic, observations.numpy(), actions)
+    return (w * best + b + importance * w * lost).sum()
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "best", "lost"),
+    [
+        ([], [2.0, 3.0, 0.9], [-1.0, 0.0, -0.7]),
+        ([(0, 1), (2, 2)], [1.0, 3.0, 0.7], [0.0, 0.0, -0.5]),  # agents 0 and 2 have action 0 for their best
+    ],
+)
+def test_the_loss_is_the_squared_error_of_the_sum_over_agents(
+    one_step, table_networks, forbidding, forbidden, best, lost
+):
     critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
-    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
-    best, lost = np.array([2.0, 3.0, 0.9]), np.array([-1.0, 0.0, -0.7])
-    total = (w * best + b + importance * w * lost).sum()
-    loss = QPLEX(0.9, 0.0).loss(networks(critic), one_step(actions, observations), torch.tensor([[[4.0]]]))
-    assert loss.item() == pytest.approx((total - 4) ** 2, rel=1e-4)
+    rollout = one_step(actions, observations, forbidding(*forbidden, shape=(2, 1, N, A)))
+    loss, metrics = QPLEX(ONE_STEP).loss(table_networks(UTILITIES, critic), rollout, FOUR)
+    error = total_of(critic, observations[0, 0], actions, np.array(best), np.array(lost)) - 4
+    assert loss.item() == pytest.approx(error**2, rel=1e-4)
+    assert set(metrics) == {"td_error"}
+    assert metrics["td_error"].item() == pytest.approx(10 * abs(error), rel=1e-4)
 
 
-def test_advantages_are_those_over_allowed_actions(one_step):
-    critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
-    mask = torch.ones(2, 1, N, A, dtype=torch.bool)
-    mask[:, :, 0, 1] = False  # agent 0 has action 0 for its best, agent 2 action 0
-    mask[:, :, 2, 2] = False
-    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
-    best, lost = np.array([1.0, 3.0, 0.7]), np.array([0.0, 0.0, -0.5])
-    total = (w * best + b + importance * w * lost).sum()
-    rollout = one_step(actions, observations, mask)
-    loss = QPLEX(0.9, 0.0).loss(networks(critic), rollout, torch.tensor([[[4.0]]]))
-    assert loss.item() == pytest.approx((total - 4) ** 2, rel=1e-4)
-
-
-def test_the_target_follows_the_transformed_largest_utilities(one_step):
+@pytest.mark.parametrize(
+    ("forbidden", "greedy", "best"),
+    [([], [1, 1, 2], [2.0, 3.0, 0.9]), ([(i, 1) for i in range(N)], [0, 0, 2], [1.0, 0.5, 0.9])],
+)
+def test_the_target_follows_the_transformed_largest_utilities(
+    one_step, table_networks, forbidding, forbidden, greedy, best
+):
     critic, observations = make_critic(), random_observations()
-    w, b, _ = by_numpy(critic, observations[1, 0].numpy(), [0, 0, 0])
-    target, rewards = networks(critic), torch.tensor([[[3.0]]])
-    got = QPLEX(0.9, 0.0).targets(target, target, one_step([0, 1, 1], observations), rewards, scale=10.0)
-    assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * [2.0, 3.0, 0.9] + b).sum(), rel=1e-4)
-    mask = torch.ones(2, 1, N, A, dtype=torch.bool)
-    mask[..., 1] = False
-    rollout = one_step([0, 2, 2], observations, mask)
-    got = QPLEX(0.9, 0.0).targets(target, target, rollout, rewards, scale=10.0)
-    assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * [1.0, 0.5, 0.9] + b).sum(), rel=1e-4)
+    target, mask = table_networks(UTILITIES, critic), forbidding(*forbidden, shape=(2, 1, N, A))
+    batch = Batch(target, target, one_step([0, 2, 2], observations, mask), REWARDS, 10.0)
+    value = total_of(critic, observations[1, 0], greedy, np.array(best), np.zeros(N))
+    assert QPLEX(ONE_STEP).targets(batch).returns.item() == pytest.approx(3 + 0.9 * 10 * value, rel=1e-4)
 
 
-def test_double_q_values_the_actions_that_the_online_networks_choose_with_what_they_lose(one_step):
+def test_double_q_values_the_actions_that_the_online_networks_choose_with_what_they_lose(one_step, table_networks):
     critic, observations = make_critic(), random_observations()
-    target, online = networks(critic), networks(critic, -torch.tensor(UTILITIES))  # which likes 2, 2 and 1 best
-    w, b, importance = by_numpy(critic, observations[1, 0].numpy(), [2, 2, 1])
+    online = table_networks(-torch.tensor(UTILITIES), make_critic(7))  # which likes 2, 2 and 1 best
     best, lost = np.array([2.0, 3.0, 0.9]), np.array([-2.0, -4.0, -0.7])
-    rollout, rewards = one_step([0, 1, 1], observations), torch.tensor([[[3.0]]])
-    got = QPLEX(0.9, 0.0, double_q=True).targets(online, target, rollout, rewards, scale=10.0)
-    assert got.item() == pytest.approx(3 + 0.9 * 10 * (w * best + b + importance * w * lost).sum(), rel=1e-4)
+    batch = Batch(online, table_networks(UTILITIES, critic), one_step([0, 1, 1], observations), REWARDS, 10.0)
+    value = total_of(critic, observations[1, 0], [2, 2, 1], best, lost)
+    found = QPLEX(ONE_STEP, double_q=True).targets(batch).returns
+    assert found.item() == pytest.approx(3 + 0.9 * 10 * value, rel=1e-4)
 
 
-def test_utilities_learn_as_if_importances_were_one(one_step):
+def test_utilities_learn_as_if_importances_were_one_and_importances_from_what_is_lost(one_step, table_networks):
     critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
-    table = torch.tensor(UTILITIES, requires_grad=True)
-    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
-    total = (w * [2.0, 3.0, 0.9] + b + importance * w * [-1.0, 0.0, -0.7]).sum()
-    QPLEX(0.9, 0.0).loss(networks(critic, table), one_step(actions, observations), torch.tensor([[[4.0]]])).backward()
+    table, lost = torch.tensor(UTILITIES, requires_grad=True), np.array([-1.0, 0.0, -0.7])
+    total = total_of(critic, observations[0, 0], actions, np.array([2.0, 3.0, 0.9]), lost)
+    w, _, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
+    QPLEX(ONE_STEP).loss(table_networks(table, critic), one_step(actions, observations), FOUR)[0].backward()
     expected = np.zeros((N, A))
     expected[range(N), actions] = 2 * (total - 4) * w  # only actions taken, and nothing of λ
     np.testing.assert_allclose(table.grad, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_importances_learn_from_what_is_lost(one_step):
-    critic, observations, actions = make_critic(), random_observations(), [0, 1, 1]
-    w, b, importance = by_numpy(critic, observations[0, 0].numpy(), actions)
-    lost = np.array([-1.0, 0.0, -0.7])
-    total = (w * [2.0, 3.0, 0.9] + b + importance * w * lost).sum()
-    QPLEX(0.9, 0.0).loss(networks(critic), one_step(actions, observations), torch.tensor([[[4.0]]])).backward()
     expected = 2 * (total - 4) * w * lost * importance * 3  # d exp(3 ψ) / dψ
     np.testing.assert_allclose(critic.importance.bias.grad, expected, rtol=1e-4, atol=1e-6)
 
@@ -192,7 +181,7 @@ def real_networks() -> ValueNetworks:
     graph = AgentGraph.complete(N)
     utilities = Utilities(graph, OBS, A, hidden=[8], observation_scale=SCALE)
     mixer = SumMixer(graph, Partition.full(N), 1)
-    return ValueNetworks(utilities, mixer, QPLEX(0.9, 0.0).make_critic(utilities, mixer))
+    return ValueNetworks(utilities, mixer, QPLEX(ONE_STEP).make_critic(utilities, mixer))
 
 
 def test_rescaling_multiplies_values_by_utilities_and_biases(one_step):
@@ -210,12 +199,6 @@ def test_rescaling_multiplies_values_by_utilities_and_biases(one_step):
         torch.testing.assert_close(found, old / 2)
 
 
-def test_several_blocks_are_refused():
-    graph = AgentGraph.complete(N)
-    with pytest.raises(InputError, match="partition: expected full for algo=qplex, got 3 blocks"):
-        QPLEX(0.9, 0.0).make_critic(Utilities(graph, OBS, A), SumMixer(graph, Partition.singletons(N), 1))
-
-
 def test_a_bounded_importance_can_still_fall():
     critic = make_critic()
     torch.nn.init.zeros_(critic.importance.weight)
@@ -228,15 +211,9 @@ def test_a_bounded_importance_can_still_fall():
     assert critic.importance.bias.grad[1:].tolist() == [0.0, 0.0]
 
 
-def test_a_mixer_with_weights_of_its_own_is_refused():
-    graph = AgentGraph.complete(N)
-    with pytest.raises(InputError, match="mixer: expected sum for algo=qplex, got QMIXMixer"):
-        QPLEX(0.9, 0.0).make_critic(Utilities(graph, OBS, A), QMIXMixer(graph, Partition.full(N), 1, OBS))
-
-
 def test_an_impossible_width_is_named():
     with pytest.raises(InputError, match=r"learner\.objective\.hidden: expected a whole number of at least 1, got 0"):
-        QPLEX(0.9, 0.0, hidden=0)
+        QPLEX(ONE_STEP, hidden=0)
 
 
 def test_a_checkpoint_is_not_certified_since_its_values_are_no_plain_sum(run_small):

@@ -16,7 +16,8 @@ import torch
 
 from lomaq.config import CONF, compose
 from lomaq.envs import CartPole, Rollout
-from lomaq.objectives import PartitionTD
+from lomaq.objectives import PartitionTD, Returns
+from lomaq.objectives.base import Batch
 from lomaq.rewards import DecomposedReward
 from lomaq.training import LomaqModule, NonFiniteLossError
 from lomaq.training.build import build_run
@@ -197,9 +198,11 @@ def test_a_return_goes_on_with_the_value_before_a_sample_that_does_not_count() -
         last_actions=torch.zeros(1, 1, dtype=torch.int64),
         hidden=torch.zeros(1, 1, 0),
     )
-    networks: Any = SimpleNamespace(unroll=lambda rollout: rollout.observations, mixer=lambda utilities, _: utilities)
-    targets = PartitionTD(0.5, 1.0).targets(networks, networks, rollout, rollout.rewards, 1.0)
-    assert targets[:2].flatten().tolist() == [10 + 0.5 * (100 + 0.5 * 3), 100 + 0.5 * 3]
+    networks: Any = SimpleNamespace(
+        unroll=lambda rollout, _: rollout.observations, mixer=lambda utilities, _: utilities
+    )
+    targets = PartitionTD(Returns(0.5, 1.0)).targets(Batch(networks, networks, rollout, rollout.rewards))
+    assert targets.returns[:2].flatten().tolist() == [10 + 0.5 * (100 + 0.5 * 3), 100 + 0.5 * 3]
 
 
 def test_reward_networks_without_bounds_stop_the_run(run_small) -> None:
