@@ -31,6 +31,7 @@ def _make_rollout(
     epsilon: float | None = None,
     n_actions: int = 2,
     obs_size: int = 2,
+    n_agents: int = N,
 ) -> Rollout:
     transitions = _flags(*valid)
     steps, batch = transitions.shape
@@ -39,15 +40,15 @@ def _make_rollout(
     is_first = torch.zeros(steps + 1, batch, dtype=torch.bool)
     is_first[0] = True
     return Rollout(
-        observations=torch.randn(steps + 1, batch, N, obs_size, generator=generator),
-        actions=torch.randint(n_actions, (steps, batch, N), generator=generator),
-        rewards=torch.randn(steps, batch, N, generator=generator),
+        observations=torch.randn(steps + 1, batch, n_agents, obs_size, generator=generator),
+        actions=torch.randint(n_actions, (steps, batch, n_agents), generator=generator),
+        rewards=torch.randn(steps, batch, n_agents, generator=generator),
         terminated=_flags(*(terminated or none)),
         truncated=_flags(*(truncated or none)),
         mask=transitions,
         is_first=is_first,
-        last_actions=torch.full((batch, N), -1),
-        hidden=torch.zeros(batch, N, 0),
+        last_actions=torch.full((batch, n_agents), -1),
+        hidden=torch.zeros(batch, n_agents, 0),
         action_mask=mask,
         epsilon=None if epsilon is None else torch.full((batch,), epsilon),
     )
@@ -56,13 +57,10 @@ def _make_rollout(
 def _one_step(actions: Sequence[int], observations: Tensor | None = None, mask: Tensor | None = None) -> Rollout:
     n_agents = len(actions)
     return replace(
-        _make_rollout(valid=("1",)),
+        _make_rollout(valid=("1",), mask=mask, n_agents=n_agents),
         observations=torch.zeros(2, 1, n_agents, 2) if observations is None else observations,
         actions=torch.tensor([[actions]]),
         rewards=torch.zeros(1, 1, n_agents),
-        last_actions=torch.full((1, n_agents), -1),
-        hidden=torch.zeros(1, n_agents, 0),
-        action_mask=mask,
     )
 
 
@@ -110,7 +108,7 @@ def flags() -> Callable[..., Tensor]:
 
 @pytest.fixture(scope="session")
 def make_rollout() -> Callable[..., Rollout]:
-    """Random sequences of two agents, of three steps unless ``valid`` is longer; flags as in ``flags``."""
+    """Random sequences of two agents and three steps, unless told; ends and transitions are written as in ``flags``."""
     return _make_rollout
 
 

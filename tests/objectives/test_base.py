@@ -36,6 +36,7 @@ from lomaq.objectives.wqmix import CentralValue
 T, B, N, A = 3, 2, 2, 2
 RETURNS = Returns(0.9, 0.5)
 LINE, FULL, EACH = AgentGraph.line(N), Partition.full(N), Partition.singletons(N)
+ZEROS = Targets(torch.zeros(T, B, N))
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,7 @@ def test_old_probabilities_of_an_objective_of_a_user_are_untouched_by_sigma(make
 
 def test_loss_and_metrics_are_means_over_transitions_and_metrics_carry_no_gradient(make_rollout):
     value = torch.tensor([[1.0, 2.0], [3.0, 1000.0], [1000.0, 6.0]], requires_grad=True)
-    loss, metrics = Given(value).loss(
-        real_networks(), make_rollout(valid=("110", "101")), Targets(torch.zeros(T, B, N))
-    )
+    loss, metrics = Given(value).loss(real_networks(), make_rollout(valid=("110", "101")), ZEROS)
     assert loss.item() == (1 + 3 + 2 + 6) / 4
     assert metrics["double"].item() == 2 * (1 + 3 + 2 + 6) / 4
     assert loss.requires_grad
@@ -134,9 +133,7 @@ def test_loss_and_metrics_are_means_over_transitions_and_metrics_carry_no_gradie
 
 
 def test_a_part_without_a_transition_has_loss_0(make_rollout):
-    loss, metrics = Given(torch.ones(T, B)).loss(
-        real_networks(), make_rollout(valid=("000", "000")), Targets(torch.ones(1))
-    )
+    loss, metrics = Given(torch.ones(T, B)).loss(real_networks(), make_rollout(valid=("000", "000")), ZEROS)
     assert (loss.item(), metrics["double"].item()) == (0, 0)
 
 
@@ -144,9 +141,9 @@ def test_the_loss_is_given_the_outputs_of_the_first_observations(make_rollout):
     online, rollout, objective = real_networks(), make_rollout(), Given(torch.ones(T, B))
     unrolled = objective.unroll(online, rollout)
     for known in (None, unrolled):
-        objective.loss(online, rollout, Targets(torch.zeros(T, B, N)), known)
+        objective.loss(online, rollout, ZEROS, known)
         torch.testing.assert_close(objective.outputs, unrolled[:T])
-    objective.loss(online, rollout, Targets(torch.zeros(T, B, N)), (unrolled, 2 * unrolled))
+    objective.loss(online, rollout, ZEROS, (unrolled, 2 * unrolled))
     torch.testing.assert_close(objective.outputs, (unrolled[:T], 2 * unrolled[:T]))
 
 
@@ -190,6 +187,17 @@ def test_unrolling_gives_the_utilities_along_the_rollout_with_its_memory_and_pre
         torch.testing.assert_close(unrolled[t], values[0])
     for steps in (1, T, T + 1):
         torch.testing.assert_close(networks.unroll(rollout, steps), unrolled[:steps])
+
+
+def test_unrolling_shows_the_agents_which_actions_are_allowed(make_rollout):
+    class Masked(Utilities):
+        def forward(self, observations, previous_actions, is_first, hidden, action_mask=None):
+            return action_mask, hidden
+
+    mask = torch.rand(T + 1, B, N, A) < 0.5
+    networks = ValueNetworks(Masked(LINE, A, A), SUM)
+    assert torch.equal(networks.unroll(make_rollout(mask=mask), T), mask[:T])
+    assert networks.unroll(make_rollout()) is None
 
 
 @pytest.mark.parametrize("mixer", [MaskedMLPMixer(LINE, EACH, 1, 4), SumMixer(LINE, FULL, 1)])

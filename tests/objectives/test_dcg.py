@@ -100,6 +100,39 @@ def test_double_q_values_the_joint_action_that_the_online_networks_choose(one_st
     assert objective().targets(batch).returns.item() == pytest.approx(0.9 * (8 + 6))
 
 
+def random_networks(seed) -> ValueNetworks:
+    """With a memory, and payoffs that matter."""
+    torch.manual_seed(seed)
+    pair = AgentGraph.line(2)
+    agents = CoordinationGraph(pair, OBS, 3, "gru", hidden=[8])
+    for parameter in agents.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return ValueNetworks(agents, SumMixer(pair, Partition.full(2), 1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("double_q", [False, True])
+def test_along_a_rollout_the_best_allowed_joint_action_is_found_in_what_each_step_leads_to(make_rollout, double_q):
+    online, target = random_networks(0), random_networks(1)
+    mask = torch.rand(4, 16, 2, 3) < 0.6
+    mask[..., 0] |= ~mask.any(dim=-1)
+    rollout = make_rollout(valid=("111",) * 16, n_actions=3, mask=mask)
+    rollout.is_first[0] = False
+    rollout = replace(rollout, hidden=torch.randn(16, 2, target.utilities.memory_size))
+    found = objective(double_q=double_q).targets(Batch(online, target, rollout, torch.zeros(3, 16, 1))).returns
+
+    def joint_values(networks):  # of both agents' actions, [T + 1, B, A, A]
+        previous, is_first = rollout.previous_actions(), rollout.is_first
+        utilities, payoffs, _ = networks.utilities.terms(rollout.observations, previous, is_first, rollout.hidden)
+        return utilities[:, :, 0, :, None] + utilities[:, :, 1, None] + payoffs[:, :, 0]
+
+    allowed = mask[:, :, 0, :, None] & mask[:, :, 1, None]
+    selector = joint_values(online if double_q else target).masked_fill(~allowed, -torch.inf)
+    best = selector.flatten(2).argmax(dim=-1, keepdim=True)
+    expected = 0.9 * joint_values(target).flatten(2).gather(-1, best)[1:]
+    torch.testing.assert_close(found, expected)
+
+
 def test_rescaling_reaches_utilities_and_payoffs(one_step):
     torch.manual_seed(0)
     graph, rollout = AgentGraph.line(N), one_step([0, 1, 1])

@@ -115,6 +115,16 @@ def test_the_loss_by_hand(rollout_of, table_networks, weight, expected):
     assert {name: value.item() for name, value in metrics.items()} == pytest.approx(expected_metrics)
 
 
+def test_each_utility_learns_from_its_own_error(rollout_of, table_networks):
+    table = torch.tensor([[1.0, 2.0, 0.0], [0.5, 3.0, 0.0]], requires_grad=True)
+    online, rollout = table_networks(table, mixer=FixedMixer()), rollout_of()
+    rollout.actions[:] = torch.tensor([1, 0])  # as above, but y = F: the first term has nothing to learn
+    targets = local_targets([2.5], [4.0], [0.5, -1.0])
+    GraphMIX(ONE_STEP).loss(online, rollout, targets)[0].backward()
+    expected = torch.tensor([[0.0, 2 * (2 - 1.5), 0.0], [2 * (0.5 - 2), 0.0, 0.0]])
+    torch.testing.assert_close(table.grad, expected)
+
+
 def test_steps_that_do_not_count_are_left_out(rollout_of):
     online, rollout = real_networks(), rollout_of(valid=("111", "110"))
     results = []

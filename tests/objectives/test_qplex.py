@@ -184,6 +184,15 @@ def real_networks() -> ValueNetworks:
     return ValueNetworks(utilities, mixer, QPLEX(ONE_STEP).make_critic(utilities, mixer))
 
 
+def test_along_a_rollout_targets_value_what_a_step_leads_to(make_rollout):
+    online, rollout = real_networks(), make_rollout(valid=("111",) * 8, n_actions=A, n_agents=N)
+    best, greedy = online.unroll(rollout).max(dim=-1)
+    assert (greedy[1:] != greedy[:-1]).any()
+    found = QPLEX(ONE_STEP).targets(Batch(online, online, rollout, torch.zeros(3, 8, 1))).returns
+    expected = online.mixer(online.critic(best, best, rollout.observations, greedy))[1:].detach()
+    torch.testing.assert_close(found, 0.9 * expected)
+
+
 def test_rescaling_multiplies_values_by_utilities_and_biases(one_step):
     online, rollout = real_networks(), one_step([0, 1, 1], random_observations())
 

@@ -108,6 +108,23 @@ def real_networks(mixer=None) -> ValueNetworks:
     return ValueNetworks(utilities, mixer, QTRAN(ONE_STEP).make_critic(utilities, mixer))
 
 
+def test_along_a_rollout_targets_value_what_a_step_leads_to_and_losses_where_it_started(make_rollout):
+    online = real_networks(QMIXMixer(AgentGraph.complete(N), Partition.full(N), 1, OBS))
+    rollout, y = make_rollout(valid=("111",) * 8, n_actions=A), torch.randn(3, 8, 1)
+    utilities = online.unroll(rollout)
+    greedy = utilities.argmax(dim=-1)
+    assert (greedy[1:] != greedy[:-1]).any()
+    found = QTRAN(ONE_STEP).targets(Batch(online, online, rollout, torch.zeros(3, 8, 1))).returns
+    torch.testing.assert_close(found, 0.9 * online.critic(rollout.observations, greedy)[0][1:].detach())
+    _, metrics = QTRAN(ONE_STEP).loss(online, rollout, Targets(y))
+    here = rollout.observations[:-1]
+    joint, value = online.critic(here, rollout.actions)
+    best = online.mixer(utilities.amax(dim=-1)[:-1], here)
+    assert metrics["critic_loss"].item() == pytest.approx((joint - y).square().mean().item(), rel=1e-4)
+    bond = best - online.critic(here, greedy[:-1])[0] + value
+    assert metrics["optimal_loss"].item() == pytest.approx(bond.square().mean().item(), rel=1e-4)
+
+
 def test_only_the_free_value_is_pulled_to_the_return(one_step):
     online = real_networks()
     QTRAN(ONE_STEP, optimal=0.0, taken=0.0).loss(online, one_step([0, 1]), Targets(torch.ones(1, 1, 1)))[0].backward()

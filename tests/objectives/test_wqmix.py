@@ -138,6 +138,20 @@ def rollout(make_rollout):
     return make_rollout(valid=("1101", "1111", "0111"), n_actions=A)
 
 
+def test_along_a_rollout_targets_value_what_a_step_leads_to_and_weights_where_it_started(make_rollout):
+    online, rollout = real_networks(), make_rollout(valid=("111",) * 8, n_actions=A)
+    greedy = online.unroll(rollout).argmax(dim=-1)
+    assert (greedy[1:] != greedy[:-1]).any()
+    best = online.critic(rollout.observations, greedy).detach()
+    found = WeightedQMIX(ONE_STEP).targets(Batch(online, online, rollout, torch.zeros(3, 8, 1))).returns
+    torch.testing.assert_close(found, 0.9 * best[1:])
+    for wrong in (best[1:], best[:-1]):
+        y = wrong - 1e-4  # hardly worse than the greedy joint action in one of the two states
+        _, metrics = WeightedQMIX(ONE_STEP).loss(online, rollout, Targets(y))
+        full = (rollout.actions == greedy[:-1]).all(dim=-1) | (y > best[:-1])[..., 0]
+        assert metrics["full_weight_share"].item() == pytest.approx(full.float().mean().item())
+
+
 @pytest.mark.parametrize("weighting", ["optimistic", "central"])
 def test_with_alpha_one_it_is_the_loss_of_qmix_and_that_of_the_free_value(rollout, weighting):
     online, targets = real_networks(), Targets(torch.randn(4, 3, 1))
