@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from functools import singledispatch
 from typing import Any
 
-import networkx as nx
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from lomaq.envs import BatchedEnv
-from lomaq.graphs import AgentGraph
-from lomaq.plots.scenes.base import DARK, DPI, EDGE, WIDTH, Moment, Scene, colours_between, text_size
+from lomaq.plots.graph_layout import layout
+from lomaq.plots.renderers.base import DARK, DPI, EDGE, WIDTH, Frame, Renderer, colours_between, text_size
 
-#: Most agents whose actions are written, and most on a straight line before it is bent.
-MOST_TEXTS, STRAIGHT = 60, 20
+#: Most agents whose actions are written.
+MOST_TEXTS = 60
 #: Drawing area, largest and smallest node in pixels.
 BOX, LARGEST, SMALLEST = (WIDTH - 2 * EDGE, 420), 52.0, 5.0
 #: Light enough for black letters at both ends.
@@ -26,24 +26,24 @@ REWARD = ListedColormap(colormaps["viridis"](np.linspace(0.42, 1.0, 256)))
 UNKNOWN = "#dfe3e8"
 
 
-class GraphScene(Scene):
+class GraphRenderer(Renderer):
     """The graph of the agents, coloured by the local rewards of the last step.
 
     Args:
         env: The environment.
+        frames: What will be shown; their rewards span the colours, [0, 1] without any.
         figure: Where to draw; None for a new one without a window.
-        rewards: Rewards that will be shown, to span the colours; [0, 1] without any.
     """
 
-    def __init__(self, env: BatchedEnv, figure: Figure | None = None, rewards: list[np.ndarray] | None = None) -> None:
+    def __init__(self, env: BatchedEnv, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:
         super().__init__(env, figure, BOX, below=64)
+        rewards = [frame.rewards for frame in frames if frame.rewards is not None]
         low, high = (float(np.min(rewards)), float(np.max(rewards))) if rewards else (0.0, 1.0)
         self.colours = colours_between(low, high if high > low else low + 1, REWARD)
         self.colour_bar(self.colours, "colour: last local reward\nnumber: last action")
-        place = _fit(positions(env.graph))  # [N, 2], pixels
+        place = _fit(layout(env.graph))  # [N, 2], pixels
         self.axes.set(xlim=(0, BOX[0]), ylim=(0, BOX[1]))
-        pairs = env.graph.edge_index.cpu().numpy().T
-        edges = place[pairs[pairs[:, 0] < pairs[:, 1]]]  # [E, 2, 2]
+        edges = place[env.graph.pairs.cpu().numpy()]  # [E, 2, 2]
         self.axes.add_collection(LineCollection(edges, colors=[(0.13, 0.2, 0.29, 0.45)], linewidths=1.5), autolim=False)
         pixels = _node_pixels(place)
         x, y = place.T
@@ -60,34 +60,40 @@ class GraphScene(Scene):
         }
         self.actions = [] if size is None else [self.axes.text(x, y, "", **style) for x, y in place]
 
-    def _show(self, moment: Moment) -> str:
-        if moment.actions is None or moment.rewards is None:
+    def _move(self, frame: Frame) -> str:
+        if frame.actions is None or frame.rewards is None:
             self.nodes.set_facecolor(UNKNOWN)
         else:
-            self.nodes.set_facecolor(self.colours.to_rgba(moment.rewards))
+            self.nodes.set_facecolor(self.colours.to_rgba(frame.rewards))
         for i, text in enumerate(self.actions):  # artists, of at most some dozens
-            text.set_text("" if moment.actions is None else str(moment.actions[i]))
+            text.set_text("" if frame.actions is None else str(frame.actions[i]))
         return ""
 
 
-def positions(graph: AgentGraph) -> np.ndarray:
-    """Where agents are drawn, ``[N, 2]`` float64: their own positions, or a layout that is the same every time.
+@singledispatch
+def snapshot(env: BatchedEnv) -> dict[str, np.ndarray]:
+    """What the renderer of ``env`` needs of the present state of copy 0, by name; nothing on a plain graph."""
+    return {}
 
-    A long straight line is bent to an arc, on which neighbours stay neighbours.
+
+@singledispatch
+def renderer(env: BatchedEnv, frames: Sequence[Frame] = (), figure: Figure | None = None) -> Renderer:
+    """The renderer of ``env``: that registered for its type, else its graph with actions and rewards.
+
+    Args:
+        env: The environment; copy 0 is shown.
+        frames: What will be shown; the colours of a graph span their rewards, or [0, 1] without any.
+        figure: Where to draw; None for a new one without a window.
+
+    Example:
+        >>> from lomaq.envs import CartPole
+        >>> env = CartPole(3)
+        >>> picture = renderer(env)
+        >>> picture.render(Frame(0, snapshot(env)))
+        >>> picture.image().shape[2]
+        3
     """
-    if graph.pos is None:
-        bare = nx.Graph()
-        bare.add_nodes_from(range(graph.n_agents))
-        bare.add_edges_from(graph.edge_index.cpu().numpy().T.tolist())
-        layout = nx.spring_layout(bare, seed=0)
-        return np.array([layout[i] for i in range(graph.n_agents)])
-    place = graph.pos.cpu().numpy().astype(float)
-    extent = np.ptp(place, axis=0)
-    if len(place) > STRAIGHT and extent.min() == 0 < extent.max():
-        along = (place - place.min(axis=0)).max(axis=1) / extent.max()
-        angle = 0.5 * math.pi - (0.05 + 0.9 * along) * 2 * math.pi
-        place = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return place
+    return GraphRenderer(env, frames, figure)
 
 
 def _fit(place: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What every scene is: a figure whose artists are made once and moved from frame to frame."""
+"""What every renderer is: a figure whose artists are made once and moved from frame to frame."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PALE = 0.35
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Copy 0 of an environment at one moment of an episode.
+class Frame:
+    """Copy 0 of an environment at one step of an episode.
 
     Attributes:
         step: Steps taken so far.
-        state: What the scene shows of the state, see :func:`lomaq.plots.scenes.look`.
+        state: What the renderer shows of the state, see :func:`lomaq.plots.renderers.snapshot`.
         actions: ``[N]`` int64, the last actions; None before the first step.
         rewards: ``[N]`` float32, the last local rewards; None before the first step.
         total: Return so far, summed over agents and steps, discounted where the environment says so.
@@ -44,8 +44,8 @@ class Moment:
     total: float = 0.0
 
 
-class Scene(ABC):
-    """A picture of copy 0 of an environment, brought up to date by :meth:`show`.
+class Renderer(ABC):
+    """A picture of copy 0 of an environment, brought up to date by :meth:`render`.
 
     Args:
         env: The environment.
@@ -83,18 +83,18 @@ class Scene(ABC):
         axes.locator_params(nbins=5)
         axes.text(-0.09, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=14, color=DARK)
 
-    def show(self, moment: Moment) -> None:
-        """Move everything to where it is at ``moment``."""
+    def render(self, frame: Frame) -> None:
+        """Move everything to where it is in ``frame``."""
         name = "discounted return" if self.discounted else "return"
-        words = [f"step {moment.step} of {self.max_steps}", f"{name} {moment.total:,.1f}", self._show(moment)]
+        words = [f"step {frame.step} of {self.max_steps}", f"{name} {frame.total:,.1f}", self._move(frame)]
         self.title.set_text("     ".join(word for word in words if word))
 
     @abstractmethod
-    def _show(self, moment: Moment) -> str:
+    def _move(self, frame: Frame) -> str:
         """Move the artists; returns words for the title, or none."""
 
     def image(self) -> np.ndarray:
-        """What is shown: ``[H, W, 3]`` uint8, H and W even. Only for a scene without a window."""
+        """What is shown: ``[H, W, 3]`` uint8, H and W even. Only for a renderer without a window."""
         canvas = self.figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)
         canvas.draw()
