@@ -31,10 +31,10 @@ def test_an_episode_goes_on_until_every_copy_has_ended():
     env = Countdown(n_envs=3, max_steps=10)
     steps = list(env.episode(lambda env, seen: seen[..., 0].long()))
     assert [step.running.tolist() for step in steps] == [[True] * 3, [False, True, True], [False, False, True]]
-    assert [step.terminated.tolist() for step in steps][0] == [True, False, False]
+    assert steps[0].terminated.tolist() == [True, False, False]
     assert [step.observation[2, 0].tolist() for step in steps] == [[0], [1], [2]]
     assert [step.actions[2].tolist() for step in steps] == [[0, 0], [1, 1], [2, 2]]
-    assert sum((step.rewards.sum(dim=1) * step.running for step in steps)).tolist() == [2, 6, 12]
+    assert sum(step.rewards.sum(dim=1) * step.running for step in steps).tolist() == [2, 6, 12]
 
 
 def test_an_episode_ends_at_the_time_limit_in_the_copies_that_last_longer():
