@@ -15,7 +15,7 @@ from lomaq.errors import InputError, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.plots.graph_html import write_graph_html
 from lomaq.plots.graph_plot import FORMATS, draw_graph
-from lomaq.plots.graph_scene import classes_of
+from lomaq.plots.graph_view import GraphView, classes_of
 from lomaq.training.build import env_maker
 from lomaq.training.stored import Checkpoint
 
@@ -74,13 +74,11 @@ def picture_graph(
     title = f"{name}, {graph.n_agents:,} agents"
     if stored is not None:
         title += f", after {stored.state['lomaq']['env_steps']:,} env steps"
-    common: dict[str, Any] = {"partition": blocks, "agent": agent, "kappa": hops, "title": title}
     values, value_name = _values(graph, config, stored, colour, seed)
-    shown = values
-    if path.suffix != ".html" and values is not None and values.ndim == 2:
-        shown, value_name = values.mean(axis=0), f"mean {value_name}"
-    draw = write_graph_html if path.suffix == ".html" else draw_graph
-    draw(path, graph, values=shown, value_name=value_name, classes=colour == "classes", **common)
+    view = GraphView(
+        graph, blocks, agent, hops, values, classes=colour == "classes", title=title, value_name=value_name
+    )
+    (write_graph_html if path.suffix == ".html" else draw_graph)(path, view)
     return f"{describe(graph, blocks, hops)}: {path}"
 
 
