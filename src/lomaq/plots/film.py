@@ -217,7 +217,7 @@ def write_film(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
 
 
 def encode(file: IO[bytes], pictures: Iterable[np.ndarray], ending: str, fps: int) -> None:
-    """Write a film in one of ``FORMATS`` into an open file; the other arguments are those of :func:`write_film`."""
+    """Write a film in one of ``FORMATS`` into an open file; else as :func:`write_film`."""
     options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0, "bits": 7}  # milliseconds; for ever; 128 colours
     if ending == "mp4":
         options = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "ffmpeg_log_level": "error"}

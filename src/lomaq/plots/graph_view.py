@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph, Partition, ego_classes
-from lomaq.plots.graph_layout import disc_radius, edge_lines, hull, layout
+from lomaq.graphs.layout import layout
+from lomaq.plots.geometry import disc_radius, edge_lines, hull
 
 #: Most edges in all neighbourhoods together whose ego classes are sought.
 MOST_SURROUNDINGS = 3 * 10**7
@@ -91,7 +92,7 @@ class GraphView:
 
     @cached_property
     def pos(self) -> np.ndarray:
-        """``[N, 2]`` float64, see :func:`lomaq.plots.graph_layout.layout`."""
+        """``[N, 2]`` float64, see :func:`lomaq.graphs.layout.layout`."""
         return layout(self.graph)
 
     @cached_property
@@ -101,7 +102,7 @@ class GraphView:
 
     @cached_property
     def lines(self) -> np.ndarray:
-        """``[E, S, 2]`` float64, the edges, see :func:`lomaq.plots.graph_layout.edge_lines`."""
+        """``[E, S, 2]`` float64, the edges, see :func:`lomaq.plots.geometry.edge_lines`."""
         return edge_lines(self.pos, self.graph.pairs.numpy(), self.radius)
 
     @cached_property

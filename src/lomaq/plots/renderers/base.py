@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lomaq.envs import BatchedEnv
 
@@ -75,13 +77,22 @@ class Renderer(ABC):
         """New axes at a place in pixels."""
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
-    def colour_bar(self, colours: ScalarMappable, label: str, extend: str = "neither") -> None:
-        """A horizontal colour bar in the strip below the drawing area, its label to the left."""
+    def number(self, x: float, y: float, text: str, size: float) -> Text:
+        """Black text in the middle of a mark."""
+        style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": size, "zorder": 5}
+        return self.axes.text(x, y, text, color="black", **style)
+
+    def colour_bar(
+        self, span: tuple[float, float], colormap: Colormap, label: str, extend: str = "neither"
+    ) -> ScalarMappable:
+        """Colours of the numbers in a span, with their bar in the strip below the drawing area."""
+        colours = ScalarMappable(mpl.colors.Normalize(*span), colormap)
         axes = self.place(self.width / 2, 32, self.width / 2 - 2.5 * EDGE, 16)
         self.figure.colorbar(colours, cax=axes, orientation="horizontal", extend=extend)
         axes.tick_params(labelsize=14)
         axes.locator_params(nbins=5)
         axes.text(-0.09, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=14, color=DARK)
+        return colours
 
     def render(self, frame: Frame) -> None:
         """Move everything to where it is in ``frame``."""
@@ -130,8 +141,3 @@ def text_size(largest: int, pixels: float) -> float | None:
     width, height = 0.64 * len(str(largest)), 0.76  # of the font's digits, in font sizes
     size = math.floor(0.8 * pixels * 72 / DPI / math.hypot(width, height))
     return None if size < SMALLEST_TEXT else float(min(size, 20))
-
-
-def colours_between(low: float, high: float, colormap: str | Colormap) -> ScalarMappable:
-    """Colours of the numbers from ``low`` to ``high``."""
-    return ScalarMappable(mpl.colors.Normalize(low, high), colormap)

@@ -12,18 +12,7 @@ from matplotlib.figure import Figure
 
 from lomaq.envs import CartPole
 from lomaq.envs.cartpole import POLE_HALF_LENGTH, REST_DISTANCE
-from lomaq.plots.renderers.base import (
-    DARK,
-    EDGE,
-    GREY,
-    PALE,
-    RED,
-    WIDTH,
-    Frame,
-    Renderer,
-    agents_in_a_row,
-    colours_between,
-)
+from lomaq.plots.renderers.base import DARK, EDGE, GREY, PALE, RED, WIDTH, Frame, Renderer, agents_in_a_row
 from lomaq.plots.renderers.graph import renderer, snapshot
 
 #: Carts that fit in one row, and the height of a row.
@@ -97,8 +86,8 @@ class CartPoleRenderer(Renderer):
                 self.axes.text(x, y - 0.07, str(r * row + x), ha="center", va="top", fontsize=12, color=DARK)
 
     def _make_artists(self, thickness: float) -> None:
-        self.stretch_colours = colours_between(-MOST_STRETCH, MOST_STRETCH, STRETCH)
-        self.colour_bar(self.stretch_colours, "stretch of a spring", extend="both")
+        span = -MOST_STRETCH, MOST_STRETCH
+        self.stretch_colours = self.colour_bar(span, STRETCH, "stretch of a spring", extend="both")
         # Any: matplotlib's annotations want lists where it takes arrays, which are faster
         self.springs: Any = LineCollection([], linewidths=thickness, zorder=2, capstyle="round")
         self.carts: Any = PolyCollection([], zorder=3, edgecolors="white", linewidths=1)

@@ -11,11 +11,11 @@ from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from scipy.spatial import cKDTree
 
 from lomaq.envs import BatchedEnv
-from lomaq.plots.graph_layout import layout
-from lomaq.plots.renderers.base import DARK, DPI, EDGE, WIDTH, Frame, Renderer, colours_between, text_size
+from lomaq.graphs.layout import layout
+from lomaq.plots.geometry import disc_radius
+from lomaq.plots.renderers.base import DARK, DPI, EDGE, WIDTH, Frame, Renderer, text_size
 
 #: Most agents whose actions are written.
 MOST_TEXTS = 60
@@ -39,26 +39,19 @@ class GraphRenderer(Renderer):
         super().__init__(env, figure, BOX, below=64)
         rewards = [frame.rewards for frame in frames if frame.rewards is not None]
         low, high = (float(np.min(rewards)), float(np.max(rewards))) if rewards else (0.0, 1.0)
-        self.colours = colours_between(low, high if high > low else low + 1, REWARD)
-        self.colour_bar(self.colours, "colour: last local reward\nnumber: last action")
+        span = low, high if high > low else low + 1
+        self.colours = self.colour_bar(span, REWARD, "colour: last local reward\nnumber: last action")
         place = _fit(layout(env.graph))  # [N, 2], pixels
         self.axes.set(xlim=(0, BOX[0]), ylim=(0, BOX[1]))
         edges = place[env.graph.pairs.cpu().numpy()]  # [E, 2, 2]
         self.axes.add_collection(LineCollection(edges, colors=[(0.13, 0.2, 0.29, 0.45)], linewidths=1.5), autolim=False)
-        pixels = _node_pixels(place)
+        pixels = float(np.clip(2 * disc_radius(place), SMALLEST, LARGEST)) if len(place) > 1 else LARGEST
         x, y = place.T
         self.nodes: Any = self.axes.scatter(  # Any: matplotlib's annotations want lists where it takes arrays
             x, y, s=(pixels * 72 / DPI) ** 2, color=UNKNOWN, edgecolors=DARK, linewidths=1.2, zorder=2
         )
         size = text_size(env.n_actions - 1, pixels) if env.n_agents <= MOST_TEXTS else None
-        style: dict[str, Any] = {
-            "ha": "center",
-            "va": "center_baseline",
-            "fontsize": size,
-            "color": "black",
-            "zorder": 3,
-        }
-        self.actions = [] if size is None else [self.axes.text(x, y, "", **style) for x, y in place]
+        self.actions = [] if size is None else [self.number(x, y, "", size) for x, y in place]
 
     def _move(self, frame: Frame) -> str:
         if frame.actions is None or frame.rewards is None:
@@ -103,11 +96,3 @@ def _fit(place: np.ndarray) -> np.ndarray:
     scale = np.min(np.divide(room, extent, out=np.full(2, np.inf), where=extent > 0))
     middle = (place.max(axis=0) + place.min(axis=0)) / 2
     return np.array(BOX) / 2 + (place - middle) * (scale if np.isfinite(scale) else 1.0)
-
-
-def _node_pixels(place: np.ndarray) -> float:
-    """Diameter of the nodes: so much of the typical distance to the nearest that they stay apart."""
-    if len(place) == 1:
-        return LARGEST
-    nearest = cKDTree(place).query(place, k=2)[0][:, 1]
-    return float(np.clip(0.8 * np.median(nearest), SMALLEST, LARGEST))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.collections import EllipseCollection, PatchCollection
@@ -14,18 +13,7 @@ from scipy.spatial import cKDTree
 
 from lomaq.envs import Navigation
 from lomaq.envs.navigation import AGENT_RADIUS, COVER_DISTANCE, HALF_WIDTH
-from lomaq.plots.renderers.base import (
-    DARK,
-    EDGE,
-    GREEN,
-    PALE,
-    RED,
-    WIDTH,
-    Frame,
-    Renderer,
-    agents_in_a_row,
-    text_size,
-)
+from lomaq.plots.renderers.base import DARK, EDGE, GREEN, PALE, RED, WIDTH, Frame, Renderer, agents_in_a_row, text_size
 from lomaq.plots.renderers.graph import renderer, snapshot
 
 #: Widest and highest drawing area in pixels, and largest number of pixels for a unit of length.
@@ -119,14 +107,7 @@ class NavigationRenderer(Renderer):
         self.faint = faint
         n = int((~self.passing).sum())
         size = text_size(n - 1, 2 * AGENT_RADIUS * unit)
-        style: dict[str, Any] = {
-            "ha": "center",
-            "va": "center_baseline",
-            "fontsize": size,
-            "color": "black",
-            "zorder": 5,
-        }
-        self.numbers = [] if size is None else [self.axes.text(0, 0, str(i), **style) for i in range(n)]
+        self.numbers = [] if size is None else [self.number(0, 0, str(i), size) for i in range(n)]
 
     def _move(self, frame: Frame) -> str:
         position, landmark = frame.state["position"], frame.state["landmark"]
