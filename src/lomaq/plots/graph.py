@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import torch
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from lomaq.analysis.episode import play_episode
 from lomaq.errors import InputError, check_choice, check_int
@@ -104,8 +103,7 @@ def describe(graph: AgentGraph, partition: Partition, kappa: int) -> str:
         '5 agents, 4 edges, degree 1 to 2 (mean 1.6), 1 component, 1 block, 2 ego classes (κ = 1)'
     """
     n, degree = graph.n_agents, graph.degree
-    source, target = graph.edge_index.numpy()
-    parts = connected_components(csr_array((np.ones(len(source)), (source, target)), shape=(n, n)), directed=False)[0]
+    parts = nx.number_connected_components(graph.to_networkx())
     found = classes_of(graph, kappa)
     counts = [(n, "agent"), (graph.n_edges, "edge"), (parts, "component"), (partition.n_blocks, "block")]
     agents, edges, components, blocks = (f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts)

@@ -73,12 +73,6 @@ def _short(values: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------- traces
 
 
-def _scale(view: GraphView) -> float:
-    """Pixels of a unit of the positions, before anybody zooms."""
-    low, high = view.box()
-    return float((np.array([WIDTH, HEIGHT]) / (high - low)).min())
-
-
 def _edge_traces(view: GraphView) -> list[dict[str, Any]]:
     """One trace for all edges of one colour and width, those inside blocks last; gaps are NaN."""
     width = 1 + 0.6 * view.inside if view.widths is None else 0.4 + 8 * np.ceil(WIDTHS * view.widths) / WIDTHS
@@ -114,7 +108,8 @@ def _legend_traces(view: GraphView) -> list[dict[str, Any]]:
 def _disc_trace(view: GraphView, values: np.ndarray | None) -> dict[str, Any]:
     graph = view.graph
     n = graph.n_agents
-    size = float(np.clip(2 * view.radius * _scale(view), *DISCS))
+    scale = ([WIDTH, HEIGHT] / np.subtract(*view.box()[::-1])).min()  # pixels of a unit, before anybody zooms
+    size = float(np.clip(2 * view.radius * scale, *DISCS))
     rim = np.full(n, min(1.0, 0.05 * size))
     rim[view.members] = max(2.0, 0.06 * size)
     rim[[] if view.agent is None else [view.agent]] = max(3.0, 0.12 * size)

@@ -117,29 +117,19 @@ def _draw_agents(axes: Axes, view: GraphView, disc: float) -> None:
     elif view.agent is not None:
         place = view.pos[view.agent]
         inwards = -36 if place[1] > view.pos[:, 1].mean() else 36
-        axes.annotate(
-            str(view.agent),
-            place,
-            xytext=(0, inwards),
-            textcoords="offset points",
-            ha="center",
-            fontsize=14,
-            weight="bold",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            arrowprops={"arrowstyle": "-|>", "linewidth": 1.5, "color": "black", "shrinkB": 0.5 * disc},
-            zorder=5,
-        )
+        style: dict[str, Any] = {"ha": "center", "fontsize": 14, "weight": "bold", "zorder": 5}
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        arrow = {"arrowstyle": "-|>", "linewidth": 1.5, "color": "black", "shrinkB": 0.5 * disc}
+        axes.annotate(str(view.agent), place, (0, inwards), textcoords="offset points", arrowprops=arrow, **style)
 
 
 def _number_agents(axes: Axes, view: GraphView, colours: np.ndarray, disc: float) -> None:
     dark = colours @ [0.299, 0.587, 0.114] < 0.45
     size = float(np.clip(0.5 * disc, 4, 15))
+    style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": 4}
     for i, (x, y) in enumerate(view.pos):
-        style: dict[str, Any] = {
-            "color": "white" if dark[i] else "black",
-            "weight": "bold" if i == view.agent else "normal",
-        }
-        axes.text(x, y, str(i), fontsize=size, ha="center", va="center_baseline", zorder=4, **style)
+        style["color"], style["weight"] = "white" if dark[i] else "black", "bold" if i == view.agent else "normal"
+        axes.text(x, y, str(i), fontsize=size, **style)
 
 
 def _draw_legend(axes: Axes, view: GraphView, disc: float, columns: int) -> None:
