@@ -161,24 +161,29 @@ class BatchedEnv(ABC):
             Observations ``[B, N, O]``, local rewards ``[B, N]``, terminated ``[B]`` and truncated ``[B]``; a step that
             ends really at the time limit is terminated and not truncated.
         """
-        rewards, terminated = self._advance(actions)
-        self.time += 1
-        truncated = (self.time >= self.max_steps) & ~terminated
+        rewards, terminated, truncated = self._move(actions)
         return self.observe(), rewards, terminated, truncated
 
-    def episode(self, act: Callable[[BatchedEnv, Tensor], Tensor]) -> Iterator[Step]:
+    def _move(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rewards, terminated = self._advance(actions)
+        self.time += 1
+        return rewards, terminated, (self.time >= self.max_steps) & ~terminated
+
+    def episode(self, act: Callable[[BatchedEnv, Tensor], Tensor], *, observed: bool = True) -> Iterator[Step]:
         """Play one episode in every copy, from a reset until all have ended.
 
         While the caller holds a step, the environment is in the state that the step led to.
 
         Args:
             act: Gives the actions ``[B, N]`` int64 for this environment and its observations ``[B, N, O]``.
+            observed: False where ``act`` reads the state alone; all steps then have the first observation.
         """
         observation = self.reset()
         running = torch.ones(self.n_envs, dtype=torch.bool, device=self.device)
         while bool(running.any()):
             actions = act(self, observation)
-            following, rewards, terminated, truncated = self.step(actions)
+            rewards, terminated, truncated = self._move(actions)
+            following = self.observe() if observed else observation
             yield Step(observation, actions, rewards, terminated, truncated, running)
             observation, running = following, running & ~(terminated | truncated)
 

@@ -196,7 +196,7 @@ class SysAdmin(BatchedEnv):
         env = self.copies(math.ceil(episodes / rounds), seed)
         returns = torch.zeros(rounds, env.n_envs, dtype=torch.float64, device=self.device)
         for total in returns:
-            for t, step in enumerate(env.episode(lambda states, _: policy(states))):
+            for t, step in enumerate(env.episode(lambda states, _: policy(states), observed=False)):
                 total.add_(step.rewards.sum(dim=1), alpha=self.discount**t)
         return returns.flatten()[:episodes]
 
