@@ -16,6 +16,7 @@ from lomaq.analysis.decompose import decompose_checkpoint
 from lomaq.envs import CartPole, Navigation, SysAdmin
 from lomaq.mixers import MaskedMLPMixer, Mixer
 from lomaq.plots.graph_plot import draw_graph
+from lomaq.plots.graph_view import GraphView
 from lomaq.training.stored import open_checkpoint
 
 FOLDER = Path(__file__).resolve().parent / "images"
@@ -39,7 +40,7 @@ def graphs() -> None:
     figure, axes = panels(3)
     shown = {"cartpole: a line": CartPole(7), "sysadmin: a ring": SysAdmin(8), "nav: a grid": Navigation(9, "grid")}
     for place, (title, env) in zip(axes, shown.items(), strict=True):
-        draw_graph(place, env.graph, title=title)
+        draw_graph(place, GraphView(env.graph, title=title))
     save(figure, "graph")
 
 
@@ -50,7 +51,7 @@ def partitions() -> None:
     for place, name in zip(axes, ("singletons", "pairs", "communities", "full"), strict=True):
         partition = Partition.from_spec(name, graph)
         blocks = f"{partition.n_blocks} block{'s' * (partition.n_blocks > 1)}"
-        draw_graph(place, graph, partition=partition, title=f"{name}: {blocks}")
+        draw_graph(place, GraphView(graph, partition=partition, title=f"{name}: {blocks}"))
     save(figure, "partition")
 
 
@@ -59,8 +60,8 @@ def neighbourhoods() -> None:
     figure, axes = panels(4, height=4.6)
     graph = AgentGraph.grid(SIDE, SIDE)
     for kappa in range(3):
-        draw_graph(axes[kappa], graph, agent=SIDE**2 // 2, kappa=kappa, title=f"κ = {kappa}")
-    draw_graph(axes[3], graph, kappa=1, classes=True, title="equal surroundings, κ = 1")
+        draw_graph(axes[kappa], GraphView(graph, agent=SIDE**2 // 2, kappa=kappa, title=f"κ = {kappa}"))
+    draw_graph(axes[3], GraphView(graph, kappa=1, classes=True, title="equal surroundings, κ = 1"))
     save(figure, "kappa")
 
 
@@ -116,7 +117,7 @@ def decomposition() -> None:
     }
     figure, axes = panels(3)
     for place, (title, values) in zip(axes, shown.items(), strict=True):
-        draw_graph(place, graph, values=values, value_name="reward of the agent", title=title)
+        draw_graph(place, GraphView(graph, values=values, value_name="reward of the agent", title=title))
         place.title.set_fontsize(12)
         place.collections[-1].set_clim(0, max(1.0, float(episode.true[step].max())))
     save(figure, "decomposition")

@@ -195,7 +195,7 @@ def test_exact_values_are_those_of_the_greedy_policy(trained):
     observations = everything.observe()[None]  # [1, S, N, O]
     none, first = torch.full((1, 8, 3), -1), torch.ones(1, 8, dtype=torch.bool)
     values, _ = run.module.networks.utilities(observations, none, first, torch.zeros(8, 3, 0))
-    expected = exact_qsm(block_q(everything, values[0].argmax(dim=-1)), Partition([[0, 1], [2]], 3))
+    expected = exact_qsm(block_q(everything.machines, values[0].argmax(dim=-1)), Partition([[0, 1], [2]], 3))
     assert certify_checkpoint(stored).exact == expected
     assert (expected.n_states, expected.n_joint_actions) == (8, 8)
 

@@ -19,6 +19,7 @@ from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.plots import graph as graph_picture
+from lomaq.plots.graph_view import GraphView
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 
@@ -31,9 +32,9 @@ def graph(command):
 @pytest.fixture
 def drawn(monkeypatch):
     """What ``lomaq graph`` hands to the drawing functions, in place of drawing."""
-    calls: list[dict] = []
+    calls: list[GraphView] = []
     for name in ("draw_graph", "write_graph_html"):
-        monkeypatch.setattr(graph_picture, name, lambda path, graph, **given: calls.append({"graph": graph, **given}))
+        monkeypatch.setattr(graph_picture, name, lambda path, view: calls.append(view))
     return calls
 
 
@@ -75,40 +76,39 @@ def test_a_run_brings_its_own_partition_and_kappa(graph, run_folder, drawn):
     status, out, err = graph(f"checkpoint={run_folder}", "agent=0")
     assert status == 0, err
     assert "3 agents, 2 edges" in out
-    assert (drawn[0]["partition"].blocks, drawn[0]["kappa"], drawn[0]["agent"]) == (((0, 1), (2,)), 2, 0)
-    assert drawn[0]["title"].startswith("cartpole, 3 agents, after ")
+    assert (drawn[0].partition.blocks, drawn[0].kappa, drawn[0].agent) == (((0, 1), (2,)), 2, 0)
+    assert drawn[0].title.startswith("cartpole, 3 agents, after ")
     graph(f"checkpoint={run_folder}", "kappa=0", "partition=full")
-    assert (drawn[1]["partition"].n_blocks, drawn[1]["kappa"]) == (1, 0)
+    assert (drawn[1].partition.n_blocks, drawn[1].kappa) == (1, 0)
 
 
 def test_settings_of_the_environment_may_be_changed_with_a_run(graph, run_folder, drawn):
     assert graph(f"checkpoint={run_folder}", "env.n_agents=7", "partition=pairs")[0] == 0
-    assert drawn[0]["graph"].n_agents == 7
+    assert drawn[0].graph.n_agents == 7
 
 
 @pytest.mark.parametrize("words", [(), ("env.n_agents=1000",)])
 def test_degrees_are_numbers_of_neighbours(graph, drawn, words):
     assert graph("env=sysadmin", "env.graph=star", "colour=degree", *words)[0] == 0
-    n = drawn[0]["graph"].n_agents
-    assert drawn[0]["values"].tolist() == [n - 1] + [1] * (n - 1)
-    assert drawn[0]["value_name"] == "degree"
+    n = drawn[0].graph.n_agents
+    assert drawn[0].values.tolist() == [n - 1] + [1] * (n - 1)
+    assert drawn[0].value_name == "degree"
 
 
 # -------------------------------------------------------------------- episodes
 
 
 @pytest.mark.parametrize("colour", ["reward", "utility"])
-def test_pictures_show_the_mean_of_an_episode_and_pages_play_it(graph, run_folder, drawn, colour):
+def test_pictures_and_pages_show_the_steps_of_an_episode(graph, run_folder, drawn, colour):
     stored = open_checkpoint(run_folder, resume=False)
     episode = play_episode(stored, stored.config, 3)
     steps = episode.rewards if colour == "reward" else episode.utilities
     for output in ("graph.png", "graph.html"):
         words = (f"checkpoint={run_folder}", f"colour={colour}", "seed=3", f"output={output}")
         assert graph(*words)[0] == 0
-    assert drawn[0]["values"] == pytest.approx(steps.mean(axis=0))
-    assert drawn[0]["value_name"].startswith("mean ")
-    assert np.array_equal(drawn[1]["values"], steps)
-    assert not drawn[1]["value_name"].startswith("mean ")
+    for view in drawn:
+        assert np.array_equal(view.values, steps)
+        assert colour in view.value_name
 
 
 def test_the_page_of_an_episode_has_a_frame_a_step(graph, run_folder, tmp_path):

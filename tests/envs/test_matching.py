@@ -143,7 +143,7 @@ def test_the_oracle_covers_every_landmark_in_the_end_whatever_the_layout():
         assert covered.float().mean() == 1
 
 
-def test_the_oracle_is_as_good_as_the_measured_yardstick():
+def test_the_oracle_is_as_good_as_the_measured_baseline():
     # over 200 episodes 665.1, standard error 1.1
     total = play(Navigation(15, n_envs=100, seed=0))
     assert 660 < float(total.mean()) < 675

@@ -138,7 +138,7 @@ def test_state_dict_lets_another_environment_go_on_identically():
     assert torch.equal(other.generator.get_state(), env.generator.get_state())
 
 
-# ------------------------------------------------------------------ yardsticks
+# ------------------------------------------------------------------ baseline policy
 
 
 def test_stag_looks_worst_beside_random_neighbours_although_all_stag_is_best():
@@ -184,7 +184,9 @@ def test_the_best_return_is_left_open_where_there_are_too_many_joint_actions():
     env = PolymatrixGame(20, graph="line", payoff=ANTI)
     assert env.best_return is None
     assert env.references() == {"all play 0": 0.0}
-    with pytest.raises(InputError, match=r"^algo: expected an environment with a yardstick, got oracle for Polymatrix"):
+    with pytest.raises(
+        InputError, match=r"^algo: expected an environment with a baseline policy, got oracle for Polymatrix"
+    ):
         env.oracle()
 
 

@@ -236,7 +236,7 @@ def test_a_permutation_that_changes_nothing_is_refused(n_agents, graph):
         SysAdmin(n_agents, graph=graph, permute=True)
 
 
-# ------------------------------------------------------------------ yardsticks
+# ------------------------------------------------------------------ baseline policies
 
 
 def test_all_states_are_the_bits_of_their_numbers():

@@ -204,3 +204,9 @@ def test_positions_must_fit_the_agents(pos):
 def test_positions_in_three_dimensions_are_refused():
     with pytest.raises(InputError, match=r"pos: expected finite positions of shape"):
         AgentGraph.from_edges(2, [(0, 1)], pos=[[0, 0, 0], [1, 1, 1]])
+
+
+def test_pairs_are_each_edge_once_in_order():
+    graph = AgentGraph.from_edges(4, [[3, 1], [0, 3], [1, 0]])
+    assert graph.pairs.tolist() == [[0, 1], [0, 3], [1, 3]]
+    assert AgentGraph.empty(2).pairs.shape == (0, 2)

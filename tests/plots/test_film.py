@@ -1,4 +1,4 @@
-"""Films: which moments they hold, files that can be read back, windows, and training that they do not disturb."""
+"""Films: which frames they hold, files that can be read back, windows, and training that they do not disturb."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.plots import film as film_module
 from lomaq.plots.film import Film, check_format, check_render, play, write_film
+from lomaq.plots.run import train
 from lomaq.training.checkpoint import load_checkpoint
 from lomaq.training.evaluation import OracleActor, RandomActor, evaluate
-from lomaq.training.run import train
 
 
 class Clock(BatchedEnv):
@@ -57,18 +57,18 @@ def bars(n_frames, height=32, width=48):
 # --------------------------------------------------------------------- episodes
 
 
-def test_moments_are_the_start_each_step_and_the_end():
-    moments = play(RandomActor(0), Clock(length=3, max_steps=10), seed=0)
-    assert [m.step for m in moments] == [0, 1, 2, 3]
-    assert [m.total for m in moments] == [0, 1, 3, 6]
-    assert moments[0].actions is moments[0].rewards is None
-    assert [m.rewards.tolist() for m in moments[1:]] == [[1], [2], [3]]
-    assert all(m.actions.shape == (1,) for m in moments[1:])
+def test_frames_are_the_start_each_step_and_the_end():
+    frames = play(RandomActor(0), Clock(length=3, max_steps=10), seed=0)
+    assert [m.step for m in frames] == [0, 1, 2, 3]
+    assert [m.total for m in frames] == [0, 1, 3, 6]
+    assert frames[0].actions is frames[0].rewards is None
+    assert [m.rewards.tolist() for m in frames[1:]] == [[1], [2], [3]]
+    assert all(m.actions.shape == (1,) for m in frames[1:])
 
 
 def test_the_total_is_discounted_as_the_test_return_is():
-    moments = play(RandomActor(0), Clock(length=3, max_steps=10, discount=0.5), seed=0)
-    assert [m.total for m in moments] == [0, 1, 1 + 1, 1 + 1 + 0.75]
+    frames = play(RandomActor(0), Clock(length=3, max_steps=10, discount=0.5), seed=0)
+    assert [m.total for m in frames] == [0, 1, 1 + 1, 1 + 1 + 0.75]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_the_total_is_discounted_as_the_test_return_is():
     [(20, 99, [0, 5, 10, 15, 20]), (17, 99, [0, 5, 10, 15, 17]), (20, 12, [0, 5, 10, 12]), (4, 99, [0, 1, 2, 3, 4])],
 )
 def test_steps_of_long_episodes_are_skipped_but_never_the_end(max_steps, length, steps):
-    moments = play(RandomActor(0), Clock(length, max_steps), seed=0, most_moments=4)
-    assert [m.step for m in moments] == steps
-    assert moments[-1].total == sum(range(1, steps[-1] + 1))
+    frames = play(RandomActor(0), Clock(length, max_steps), seed=0, most_frames=4)
+    assert [m.step for m in frames] == steps
+    assert frames[-1].total == sum(range(1, steps[-1] + 1))
 
 
 @pytest.mark.parametrize("env", [CartPole(3), Navigation(3), SysAdmin(9)], ids=["cartpole", "nav", "sysadmin"])
@@ -95,15 +95,15 @@ def test_equal_seeds_make_equal_films_and_others_do_not():
     np.testing.assert_array_equal(first[-1].state["angle"], again[-1].state["angle"])
 
 
-def test_a_film_shows_each_moment_and_lasts_five_to_ten_seconds():
+def test_a_film_shows_each_frame_and_lasts_five_to_ten_seconds():
     env = Navigation(2, max_steps=6)
     film = Film(env, play(RandomActor(0), env, 0))
-    frames = list(film.frames())
-    assert len(frames) == 7
-    assert (frames[0] != frames[-1]).any()
-    assert len({frame.shape for frame in frames}) == 1
+    images = list(film.images())
+    assert len(images) == 7
+    assert (images[0] != images[-1]).any()
+    assert len({frame.shape for frame in images}) == 1
     for n_frames, fps in ((2, 1), (7, 2), (51, 11), (100, 20), (201, 20)):
-        assert Film(env, film.moments[:1] * n_frames).fps == fps
+        assert Film(env, film.frames[:1] * n_frames).fps == fps
 
 
 # ------------------------------------------------------------------------ files
@@ -215,7 +215,7 @@ def screen(monkeypatch):
     return seen
 
 
-def test_a_window_shows_every_moment_and_closes(screen):
+def test_a_window_shows_every_frame_and_closes(screen):
     from matplotlib import pyplot
 
     assert check_render("human") == "human"
@@ -303,5 +303,5 @@ def test_an_unknown_format_is_refused_before_training(tmp_path, small):
 
 def test_an_oracle_can_be_filmed():
     env = SysAdmin(4, max_steps=5)
-    moments = play(OracleActor(), env, 0)
-    assert len(list(Film(env, moments).frames())) == len(moments) == 6
+    frames = play(OracleActor(), env, 0)
+    assert len(list(Film(env, frames).images())) == len(frames) == 6

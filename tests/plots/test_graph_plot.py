@@ -12,9 +12,9 @@ from lomaq.analysis.influence import influence
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
-from lomaq.plots import graph_scene
+from lomaq.plots import graph_view
 from lomaq.plots.graph_plot import draw_graph
-from lomaq.plots.graph_scene import OTHER, block_colours, make_scene
+from lomaq.plots.graph_view import OTHER, GraphView, block_colours
 
 GRID = AgentGraph.grid(4, 5)
 
@@ -22,7 +22,7 @@ GRID = AgentGraph.grid(4, 5)
 def drawn(graph=GRID, **settings):
     """Axes with a picture on them."""
     axes = Figure().subplots()
-    draw_graph(axes, graph, **settings)
+    draw_graph(axes, GraphView(graph, **settings))
     return axes
 
 
@@ -60,20 +60,19 @@ def graphs_with_partitions(draw):
 def test_blocks_that_touch_differ_in_colour(case):
     graph, partition = case
     colour = block_colours(graph, partition)
-    scene = make_scene(graph, partition, None, 1, None, classes=False)
+    group, colours, _ = GraphView(graph, partition).groups
     for a, b in graph.pairs.tolist():
         j, k = int(partition.block_of[a]), int(partition.block_of[b])
         if j != k:
             assert colour[j] != colour[k]
-            assert scene.colours[scene.group[a]] != scene.colours[scene.group[b]]
+            assert colours[group[a]] != colours[group[b]]
     for block in partition.blocks:
-        assert len({int(scene.group[i]) for i in block}) == 1
+        assert len({int(group[i]) for i in block}) == 1
 
 
 def test_many_blocks_that_all_touch_have_a_colour_each():
-    graph = AgentGraph.complete(30)
-    scene = make_scene(graph, Partition.singletons(30), None, 1, None, classes=False)
-    assert len({scene.colours[group] for group in scene.group}) == 30
+    group, colours, _ = GraphView(AgentGraph.complete(30), Partition.singletons(30)).groups
+    assert len({colours[g] for g in group}) == 30
 
 
 def test_a_large_regular_graph_needs_few_colours():
@@ -102,7 +101,7 @@ def test_the_rarest_classes_share_the_last_colour():
 
 
 def test_classes_of_endless_neighbourhoods_are_refused(monkeypatch):
-    monkeypatch.setattr(graph_scene, "MOST_SURROUNDINGS", 10)
+    monkeypatch.setattr(graph_view, "MOST_SURROUNDINGS", 10)
     with pytest.raises(InputError, match=r"^classes: expected at most 10 edges .*kappa=2; take a smaller kappa"):
         drawn(classes=True, kappa=2)
 
@@ -130,6 +129,12 @@ def test_values_colour_the_agents_beside_a_scale():
     assert discs_of(axes).get_array().tolist() == values.tolist()
     assert axes.figure.axes[1].get_ylabel() == "degree of joy"
     assert legend_of(axes) == []
+
+
+def test_values_of_several_steps_are_drawn_as_their_mean():
+    axes = drawn(AgentGraph.line(2), values=[[0.0, 4.0], [2.0, 8.0]], value_name="reward")
+    assert discs_of(axes).get_array().tolist() == [1.0, 6.0]
+    assert axes.figure.axes[1].get_ylabel() == "mean reward"
 
 
 def test_equal_values_have_a_scale_around_them():
@@ -161,7 +166,7 @@ def test_influence_is_the_mean_size_of_both_directions():
     matrix = torch.tensor([[1.0, 2, -3], [4, 1, 0], [5, 0, 1]])  # row J, column i
     weights = influence(lambda u, _: u @ matrix.T, graph, Partition.singletons(3), 1, torch.zeros(2, 3))
     assert weights.tolist() == [3.0, 4.0]
-    draw_graph(Figure().subplots(), graph, edge_weights=weights)
+    drawn(graph, edge_weights=weights)
 
 
 def test_influence_in_a_sum_is_one_inside_blocks_and_nothing_between_them():
@@ -184,15 +189,14 @@ def test_influence_of_a_constant_is_refused():
 def test_pictures_are_written_in_every_format(tmp_path, graph, ending):
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
     path = tmp_path / f"graph.{ending}"
-    draw_graph(path, graph, agent=0, title="a graph")
+    draw_graph(path, GraphView(graph, agent=0, title="a graph"))
     assert path.read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"values": np.zeros(19)}, r"values: expected numbers of shape \[20\], got \[19\]"),
-        ({"values": np.zeros((2, 20))}, r"values: expected numbers of shape \[20\], got \[2, 20\]"),
+        ({"values": np.zeros(19)}, r"values: expected numbers of shape \[20\] or \[T, 20\], got \[19\]"),
         ({"values": np.full(20, np.nan)}, "values: expected finite numbers, got NaN"),
         ({"edge_weights": np.ones(3)}, r"edge_weights: expected numbers of shape \[31\], got \[3\]"),
         ({"edge_weights": -np.ones(31)}, "edge_weights: expected numbers of at least 0, got -1"),
@@ -208,5 +212,5 @@ def test_what_does_not_fit_the_graph_is_refused_by_name(settings, line):
 
 def test_unknown_endings_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(InputError, match=r"graph\.gif: expected one of \.png, \.svg, \.pdf, got '\.gif'"):
-        draw_graph(tmp_path / "graph.gif", GRID)
+        draw_graph(tmp_path / "graph.gif", GraphView(GRID))
     assert list(tmp_path.iterdir()) == []

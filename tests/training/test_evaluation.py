@@ -167,7 +167,7 @@ def test_an_exact_valuation_leaves_the_environment_as_it_is():
     assert all(torch.equal(value, before[name]) for name, value in env.state_dict().items())
 
 
-# ------------------------------------------------------------------ yardsticks
+# ------------------------------------------------------------------ baseline policies
 
 
 def test_random_actions_are_the_allowed_ones_all_alike():
@@ -203,7 +203,10 @@ def test_a_random_run_is_worth_its_simulated_episodes(run_small):
     assert summary["test_return_mean"] < summary["references"]["optimum"]
 
 
-def test_an_oracle_that_does_not_exist_is_refused_before_anything_is_written(run_small, tmp_path):
-    with pytest.raises(InputError, match=r"^algo: expected an environment with a yardstick, got oracle for \w+$"):
-        run_small("oracle", "env=matrix", "algo=oracle")
+@pytest.mark.parametrize("env", ["matrix", "cartpole"])
+def test_an_oracle_that_does_not_exist_is_refused_before_anything_is_written(env, run_small, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^algo: expected an environment with a baseline policy, got oracle for \w+; its best"
+    ):
+        run_small("oracle", f"env={env}", "algo=oracle")
     assert not list(tmp_path.iterdir())

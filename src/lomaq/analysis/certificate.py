@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from lomaq.analysis.certify import Certificate, ExactQSM, certify, exact_qsm
-from lomaq.envs import SysAdmin
-from lomaq.envs.exact import block_q
+from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.nn import gather_actions
 from lomaq.objectives import ValueNetworks
@@ -18,8 +17,6 @@ from lomaq.training.collector import Collector
 from lomaq.training.evaluation import GreedyActor
 from lomaq.training.stored import FRESH_SEED, Checkpoint
 
-#: Most machines of SysAdmin whose exact Q-function, a number for every state and joint action, is examined.
-MOST_MACHINES = 6
 #: Copies of the environment that visit states together.
 COPIES = 16
 
@@ -109,12 +106,14 @@ def visit(networks: ValueNetworks, run: Run, states: int, epsilon: float, seed: 
 
 def _exact(networks: ValueNetworks, run: Run) -> ExactQSM | None:
     """QSM of the exact Q-function of the greedy policy, where it can be computed."""
-    env = run.make_env(1, 0, torch.device("cpu"))
     actor = GreedyActor(networks.utilities)
-    if not isinstance(env, SysAdmin) or env.n_agents > MOST_MACHINES or not actor.memoryless:
+    if not actor.memoryless:
         return None
+
+    def policy(states: BatchedEnv) -> Tensor:
+        actor.reset(states)
+        return actor.act(states, states.observe())
+
     with torch.no_grad():
-        everything = env.all_states()
-        actor.reset(everything)
-        policy = actor.act(everything, everything.observe())
-    return exact_qsm(block_q(env, policy), run.partition)
+        q = run.make_env(1, 0, torch.device("cpu")).exact_q(policy)
+    return None if q is None else exact_qsm(q, run.partition)

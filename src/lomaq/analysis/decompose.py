@@ -103,15 +103,7 @@ def decompose_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int =
     blocks = Partition.from_spec("singletons", env.graph)  # what the agents get does not depend on it
     reward = build(config["reward"], DecomposedReward, partition=blocks, graph=env.graph, **sizes)
     _check_groups(reward, stored, env)
-    try:
-        reward.load_state_dict(stored.weights("reward."))
-    except RuntimeError as error:
-        raise InputError(
-            "checkpoint",
-            "an environment whose agents, groups and observations suit its networks",
-            f"other sizes in {stored.path}",
-            "take the environment that trained it",
-        ) from error
+    stored.load_into(reward, "reward.")
     learned = reward.agent_rewards(rollout.observations[:-1], rollout.actions)  # [T, 1, N]
     if not bool(learned.isfinite().all()):
         raise InputError("checkpoint", "finite learned rewards", "NaN or infinity", "its training has diverged")

@@ -1,4 +1,4 @@
-"""Who listens to whom: what a mixer has learned, as one weight an edge."""
+"""Who depends on whom: what a mixer has learned, as one weight an edge."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def influence(
     """How much the two ends of each edge matter to each other's block.
 
     The weight of edge {a, b} is the mean of |∂F_J/∂U_i| over states and over both directions: the block J of one end
-    and the agent i at the other. It is what ``edge_weights`` of ``draw_graph`` takes.
+    and the agent i at the other. It is what ``edge_weights`` of a ``GraphView`` takes.
 
     Args:
         mixer: The mixer; nothing beyond kappa hops may matter to it (:func:`lomaq.analysis.locality.locality`).

@@ -1,6 +1,6 @@
 """Batched environments on graphs of agents."""
 
-from lomaq.envs.base import BatchedEnv, Policy
+from lomaq.envs.base import BatchedEnv, PolicyFn, Step
 from lomaq.envs.cartpole import CartPole
 from lomaq.envs.matrix import MatrixGame
 from lomaq.envs.navigation import Navigation
@@ -14,9 +14,10 @@ __all__ = [
     "CartPole",
     "MatrixGame",
     "Navigation",
-    "Policy",
+    "PolicyFn",
     "PolymatrixGame",
     "Rollout",
+    "Step",
     "SysAdmin",
     "TwoStep",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +12,28 @@ from torch import Tensor
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph
 
-#: Chooses actions ``[B, N]`` int64 for the present states of an environment, without memory of earlier ones.
-Policy = Callable[["BatchedEnv"], Tensor]
+#: Chooses actions ``[B, N]`` int64 for the present states of an environment of any B, without memory of earlier ones.
+PolicyFn = Callable[[Any], Tensor]
+
+
+class Step(NamedTuple):
+    """One step of an episode in every copy.
+
+    Attributes:
+        observation: ``[B, N, O]`` float32, what the agents saw before it.
+        actions: ``[B, N]`` int64.
+        rewards: ``[B, N]`` float32, local rewards.
+        terminated: ``[B]`` bool, it led to a real end.
+        truncated: ``[B]`` bool, it led to the time limit.
+        running: ``[B]`` bool, the episode was not over before it; other copies do not count.
+    """
+
+    observation: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    running: Tensor
 
 
 class BatchedEnv(ABC):
@@ -88,22 +108,31 @@ class BatchedEnv(ABC):
         """``[B, N, A]`` bool, the actions allowed now; None where all are always allowed."""
         return None
 
-    # ------------------------------------------ yardsticks, where there are any
+    # ------------------------- baseline policies and reference returns, if any
 
     def oracle(self) -> Tensor:
-        """Actions ``[B, N]`` of the environment's own yardstick, which may look at the whole state.
+        """Actions ``[B, N]`` of the environment's baseline policy, which may look at the whole state.
 
         Raises:
             InputError: If the environment has none.
         """
-        raise InputError("algo", "an environment with a yardstick", f"oracle for {type(self).__name__}")
+        known = "" if self.best_return is None else f"its best possible return is known: {self.best_return:,.6g}"
+        raise InputError("algo", "an environment with a baseline policy", f"oracle for {type(self).__name__}", known)
 
     def references(self) -> dict[str, float]:
         """Test returns to compare with, by name; what they cost is up to the environment."""
         return {} if self.best_return is None else {"best possible": self.best_return}
 
-    def exact_return(self, policy: Policy) -> float | None:
+    def exact_return(self, policy: PolicyFn) -> float | None:
         """The expected test return of a policy without memory, None where it cannot be computed."""
+        return None
+
+    def exact_q(self, policy: PolicyFn) -> Tensor | None:
+        """Each agent's own action values if a policy without memory is followed from the next step on.
+
+        Returns:
+            ``[N, S, joint actions]`` float64 of all states S; None where they cannot be computed.
+        """
         return None
 
     # --------------------------------------------------------------- for callers
@@ -132,10 +161,31 @@ class BatchedEnv(ABC):
             Observations ``[B, N, O]``, local rewards ``[B, N]``, terminated ``[B]`` and truncated ``[B]``; a step that
             ends really at the time limit is terminated and not truncated.
         """
+        rewards, terminated, truncated = self._move(actions)
+        return self.observe(), rewards, terminated, truncated
+
+    def _move(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rewards, terminated = self._advance(actions)
         self.time += 1
-        truncated = (self.time >= self.max_steps) & ~terminated
-        return self.observe(), rewards, terminated, truncated
+        return rewards, terminated, (self.time >= self.max_steps) & ~terminated
+
+    def episode(self, act: Callable[[BatchedEnv, Tensor], Tensor], *, observed: bool = True) -> Iterator[Step]:
+        """Play one episode in every copy, from a reset until all have ended.
+
+        While the caller holds a step, the environment is in the state that the step led to.
+
+        Args:
+            act: Gives the actions ``[B, N]`` int64 for this environment and its observations ``[B, N, O]``.
+            observed: False where ``act`` reads the state alone; all steps then have the first observation.
+        """
+        observation = self.reset()
+        running = torch.ones(self.n_envs, dtype=torch.bool, device=self.device)
+        while bool(running.any()):
+            actions = act(self, observation)
+            rewards, terminated, truncated = self._move(actions)
+            following = self.observe() if observed else observation
+            yield Step(observation, actions, rewards, terminated, truncated, running)
+            observation, running = following, running & ~(terminated | truncated)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the future, as tensors."""

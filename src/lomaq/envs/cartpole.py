@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from lomaq.envs.base import BatchedEnv
-from lomaq.envs.lqr import RowRegulator, row_regulator
 from lomaq.errors import check_float, check_int
 from lomaq.graphs import AgentGraph
 
@@ -19,8 +15,6 @@ TOTAL_MASS, POLE_MOMENT = CART_MASS + POLE_MASS, POLE_MASS * POLE_HALF_LENGTH
 FORCE, DT = 10.0, 0.02
 ANGLE_LIMIT = 0.2094  # 12 degrees, in rad
 REST_DISTANCE = 1.0
-#: What the oracle's regulator is charged for squared offset, velocity, angle and angular velocity, and squared force.
-STATE_COST, FORCE_COST = (1.0, 1.0, 100.0, 1.0), 0.01
 
 
 class CartPole(BatchedEnv):
@@ -46,10 +40,6 @@ class CartPole(BatchedEnv):
 
     End:
         Terminated by the step after all have fallen; truncated after ``max_steps``.
-
-    Yardstick:
-        :meth:`oracle` pushes every cart towards the force that a linear-quadratic regulator of the whole row wants. It
-        kept all poles up for 200 steps with 1 to 1000 carts and k up to 20; stiffer springs overpower the carts.
 
     Args:
         n_agents: Number of carts, at least 1.
@@ -122,36 +112,3 @@ class CartPole(BatchedEnv):
 
     def observe(self) -> Tensor:
         return torch.stack([self.offset, self.velocity, self.angle, self.spin], dim=-1)
-
-    # -------------------------------------------------------------- yardstick
-
-    def oracle(self) -> Tensor:
-        """Actions ``[B, N]`` int64 by the sign of the force that the regulator of the whole row wants.
-
-        Raises:
-            InputError: If the springs are too stiff for the regulator to be computed.
-        """
-        state = torch.stack([self.offset, self.velocity, self.angle, self.spin])  # [4, B, N]
-        return (self._regulator.wanted(state) > 0).long()
-
-    @cached_property
-    def _regulator(self) -> RowRegulator:
-        return row_regulator(
-            *linearised(),
-            self.stiffness,
-            self.n_agents,
-            state_cost=STATE_COST,
-            input_cost=FORCE_COST,
-            device=self.device,
-        )
-
-
-def linearised() -> tuple[np.ndarray, np.ndarray]:
-    """``[4, 4]`` A and ``[4]`` b: one step of an upright cart without springs, to first order x' = A x + b · force."""
-    inertia = POLE_HALF_LENGTH * (4 / 3 - POLE_MASS / TOTAL_MASS)
-    transition, push = np.eye(4), np.zeros(4)
-    transition[0, 1] = transition[2, 3] = DT
-    transition[3, 2], push[3] = DT * GRAVITY / inertia, -DT / (TOTAL_MASS * inertia)
-    recoil = -POLE_MOMENT / TOTAL_MASS  # of the cart, per angular acceleration
-    transition[1, 2], push[1] = recoil * transition[3, 2], DT / TOTAL_MASS + recoil * push[3]
-    return transition, push

@@ -1,4 +1,4 @@
-"""Who goes where, and how: the two halves of a central yardstick for agents that cover targets."""
+"""Who goes where, and how: the two halves of a central baseline policy for agents that cover targets."""
 
 from __future__ import annotations
 

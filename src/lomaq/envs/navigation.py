@@ -51,7 +51,7 @@ class Navigation(BatchedEnv):
     End:
         Never terminated; truncated after ``max_steps``.
 
-    Yardstick:
+    Baseline policy:
         :meth:`oracle` matches all agents with landmarks centrally and steers each to its own; good, not optimal.
 
     Args:

@@ -167,8 +167,7 @@ def _optimum(edge_pay: np.ndarray, graph: AgentGraph) -> tuple[float, np.ndarray
     if n_actions**n > MOST_JOINT_ACTIONS:
         return None
     total = np.zeros((n_actions,) * n)  # of every joint action
-    for a, b in graph.edge_index.T.tolist():
-        if a < b:
-            total += edge_pay.reshape([n_actions if i in (a, b) else 1 for i in range(n)])
+    for edge in graph.pairs.tolist():
+        total += edge_pay.reshape([n_actions if i in edge else 1 for i in range(n)])
     best = int(total.argmax())
     return float(total.flat[best]), np.array(np.unravel_index(best, total.shape))

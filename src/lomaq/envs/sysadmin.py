@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lomaq.envs import exact
-from lomaq.envs.base import BatchedEnv
+from lomaq.envs.base import BatchedEnv, PolicyFn
 from lomaq.envs.graphs import make_graph
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.graphs import AgentGraph, csr_matrix
@@ -23,9 +22,6 @@ REFERENCE_EPISODES, _REFERENCE_MACHINES = 2_000, 2**17
 #: Most failed neighbours that a threshold policy waits for before it reboots a working machine.
 MOST_WAITED_FOR = 4
 _PERMUTATIONS = 100
-
-#: An actor without memory: gives the actions ``[B, N]``, int64 or bool, in the present states of an environment.
-Actor: TypeAlias = "Callable[[SysAdmin], Tensor]"
 
 
 class SysAdmin(BatchedEnv):
@@ -152,7 +148,7 @@ class SysAdmin(BatchedEnv):
         super().load_state_dict(state)
         self._refresh()
 
-    # -------------------------------------------------------------- yardsticks
+    # -------------------------------------- baseline policies and exact values
 
     def copies(self, n_envs: int, seed: int = 0) -> SysAdmin:
         """``n_envs`` fresh copies of these machines, all working, with a generator of their own."""
@@ -165,7 +161,7 @@ class SysAdmin(BatchedEnv):
         return env
 
     def all_states(self) -> SysAdmin:
-        """2^n copies, copy s in state s (machine i works where bit i of s is 1): a memoryless actor's whole policy.
+        """2^n copies, copy s in state s (machine i works where bit i of s is 1): a memoryless policy as a table.
 
         Raises:
             InputError: If there are more than 8 machines.
@@ -176,36 +172,36 @@ class SysAdmin(BatchedEnv):
         env._refresh()
         return env
 
-    def exact_return(self, actor: Actor) -> float | None:
-        """Exact discounted test return of an actor without memory; None for more than 8 machines.
-
-        Args:
-            actor: Gives the actions in the present states of an environment of any B.
-        """
+    def exact_return(self, policy: PolicyFn) -> float | None:
+        """Exact discounted test return of a policy without memory; None for more than 8 machines."""
         if self.n_agents > exact.EXACT_LIMIT:
             return None
-        return exact.start_return(self, actor(self.all_states()).cpu())
+        return exact.start_return(self.machines, policy(self.all_states()).cpu())
 
-    def simulate(self, actor: Actor, episodes: int, seed: int = 0) -> Tensor:
+    def exact_q(self, policy: PolicyFn) -> Tensor | None:
+        """``[N, S, 2^N]`` float64, see the base; None for more than 6 machines."""
+        if self.n_agents > exact.TABLE_LIMIT:
+            return None
+        return exact.block_q(self.machines, policy(self.all_states()).cpu())
+
+    def simulate(self, policy: PolicyFn, episodes: int, seed: int = 0) -> Tensor:
         """Discounted test returns ``[episodes]`` float64 of fresh episodes; this environment is left as it is.
 
         Args:
-            actor: Gives the actions in the present states of an environment of any B.
+            policy: Gives the actions, int64 or bool, in the present states of an environment of any B.
             episodes: Number of episodes, at least 1.
-            seed: Seed of the failures; at equal seeds all actors meet the same random numbers.
+            seed: Seed of the failures; at equal seeds all policies meet the same random numbers.
         """
         rounds = math.ceil(check_int("episodes", episodes, 1) * self.n_agents / _REFERENCE_MACHINES)
         env = self.copies(math.ceil(episodes / rounds), seed)
         returns = torch.zeros(rounds, env.n_envs, dtype=torch.float64, device=self.device)
         for total in returns:
-            env.reset()
-            for t in range(self.max_steps):
-                rewards, _ = env._advance(actor(env))
-                total.add_(rewards.sum(dim=1), alpha=self.discount**t)
+            for t, step in enumerate(env.episode(lambda states, _: policy(states), observed=False)):
+                total.add_(step.rewards.sum(dim=1), alpha=self.discount**t)
         return returns.flatten()[:episodes]
 
     def oracle(self) -> Tensor:
-        """Actions ``[B, N]`` int64 of the yardstick policy in the present states.
+        """Actions ``[B, N]`` int64 of the baseline policy in the present states.
 
         Up to 8 machines the exact optimum of the endless problem; beyond, the best of the threshold policies ("reboot
         if failed, or if at least k neighbours are failed") and "never", chosen once by simulation.
@@ -224,19 +220,35 @@ class SysAdmin(BatchedEnv):
         if self.n_agents > exact.EXACT_LIMIT:
             found = self._simulated
             return {"best threshold policy": max(found.values()), **{name: found[name] for name in _BASELINES}}
-        local = exact.best_symmetric_local_policy(self)
+        local = exact.best_symmetric_local_policy(self.machines, self.all_states().observe().cpu())
         return {
             "optimum": self._optimum.test_return,
             **({} if local is None else {"best local policy": local.test_return}),
-            **{name: exact.start_return(self, actor(self.all_states()).cpu()) for name, actor in _BASELINES.items()},
+            **{
+                name: exact.start_return(self.machines, act(self.all_states()).cpu())
+                for name, act in _BASELINES.items()
+            },
         }
 
     @cached_property
-    def _optimum(self) -> exact.Solution:
-        return exact.optimal(self)
+    def machines(self) -> exact.Machines:
+        """The machines as numbers, for exact values."""
+        return exact.Machines(
+            self.n_agents,
+            self.true_graph.edge_index.cpu(),
+            self.cost,
+            self.fail_alone,
+            self.fail_per_neighbour,
+            self.discount,
+            self.max_steps,
+        )
 
     @cached_property
-    def _thresholds(self) -> dict[str, Actor]:
+    def _optimum(self) -> exact.Solution:
+        return exact.optimal(self.machines)
+
+    @cached_property
+    def _thresholds(self) -> dict[str, PolicyFn]:
         waited_for = range(1, min(MOST_WAITED_FOR, int(self.true_graph.degree.max())) + 1)
         return {**_BASELINES, **{f"at {k} failed neighbours": _reboot_at(k) for k in waited_for}}
 
@@ -244,7 +256,7 @@ class SysAdmin(BatchedEnv):
     def _simulated(self) -> dict[str, float]:
         """Mean test return of each threshold policy, all on the same random numbers."""
         return {
-            name: float(self.simulate(actor, REFERENCE_EPISODES).mean()) for name, actor in self._thresholds.items()
+            name: float(self.simulate(policy, REFERENCE_EPISODES).mean()) for name, policy in self._thresholds.items()
         }
 
 
@@ -258,12 +270,12 @@ def reboot_iff_failed(env: SysAdmin) -> Tensor:
     return ~env.up
 
 
-def _reboot_at(k: int) -> Actor:
+def _reboot_at(k: int) -> PolicyFn:
     """Reboot if failed, or if at least ``k`` neighbours are failed."""
     return lambda env: ~env.up | (env.failed_neighbours >= k)
 
 
-_BASELINES: dict[str, Actor] = {"reboot iff failed": reboot_iff_failed, "never": never}
+_BASELINES: dict[str, PolicyFn] = {"reboot iff failed": reboot_iff_failed, "never": never}
 
 
 def _shuffled(graph: AgentGraph) -> AgentGraph:

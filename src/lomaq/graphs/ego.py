@@ -61,9 +61,8 @@ def ego_classes(graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int) 
     agents, distance = reach.indices.astype(np.int64), reach.data.astype(np.int64) - 1
     owner = np.repeat(np.arange(n_blocks), np.diff(start))
     source, target = _surroundings(graph, owner, agents)
-    label = distance
-    if "agent_type" in graph:
-        label = distance * (int(graph.agent_type.max()) + 1) + graph.agent_type.cpu().numpy()[agents]
+    types = graph.types.cpu().numpy()
+    label = distance * (int(types.max()) + 1) + types[agents]
     colour = _refine(label, source, target)
 
     order = np.lexsort((agents, colour, owner))

@@ -6,7 +6,6 @@ builders, files, validation and sparse kappa-hop neighbourhoods.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
+from lomaq.graphs import files
 
 RegionShape = Literal["square", "circle"]
 
@@ -211,38 +211,11 @@ class AgentGraph(Data):
         Nodes 0 … n-1 keep their numbers; any others are numbered in the graph's node order and keep their names in
         ``agent_name``.
         """
-        if graph.number_of_nodes() == 0:
-            raise InputError("graph", "at least one agent", "no nodes")
-        names = list(graph.nodes)
-        if set(names) == set(range(len(names))):
-            names = list(range(len(names)))
-        number = {name: i for i, name in enumerate(names)}
-        pairs = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=np.int64).reshape(-1, 2)
-        attributes = [graph.nodes[name] for name in names]
-        pos = agent_type = None
-        if all("pos" in node for node in attributes):
-            pos = [list(node["pos"]) for node in attributes]
-        elif all("x" in node and "y" in node for node in attributes):
-            pos = [[float(node["x"]), float(node["y"])] for node in attributes]
-        if all("agent_type" in node for node in attributes):
-            agent_type = [int(node["agent_type"]) for node in attributes]
-        result = cls._from_array(len(names), pairs, pos=pos, agent_type=agent_type)
-        if all("agent_name" in node for node in attributes):
-            result.agent_name = [str(node["agent_name"]) for node in attributes]
-        elif names != list(range(len(names))):
-            result.agent_name = [str(name) for name in names]
-        return result
+        return cls._from_content(files.from_networkx(graph))
 
     def to_networkx(self) -> nx.Graph:
         """The same graph for networkx, nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
-        graph = nx.Graph()
-        for i in range(self.n_agents):  # built once, never in a hot path
-            known: dict[str, Any] = {"pos": tuple(self.pos[i].tolist())} if self.pos is not None else {}
-            known |= {"agent_type": int(self.agent_type[i])} if "agent_type" in self else {}
-            known |= {"agent_name": self.agent_name[i]} if "agent_name" in self else {}
-            graph.add_node(i, **known)
-        graph.add_edges_from(self.pairs.tolist())
-        return graph
+        return files.to_networkx(self._content())
 
     # ------------------------------------------------------------------ files
 
@@ -256,66 +229,26 @@ class AgentGraph(Data):
         Raises:
             InputError: If the file is missing, of another kind or damaged.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError("graph file", "an existing file", path)
-        try:
-            if path.suffix == ".graphml":
-                return cls.from_networkx(nx.read_graphml(path))
-            if path.suffix == ".json":
-                content = json.loads(path.read_text())
-                if "nodes" in content:
-                    edges_key = "edges" if "edges" in content else "links"
-                    return cls.from_networkx(nx.node_link_graph(content, edges=edges_key))
-                graph = cls.from_edges(
-                    content["n_agents"],
-                    content["edges"],
-                    pos=content.get("pos"),
-                    agent_type=content.get("agent_type"),
-                )
-                if "agent_name" in content:
-                    graph.agent_name = [str(name) for name in content["agent_name"]]
-                return graph
-            if path.suffix in (".csv", ".txt", ".edges"):
-                if not path.read_text().strip():
-                    raise InputError("edges", "one pair of agents a line", "an empty file")
-                pairs = np.loadtxt(path, dtype=np.int64, delimiter="," if path.suffix == ".csv" else None, ndmin=2)
-                return cls.from_edges(int(pairs.max()) + 1, pairs[:, :2].tolist())
-        except InputError as error:
-            raise InputError(f"{path}: {error.parts[0]}", *error.parts[1:]) from error
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-            AttributeError,
-            SyntaxError,
-            RecursionError,
-            nx.NetworkXError,
-        ) as error:
-            raise InputError(str(path), "a readable graph file", f"{type(error).__name__}: {error}") from error
-        raise InputError(str(path), "a file ending .graphml, .json, .csv, .txt or .edges", repr(path.suffix))
+        with files.reading(Path(path)):
+            return cls._from_content(files.read(Path(path)))
 
     def to_file(self, path: str | Path) -> None:
         """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``)."""
-        path = Path(path)
-        if path.suffix == ".json":
-            content: dict[str, Any] = {
-                "n_agents": self.n_agents,
-                "edges": self.pairs.tolist(),
-            }
-            content |= {"pos": self.pos.tolist()} if self.pos is not None else {}
-            content |= {"agent_type": self.agent_type.tolist()} if "agent_type" in self else {}
-            content |= {"agent_name": self.agent_name} if "agent_name" in self else {}
-            path.write_text(json.dumps(content))
-        elif path.suffix == ".graphml":
-            graph = self.to_networkx()
-            for node in graph.nodes.values():
-                if "pos" in node:
-                    node["x"], node["y"] = node.pop("pos")
-            nx.write_graphml(graph, path)
-        else:
-            raise InputError(str(path), "a file ending .json or .graphml", repr(path.suffix))
+        files.write(Path(path), self._content())
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> AgentGraph:
+        pos, agent_type = content.get("pos"), content.get("agent_type")
+        graph = cls.from_edges(content["n_agents"], content["edges"], pos=pos, agent_type=agent_type)
+        if "agent_name" in content:
+            graph.agent_name = [str(name) for name in content["agent_name"]]
+        return graph
+
+    def _content(self) -> dict[str, Any]:
+        content: dict[str, Any] = {"n_agents": self.n_agents, "edges": self.pairs.tolist()}
+        content |= {"pos": [tuple(place) for place in self.pos.tolist()]} if self.pos is not None else {}
+        content |= {"agent_type": self.agent_type.tolist()} if "agent_type" in self else {}
+        return content | ({"agent_name": self.agent_name} if "agent_name" in self else {})
 
     # ------------------------------------------------------------- neighbours
 

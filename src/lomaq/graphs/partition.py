@@ -94,7 +94,7 @@ class Partition:
         """Neighbours two by two, a maximal matching of the graph taken in index order; the rest stay single."""
         free = [True] * graph.n_agents
         blocks = []
-        for a, b in graph.edge_index.T.tolist():  # sorted, so each agent takes its lowest free neighbour
+        for a, b in graph.pairs.tolist():  # sorted, so each agent takes its lowest free neighbour
             if a < b and free[a] and free[b]:
                 free[a] = free[b] = False
                 blocks.append([a, b])

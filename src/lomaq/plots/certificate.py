@@ -90,10 +90,8 @@ def _finish(axes: Axes, label: str) -> None:
 def _write_verdicts(axes: Axes, certificate: Certificate) -> None:
     axes.set_axis_off()
     sizes = f"{certificate.n_agents:,} agents, {certificate.n_blocks:,} blocks, κ = {certificate.kappa}"
-    rows = [
-        ("certificate", certificate.passed, f"monotone and local: {'yes' if certificate.passed else 'no'}; {sizes}")
-    ]
-    wrapped = [(name, passed, textwrap.wrap(text, 78)) for name, passed, text in [*rows, *certificate.checks()]]
+    total = "certificate", certificate.passed, f"monotone and local: {'yes' if certificate.passed else 'no'}; {sizes}"
+    wrapped = [(name, passed, textwrap.wrap(text, 78)) for name, passed, text in [total, *certificate.checks()]]
     height = 1 / sum(len(text) + 0.35 for _, _, text in wrapped)
     top = 1.0
     for name, passed, text in wrapped:

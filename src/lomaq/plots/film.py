@@ -1,4 +1,4 @@
-"""Films of episodes: an actor plays, a scene shows, and a file or a window holds it."""
+"""Films of episodes: an actor plays, a renderer draws, and a file or a window holds it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
-from lomaq.plots.scenes import Moment, look, make_scene
+from lomaq.plots.renderers import Frame, renderer, snapshot
 from lomaq.runs.files import replacing
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback
@@ -25,7 +26,7 @@ from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 #: Formats of a film.
 FORMATS = ("gif", "mp4")
-#: Most moments of an episode that a film shows besides its start, also while training; most frames a second.
+#: Most frames of a film besides its start, and of one made while training; most frames a second.
 LONG_FILM, SHORT_FILM, MOST_FPS = 200, 100, 20
 #: The nearest of 16 levels, for each of a GIF's colour channels: what does not move then keeps its colours from palette
 #: to palette, and so costs no bytes.
@@ -35,36 +36,36 @@ LAST_LOOK = 2.0
 
 
 @torch.no_grad()
-def play(actor: Actor, env: BatchedEnv, seed: int, most_moments: int = LONG_FILM) -> list[Moment]:
+def play(actor: Actor, env: BatchedEnv, seed: int, most_frames: int = LONG_FILM) -> list[Frame]:
     """Play one episode and keep what will be shown of it.
 
     Args:
         actor: Who acts.
         env: One copy; its generator is seeded anew.
         seed: Seed of the start and of what happens in the episode.
-        most_moments: Moments to keep besides the start, at least 1; steps between them are skipped.
+        most_frames: Frames to keep besides the start, at least 1; steps between them are skipped.
 
     Returns:
-        The start, moments at equal numbers of steps, and the end. The last ``total`` is the episode's test return.
+        The start, frames at equal numbers of steps, and the end. The last ``total`` is the episode's test return.
     """
     assert env.n_envs == 1
-    stride = -(-env.max_steps // most_moments)
+    stride = -(-env.max_steps // most_frames)
+    frames = list[Frame]()
+
+    def act(env: BatchedEnv, observation: Tensor) -> Tensor:
+        if not frames:
+            frames.append(Frame(0, snapshot(env)))
+        return actor.act(env, observation)
+
     env.generator.manual_seed(seed)
-    observation = env.reset()
     actor.reset(env)
-    moments = [Moment(0, look(env))]
     total = 0.0
-    for step in range(1, env.max_steps + 1):
-        actions = actor.act(env, observation)
-        observation, rewards, terminated, truncated = env.step(actions)
-        total += env.discount ** (step - 1) * float(rewards[0].sum())
-        over = bool(terminated | truncated)
-        if over or step % stride == 0:
-            acted, paid = (x[0].cpu().numpy().copy() for x in (actions, rewards))
-            moments.append(Moment(step, look(env), acted, paid, total))
-        if over:
-            break
-    return moments
+    for number, step in enumerate(env.episode(act), 1):
+        total += env.discount ** (number - 1) * float(step.rewards[0].sum())
+        if bool(step.terminated | step.truncated) or number % stride == 0:
+            acted, paid = (x[0].cpu().numpy().copy() for x in (step.actions, step.rewards))
+            frames.append(Frame(number, snapshot(env), acted, paid, total))
+    return frames
 
 
 @dataclass(frozen=True)
@@ -73,32 +74,32 @@ class Film:
 
     Attributes:
         env: Where it was played.
-        moments: What :func:`play` kept.
+        frames: What :func:`play` kept.
     """
 
     env: BatchedEnv
-    moments: list[Moment]
+    frames: list[Frame]
 
     @property
     def fps(self) -> int:
         """Frames a second: 20 for 100 frames and more, so many that it lasts about five seconds for fewer."""
-        return min(MOST_FPS, -(-len(self.moments) // 5))
+        return min(MOST_FPS, -(-len(self.frames) // 5))
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def images(self) -> Iterator[np.ndarray]:
         """Its pictures, ``[H, W, 3]`` uint8 with even H and W."""
-        scene = make_scene(self.env, self.moments)
-        for moment in self.moments:
-            scene.show(moment)
-            yield scene.image()
+        picture = renderer(self.env, self.frames)
+        for frame in self.frames:
+            picture.render(frame)
+            yield picture.image()
 
     def write(self, path: Path) -> None:
         """Write a ``.gif`` or ``.mp4``, whole or not at all."""
-        write_film(path, self.frames(), self.fps)
+        write_film(path, self.images(), self.fps)
 
     def gif(self) -> bytes:
         """The content of a ``.gif``."""
         file = io.BytesIO()
-        encode(file, self.frames(), "gif", self.fps)
+        encode(file, self.images(), "gif", self.fps)
         return file.getvalue()
 
     def show(self) -> None:
@@ -110,9 +111,9 @@ class Film:
         from matplotlib import pyplot
 
         figure = _open_window()
-        scene = make_scene(self.env, self.moments, figure)
-        for moment in self.moments:
-            scene.show(moment)
+        picture = renderer(self.env, self.frames, figure)
+        for frame in self.frames:
+            picture.render(frame)
             pyplot.pause(1 / self.fps)  # draws
             if not pyplot.fignum_exists(figure.number):  # a person closed it
                 return
@@ -137,7 +138,7 @@ class FilmCallback(EvaluationCallback):
     def on_evaluation(self, trainer: Any, module: LomaqModule) -> None:
         env = module.make_env(1, 0, module.device)
         actor = GreedyActor(module.networks.utilities)
-        film = Film(env, play(actor, env, EVALUATION_SEED + module.seed, most_moments=SHORT_FILM))
+        film = Film(env, play(actor, env, EVALUATION_SEED + module.seed, most_frames=SHORT_FILM))
         film.write(self.folder / f"{module.env_steps}.{self.ending}")
         log_gif(trainer.loggers, "film", film.gif, module.env_steps)
 
@@ -216,7 +217,7 @@ def write_film(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
 
 
 def encode(file: IO[bytes], pictures: Iterable[np.ndarray], ending: str, fps: int) -> None:
-    """Write a film in one of ``FORMATS`` into an open file; the other arguments are those of :func:`write_film`."""
+    """Write a film in one of ``FORMATS`` into an open file; else as :func:`write_film`."""
     options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0, "bits": 7}  # milliseconds; for ever; 128 colours
     if ending == "mp4":
         options = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "ffmpeg_log_level": "error"}

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import torch
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from lomaq.analysis.episode import play_episode
 from lomaq.errors import InputError, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.plots.graph_html import write_graph_html
 from lomaq.plots.graph_plot import FORMATS, draw_graph
-from lomaq.plots.graph_scene import classes_of
+from lomaq.plots.graph_view import GraphView, classes_of
 from lomaq.training.build import env_maker
 from lomaq.training.stored import Checkpoint
 
@@ -74,13 +73,11 @@ def picture_graph(
     title = f"{name}, {graph.n_agents:,} agents"
     if stored is not None:
         title += f", after {stored.state['lomaq']['env_steps']:,} env steps"
-    common: dict[str, Any] = {"partition": blocks, "agent": agent, "kappa": hops, "title": title}
     values, value_name = _values(graph, config, stored, colour, seed)
-    shown = values
-    if path.suffix != ".html" and values is not None and values.ndim == 2:
-        shown, value_name = values.mean(axis=0), f"mean {value_name}"
-    draw = write_graph_html if path.suffix == ".html" else draw_graph
-    draw(path, graph, values=shown, value_name=value_name, classes=colour == "classes", **common)
+    view = GraphView(
+        graph, blocks, agent, hops, values, classes=colour == "classes", title=title, value_name=value_name
+    )
+    (write_graph_html if path.suffix == ".html" else draw_graph)(path, view)
     return f"{describe(graph, blocks, hops)}: {path}"
 
 
@@ -106,8 +103,7 @@ def describe(graph: AgentGraph, partition: Partition, kappa: int) -> str:
         '5 agents, 4 edges, degree 1 to 2 (mean 1.6), 1 component, 1 block, 2 ego classes (κ = 1)'
     """
     n, degree = graph.n_agents, graph.degree
-    source, target = graph.edge_index.numpy()
-    parts = connected_components(csr_array((np.ones(len(source)), (source, target)), shape=(n, n)), directed=False)[0]
+    parts = nx.number_connected_components(graph.to_networkx())
     found = classes_of(graph, kappa)
     counts = [(n, "agent"), (graph.n_edges, "edge"), (parts, "component"), (partition.n_blocks, "block")]
     agents, edges, components, blocks = (f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts)

@@ -12,11 +12,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
-from torch import Tensor
 
 from lomaq.errors import check_choice
-from lomaq.graphs import AgentGraph, Partition
-from lomaq.plots.graph_scene import DARK, Scene, check_numbers, make_scene, value_span
+from lomaq.plots.graph_view import DARK, GraphView, value_span
 from lomaq.runs.files import replacing
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -27,89 +25,63 @@ WIDEST, HIGHEST, LARGEST_DISC = 10.0, 8.5, 0.5
 _OUTLINE: dict[str, Any] = {"facecolor": (0, 0, 0, 0.09), "edgecolor": "black", "linewidth": 1.5}
 
 
-def draw_graph(
-    where: str | Path | Axes,
-    graph: AgentGraph,
-    *,
-    partition: Partition | None = None,
-    agent: int | None = None,
-    kappa: int = 1,
-    values: np.ndarray | Tensor | None = None,
-    edge_weights: np.ndarray | Tensor | None = None,
-    classes: bool = False,
-    title: str = "",
-    value_name: str = "value",
-) -> None:
-    """Draw the agents where :func:`lomaq.plots.graph_layout.layout` puts them.
-
-    Discs show values, else ego classes, else blocks: blocks that touch differ in colour, others may share one. Edges
-    inside a block have its colour, or are dark beside ego classes.
+def draw_graph(where: str | Path | Axes, view: GraphView) -> None:
+    """Draw a graph; agents are numbered where there is room.
 
     Args:
         where: Picture to write, ending ``.png``, ``.svg`` or ``.pdf``; or axes to draw on.
-        graph: The N agents; numbered where there is room.
-        partition: Blocks.
-        agent: Agent whose neighbourhood is outlined, in 0 … N - 1. The outline is convex: others may lie inside, those
-            that belong to it have a thick rim.
-        kappa: Hops of the neighbourhood and of the ego classes, at least 0.
-        values: ``[N]`` finite numbers.
-        edge_weights: ``[E]`` finite numbers of at least 0, in the order of
-            :attr:`lomaq.AgentGraph.pairs`; widths are in proportion.
-        classes: Colour agents by their ego class (:func:`lomaq.graphs.ego_classes` of singletons).
-        title: Heading.
-        value_name: What ``values`` are, beside their colour bar.
+        view: What is shown.
 
     Raises:
-        InputError: If an argument does not fit the graph, or the file would be of another kind.
+        InputError: If the file would be of another kind.
 
     Example:
+        >>> from lomaq import AgentGraph
         >>> axes = Figure().subplots()
-        >>> draw_graph(axes, AgentGraph.ring(6), agent=2)
+        >>> draw_graph(axes, GraphView(AgentGraph.ring(6), agent=2))
         >>> [text.get_text() for text in axes.get_legend().get_texts()]
         ['within 1 hop of agent 2 (3)']
     """
-    numbers = None if values is None else check_numbers("values", values, graph.n_agents, "[{}]")
-    scene = make_scene(graph, partition, agent, kappa, edge_weights, classes and numbers is None)
     figure = None
     if isinstance(where, Axes):
         axes, size = where, np.array(where.get_window_extent().size) / where.figure.dpi
     else:
         check_choice(f"ending of {where}", Path(where).suffix, FORMATS)
-        size = _size(scene)
-        width, height = (0.0, 2.4) if numbers is None else (1.3, 3.4)  # room for the colour bar
+        size = _size(view)
+        width, height = (0.0, 2.4) if view.numbers is None else (1.3, 3.4)  # room for the colour bar
         inches = max(6.0, size[0] + width), max(height, size[1] + 0.8)
         figure = Figure(figsize=inches, layout="constrained")
         axes = figure.subplots()
-    low, high = scene.box()
+    low, high = view.box()
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set_axis_off()
-    axes.set_title(title, fontsize=15)
-    disc = 72 * 2 * scene.radius * float((size / (high - low)).min())  # points across
-    _draw_edges(axes, scene, disc)
-    _draw_agents(axes, scene, numbers, value_name, agent, disc)
-    _draw_legend(axes, scene, disc, named=numbers is None, columns=max(1, int(max(6.0, size[0]) // 3)))
+    axes.set_title(view.title, fontsize=15)
+    disc = 72 * 2 * view.radius * float((size / (high - low)).min())  # points across
+    _draw_edges(axes, view, disc)
+    _draw_agents(axes, view, disc)
+    _draw_legend(axes, view, disc, columns=max(1, int(max(6.0, size[0]) // 3)))
     if figure is not None:
         path = Path(str(where))
         with replacing(path) as file:
             figure.savefig(file, format=path.suffix[1:], dpi=120)
 
 
-def _size(scene: Scene) -> np.ndarray:
+def _size(view: GraphView) -> np.ndarray:
     """Inches of the drawing, width and height."""
-    low, high = scene.box()
+    low, high = view.box()
     largest = np.array([WIDEST, HIGHEST]) / (high - low)
-    return (high - low) * min(largest.min(), LARGEST_DISC / (2 * scene.radius))
+    return (high - low) * min(largest.min(), LARGEST_DISC / (2 * view.radius))
 
 
-def _draw_edges(axes: Axes, scene: Scene, disc: float) -> None:
+def _draw_edges(axes: Axes, view: GraphView, disc: float) -> None:
     """Behind the agents, those inside a block above the others."""
-    if scene.widths is None:
-        widths = np.where(scene.inside, 1.6, 1.0) * np.clip(0.1 * disc, 0.5, 2)
+    if view.widths is None:
+        widths = np.where(view.inside, 1.6, 1.0) * np.clip(0.1 * disc, 0.5, 2)
     else:
-        widths = _widest(disc) * np.maximum(scene.widths, 0.03)
-    order = np.argsort(scene.inside, kind="stable")
-    colours = [scene.edge_colours[i] for i in order]
-    lines = LineCollection(list(scene.lines[order]), linewidths=widths[order], colors=colours, zorder=2)
+        widths = _widest(disc) * np.maximum(view.widths, 0.03)
+    order = np.argsort(view.inside, kind="stable")
+    colours = [view.edge_colours[i] for i in order]
+    lines = LineCollection(list(view.lines[order]), linewidths=widths[order], colors=colours, zorder=2)
     axes.add_collection(lines, autolim=False)
 
 
@@ -118,66 +90,60 @@ def _widest(disc: float) -> float:
     return float(np.clip(0.4 * disc, 2, 8))
 
 
-def _draw_agents(
-    axes: Axes, scene: Scene, values: np.ndarray | None, value_name: str, agent: int | None, disc: float
-) -> None:
+def _draw_agents(axes: Axes, view: GraphView, disc: float) -> None:
     """Discs, those of the neighbourhood with thick rims, and a colour bar where they show values."""
-    n = len(scene.pos)
+    n = len(view.pos)
     rim = np.full(n, np.clip(0.04 * disc, 0.2, 1))
-    rim[scene.members] = np.clip(0.1 * disc, 1.0, 2)
-    size = np.full(n, 2 * scene.radius)
+    rim[view.members] = np.clip(0.1 * disc, 1.0, 2)
+    size = np.full(n, 2 * view.radius)
     discs = EllipseCollection(
-        size, size, np.zeros(n), units="xy", offsets=scene.pos, offset_transform=axes.transData, zorder=3
+        size, size, np.zeros(n), units="xy", offsets=view.pos, offset_transform=axes.transData, zorder=3
     )
     discs.set(linewidths=rim, edgecolors="black")
-    if values is None:
-        colours = np.array([to_rgb(colour) for colour in scene.colours])[scene.group]
+    if view.numbers is None:
+        group, palette, _ = view.groups
+        colours = np.array([to_rgb(colour) for colour in palette])[group]
         discs.set_facecolor(colours)
     else:
+        values, many = view.numbers.mean(axis=0), len(view.numbers) > 1
         discs.set(array=values, cmap="viridis", clim=value_span(values))
         colours = discs.to_rgba(values)[:, :3]
         bar = axes.figure.colorbar(discs, ax=axes, shrink=0.9, pad=0.02, aspect=25)
-        bar.set_label(value_name, fontsize=12)
+        bar.set_label("mean " * many + view.value_name, fontsize=12)
         bar.ax.tick_params(labelsize=11)
     axes.add_collection(discs, autolim=False)
     if n <= MOST_LABELS or disc >= LABELLED_DISC:
-        _number_agents(axes, scene, colours, agent, disc)
-    elif agent is not None:
-        inwards = -36 if scene.pos[agent, 1] > scene.pos[:, 1].mean() else 36
-        axes.annotate(
-            str(agent),
-            scene.pos[agent],
-            xytext=(0, inwards),
-            textcoords="offset points",
-            ha="center",
-            fontsize=14,
-            weight="bold",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            arrowprops={"arrowstyle": "-|>", "linewidth": 1.5, "color": "black", "shrinkB": 0.5 * disc},
-            zorder=5,
-        )
+        _number_agents(axes, view, colours, disc)
+    elif view.agent is not None:
+        place = view.pos[view.agent]
+        inwards = -36 if place[1] > view.pos[:, 1].mean() else 36
+        style: dict[str, Any] = {"ha": "center", "fontsize": 14, "weight": "bold", "zorder": 5}
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        arrow = {"arrowstyle": "-|>", "linewidth": 1.5, "color": "black", "shrinkB": 0.5 * disc}
+        axes.annotate(str(view.agent), place, (0, inwards), textcoords="offset points", arrowprops=arrow, **style)
 
 
-def _number_agents(axes: Axes, scene: Scene, colours: np.ndarray, agent: int | None, disc: float) -> None:
+def _number_agents(axes: Axes, view: GraphView, colours: np.ndarray, disc: float) -> None:
     dark = colours @ [0.299, 0.587, 0.114] < 0.45
     size = float(np.clip(0.5 * disc, 4, 15))
-    for i, (x, y) in enumerate(scene.pos):
-        style: dict[str, Any] = {"color": "white" if dark[i] else "black", "weight": "bold" if i == agent else "normal"}
-        axes.text(x, y, str(i), fontsize=size, ha="center", va="center_baseline", zorder=4, **style)
+    style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": 4}
+    for i, (x, y) in enumerate(view.pos):
+        style["color"], style["weight"] = "white" if dark[i] else "black", "bold" if i == view.agent else "normal"
+        axes.text(x, y, str(i), fontsize=size, **style)
 
 
-def _draw_legend(axes: Axes, scene: Scene, disc: float, named: bool, columns: int) -> None:
+def _draw_legend(axes: Axes, view: GraphView, disc: float, columns: int) -> None:
     """Below the drawing: the outline, the ego classes and the scale of the widths, where there are any."""
     handles: list[Line2D | Patch] = []
-    if scene.hull is not None:
-        axes.add_patch(Polygon(scene.hull, zorder=1, **_OUTLINE))
-        handles.append(Patch(label=scene.hull_name, **_OUTLINE))
-    if named:
-        dots: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 11, "markeredgecolor": "black"}
-        for colour, name in zip(scene.colours, scene.names, strict=False):
-            handles.append(Line2D([], [], color=colour, label=name, **dots))
-    if scene.widths is not None:
-        label = f"largest weight {scene.heaviest:.3g}"
+    if view.hull is not None:
+        axes.add_patch(Polygon(view.hull, zorder=1, **_OUTLINE))
+        handles.append(Patch(label=view.hull_name, **_OUTLINE))
+    _, colours, names = view.groups
+    dots: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 11, "markeredgecolor": "black"}
+    for colour, name in zip(colours, names, strict=False):
+        handles.append(Line2D([], [], color=colour, label=name, **dots))
+    if view.weights is not None:
+        label = f"largest weight {view.weights.max(initial=0):.3g}"
         handles.append(Line2D([], [], color=DARK, linewidth=_widest(disc), label=label))
     if handles:
         place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": columns}

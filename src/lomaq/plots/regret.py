@@ -65,13 +65,8 @@ def _draw_growth(axes: Axes, result: dict[str, Any]) -> None:
         axes.errorbar(part["K_P"], mean, error, color=f"C{number}", marker="o", capsize=4, label=label)
     least = parts[growth["ratios_to"]]
     size = np.unique([part["K_P"] for part in parts.values()])
-    axes.plot(
-        size,
-        least["regret_mean"][-1] * np.sqrt(size / size[0]),
-        "k--",
-        linewidth=1,
-        label=r"$\sqrt{K_P}$ from the least",
-    )
+    root = least["regret_mean"][-1] * np.sqrt(size / size[0])
+    axes.plot(size, root, "k--", linewidth=1, label=r"$\sqrt{K_P}$ from the least")
     slope = growth["slope"]
     log = all(part["regret_mean"][-1] > 0 for part in parts.values())  # arms that are all alike leave no regret
     axes.set(xscale="log", yscale="log" if log else "linear", ylabel=f"regret after {result['rounds'][-1]:,} rounds")

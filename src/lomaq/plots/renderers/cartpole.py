@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,8 @@ from matplotlib.figure import Figure
 
 from lomaq.envs import CartPole
 from lomaq.envs.cartpole import POLE_HALF_LENGTH, REST_DISTANCE
-from lomaq.plots.scenes.base import (
-    DARK,
-    EDGE,
-    GREY,
-    PALE,
-    RED,
-    WIDTH,
-    Moment,
-    Scene,
-    agents_in_a_row,
-    colours_between,
-)
+from lomaq.plots.renderers.base import DARK, EDGE, GREY, PALE, RED, WIDTH, Frame, Renderer, agents_in_a_row
+from lomaq.plots.renderers.graph import renderer, snapshot
 
 #: Carts that fit in one row, and the height of a row.
 ROW, ROW_HEIGHT = 20, 1.85
@@ -37,17 +28,26 @@ MOST_STRETCH = 0.5
 STRETCH = LinearSegmentedColormap.from_list("stretch", ["#2457d6", "#6f8fd0", "#9a9a9a", "#e0a04a", "#e07b00"])
 
 
-class CartPoleScene(Scene):
+@snapshot.register(CartPole)
+def _snapshot(env: CartPole) -> dict[str, np.ndarray]:
+    """Offsets and angles ``[N]`` float32 and whether each pole is up, ``[N]`` bool."""
+    state = {"offset": env.offset, "angle": env.angle, "up": env.up()}
+    return {name: value[0].cpu().numpy().copy() for name, value in state.items()}
+
+
+@renderer.register(CartPole)
+class CartPoleRenderer(Renderer):
     """Carts as boxes, poles at their angle, springs as zigzags; a long line is broken into rows.
 
     Where a row ends, the cart that comes next is drawn pale.
 
     Args:
         env: The carts.
+        frames: As for every renderer; not used.
         figure: Where to draw; None for a new one without a window.
     """
 
-    def __init__(self, env: CartPole, figure: Figure | None = None) -> None:
+    def __init__(self, env: CartPole, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:
         n = env.n_agents
         row = agents_in_a_row(n, ROW, ROW_HEIGHT, REST_DISTANCE)
         rows = -(-n // row)
@@ -86,8 +86,8 @@ class CartPoleScene(Scene):
                 self.axes.text(x, y - 0.07, str(r * row + x), ha="center", va="top", fontsize=12, color=DARK)
 
     def _make_artists(self, thickness: float) -> None:
-        self.stretch_colours = colours_between(-MOST_STRETCH, MOST_STRETCH, STRETCH)
-        self.colour_bar(self.stretch_colours, "stretch of a spring", extend="both")
+        span = -MOST_STRETCH, MOST_STRETCH
+        self.stretch_colours = self.colour_bar(span, STRETCH, "stretch of a spring", extend="both")
         # Any: matplotlib's annotations want lists where it takes arrays, which are faster
         self.springs: Any = LineCollection([], linewidths=thickness, zorder=2, capstyle="round")
         self.carts: Any = PolyCollection([], zorder=3, edgecolors="white", linewidths=1)
@@ -95,14 +95,8 @@ class CartPoleScene(Scene):
         for artist in (self.springs, self.carts, self.poles):
             self.axes.add_collection(artist, autolim=False)
 
-    @staticmethod
-    def look(env: CartPole) -> dict[str, np.ndarray]:
-        """Offsets and angles ``[N]`` float32 and whether each pole is up, ``[N]`` bool."""
-        state = {"offset": env.offset, "angle": env.angle, "up": env.up()}
-        return {name: value[0].cpu().numpy().copy() for name, value in state.items()}
-
-    def _show(self, moment: Moment) -> str:
-        offset, angle, up = (moment.state[name] for name in ("offset", "angle", "up"))
+    def _move(self, frame: Frame) -> str:
+        offset, angle, up = (frame.state[name] for name in ("offset", "angle", "up"))
         x, lean = self.rest + offset[self.who], angle[self.who]  # [M] each
         corners = np.array([[-1, 0], [1, 0], [1, 1], [-1, 1]]) * [CART_WIDTH / 2, CART_HEIGHT]
         self.carts.set_verts(np.stack([x, self.floor], axis=1)[:, None] + corners)

@@ -1,10 +1,11 @@
-"""What every scene is: a figure whose artists are made once and moved from frame to frame."""
+"""What every renderer is: a figure whose artists are made once and moved from frame to frame."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lomaq.envs import BatchedEnv
 
@@ -26,12 +28,12 @@ PALE = 0.35
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Copy 0 of an environment at one moment of an episode.
+class Frame:
+    """Copy 0 of an environment at one step of an episode.
 
     Attributes:
         step: Steps taken so far.
-        state: What the scene shows of the state, see :func:`lomaq.plots.scenes.look`.
+        state: What the renderer shows of the state, see :func:`lomaq.plots.renderers.snapshot`.
         actions: ``[N]`` int64, the last actions; None before the first step.
         rewards: ``[N]`` float32, the last local rewards; None before the first step.
         total: Return so far, summed over agents and steps, discounted where the environment says so.
@@ -44,8 +46,8 @@ class Moment:
     total: float = 0.0
 
 
-class Scene(ABC):
-    """A picture of copy 0 of an environment, brought up to date by :meth:`show`.
+class Renderer(ABC):
+    """A picture of copy 0 of an environment, brought up to date by :meth:`render`.
 
     Args:
         env: The environment.
@@ -75,26 +77,35 @@ class Scene(ABC):
         """New axes at a place in pixels."""
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
-    def colour_bar(self, colours: ScalarMappable, label: str, extend: str = "neither") -> None:
-        """A horizontal colour bar in the strip below the drawing area, its label to the left."""
+    def number(self, x: float, y: float, text: str, size: float) -> Text:
+        """Black text in the middle of a mark."""
+        style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": size, "zorder": 5}
+        return self.axes.text(x, y, text, color="black", **style)
+
+    def colour_bar(
+        self, span: tuple[float, float], colormap: Colormap, label: str, extend: str = "neither"
+    ) -> ScalarMappable:
+        """Colours of the numbers in a span, with their bar in the strip below the drawing area."""
+        colours = ScalarMappable(mpl.colors.Normalize(*span), colormap)
         axes = self.place(self.width / 2, 32, self.width / 2 - 2.5 * EDGE, 16)
         self.figure.colorbar(colours, cax=axes, orientation="horizontal", extend=extend)
         axes.tick_params(labelsize=14)
         axes.locator_params(nbins=5)
         axes.text(-0.09, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=14, color=DARK)
+        return colours
 
-    def show(self, moment: Moment) -> None:
-        """Move everything to where it is at ``moment``."""
+    def render(self, frame: Frame) -> None:
+        """Move everything to where it is in ``frame``."""
         name = "discounted return" if self.discounted else "return"
-        words = [f"step {moment.step} of {self.max_steps}", f"{name} {moment.total:,.1f}", self._show(moment)]
+        words = [f"step {frame.step} of {self.max_steps}", f"{name} {frame.total:,.1f}", self._move(frame)]
         self.title.set_text("     ".join(word for word in words if word))
 
     @abstractmethod
-    def _show(self, moment: Moment) -> str:
+    def _move(self, frame: Frame) -> str:
         """Move the artists; returns words for the title, or none."""
 
     def image(self) -> np.ndarray:
-        """What is shown: ``[H, W, 3]`` uint8, H and W even. Only for a scene without a window."""
+        """What is shown: ``[H, W, 3]`` uint8, H and W even. Only for a renderer without a window."""
         canvas = self.figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)
         canvas.draw()
@@ -130,8 +141,3 @@ def text_size(largest: int, pixels: float) -> float | None:
     width, height = 0.64 * len(str(largest)), 0.76  # of the font's digits, in font sizes
     size = math.floor(0.8 * pixels * 72 / DPI / math.hypot(width, height))
     return None if size < SMALLEST_TEXT else float(min(size, 20))
-
-
-def colours_between(low: float, high: float, colormap: str | Colormap) -> ScalarMappable:
-    """Colours of the numbers from ``low`` to ``high``."""
-    return ScalarMappable(mpl.colors.Normalize(low, high), colormap)

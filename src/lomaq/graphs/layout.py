@@ -1,4 +1,4 @@
-"""Where agents, edges and outlines lie in a picture of a graph, whoever draws it."""
+"""Where the agents of a graph lie, for whoever draws it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import math
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components, depth_first_order, shortest_path
-from scipy.spatial import ConvexHull, cKDTree
 from scipy.spatial.distance import cdist
 
-from lomaq.graphs import AgentGraph
+from lomaq.graphs.graph import AgentGraph
 
 #: Most agents on a straight line; a longer one is folded, back and forth.
 LONGEST_LINE = 20
@@ -20,10 +19,6 @@ LONGEST_CIRCLE = 120
 MOST_COMPARED = 2000
 #: Agents whose distances to all others make the first draft of a layout.
 LANDMARKS = 50
-#: Most pairs of an edge and an agent that are looked through for agents on edges.
-MOST_CROSSINGS = 10**8
-#: Share of the distance to the nearest agent that the radius of a disc has.
-FULLNESS = 0.36
 
 
 def layout(graph: AgentGraph) -> np.ndarray:
@@ -129,7 +124,7 @@ def _relax(pos: np.ndarray, hops: np.ndarray, rounds: int = 100) -> np.ndarray:
 
 
 def _pack(parts: list[np.ndarray], places: list[np.ndarray], n_agents: int) -> np.ndarray:
-    """Connected parts beside each other, the largest first, in rows from the upper left."""
+    """Connected parts next to each other, the largest first, in rows from the upper left."""
     sizes = [np.ptp(place, axis=0) + 1 for place in places]
     limit = max(max(width for width, _ in sizes), math.sqrt(1.6 * sum(width * height for width, height in sizes)))
     pos = np.empty((n_agents, 2))
@@ -141,76 +136,3 @@ def _pack(parts: list[np.ndarray], places: list[np.ndarray], n_agents: int) -> n
         pos[parts[i]] = place - [place[:, 0].min(), place[:, 1].max()] + [left, top]
         left, depth = left + width, max(depth, height)
     return pos
-
-
-def disc_radius(pos: np.ndarray) -> float:
-    """A third of the usual distance to the nearest agent, so that discs rarely touch.
-
-    Args:
-        pos: ``[N, 2]`` positions.
-    """
-    near = cKDTree(pos).query(pos, k=min(2, len(pos)))[0].reshape(len(pos), -1)[:, -1]
-    apart = near[near > 0]
-    if not apart.size:
-        return FULLNESS
-    span = float(np.ptp(pos, axis=0).max())
-    return float(np.clip(FULLNESS * np.median(apart), span / 400, span / 6 if len(pos) > 2 else span))
-
-
-def edge_lines(pos: np.ndarray, pairs: np.ndarray, radius: float) -> np.ndarray:
-    """The edges as broken lines; an edge that would run through other agents bends around them.
-
-    Args:
-        pos: ``[N, 2]`` positions.
-        pairs: ``[E, 2]`` edges.
-        radius: Of an agent.
-
-    Returns:
-        ``[E, S, 2]``; S = 2 where no edge bends. Where edges times agents exceed 10^8, none does.
-    """
-    start, end = pos[pairs[:, 0]], pos[pairs[:, 1]]
-    straight = np.stack([start, end], axis=1)
-    if not len(pairs) or len(pairs) * len(pos) > MOST_CROSSINGS:
-        return straight
-    chunk = max(1, 10**6 // len(pos))
-    passed = np.concatenate([_passed(pos, pairs[i : i + chunk], radius) for i in range(0, len(pairs), chunk)])
-    if not passed.any():
-        return straight
-    along = end - start
-    length = np.linalg.norm(along, axis=1)
-    height = np.minimum(np.where(passed, (0.7 + 0.9 * passed) * radius, 0), 0.4 * length)
-    side = np.where(pairs[:, 0] % 2, -1, 1) * height / np.maximum(length, 1e-30)
-    bend = side[:, None] * np.stack([-along[:, 1], along[:, 0]], axis=1)  # [E, 2], to where the arc is highest
-    t = np.linspace(0, 1, 17)[:, None]
-    return start[:, None] + t * along[:, None] + 4 * t * (1 - t) * bend[:, None]
-
-
-def _passed(pos: np.ndarray, pairs: np.ndarray, radius: float) -> np.ndarray:
-    """``[E]`` int64, other agents whose middle lies within a third of the radius of the edge."""
-    start = pos[pairs[:, 0]]
-    along = pos[pairs[:, 1]] - start
-    squared = np.maximum((along**2).sum(axis=1), 1e-30)[:, None]
-    offset = pos[None] - start[:, None]  # [E, N, 2]
-    share = (offset @ along[:, :, None])[..., 0] / squared
-    away = np.abs(offset[..., 0] * along[:, 1:] - offset[..., 1] * along[:, :1]) / np.sqrt(squared)
-    hit = (share > 0) & (share < 1) & (away < radius / 3)
-    np.put_along_axis(hit, pairs, False, axis=1)
-    return hit.sum(axis=1)
-
-
-def hull(points: np.ndarray, margin: float) -> np.ndarray:
-    """Convex outline at a distance of ``margin`` around points, rounded; also around one point or several in a row.
-
-    It is the hull of a circle around each point.
-
-    Args:
-        points: ``[M, 2]``, at least one.
-        margin: Above 0.
-
-    Returns:
-        ``[K, 2]`` float64, the corners counterclockwise.
-    """
-    angle = 2 * math.pi * np.arange(48) / 48
-    circles = points[:, None] + margin * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    cloud = circles.reshape(-1, 2)
-    return cloud[ConvexHull(cloud).vertices]

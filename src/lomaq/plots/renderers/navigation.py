@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.collections import EllipseCollection, PatchCollection
@@ -13,18 +13,8 @@ from scipy.spatial import cKDTree
 
 from lomaq.envs import Navigation
 from lomaq.envs.navigation import AGENT_RADIUS, COVER_DISTANCE, HALF_WIDTH
-from lomaq.plots.scenes.base import (
-    DARK,
-    EDGE,
-    GREEN,
-    PALE,
-    RED,
-    WIDTH,
-    Moment,
-    Scene,
-    agents_in_a_row,
-    text_size,
-)
+from lomaq.plots.renderers.base import DARK, EDGE, GREEN, PALE, RED, WIDTH, Frame, Renderer, agents_in_a_row, text_size
+from lomaq.plots.renderers.graph import renderer, snapshot
 
 #: Widest and highest drawing area in pixels, and largest number of pixels for a unit of length.
 BOX, MOST_PIXELS = (WIDTH - 2 * EDGE, 720), 110.0
@@ -35,17 +25,25 @@ GAP = 0.6
 AGENT = "#f2c14e"
 
 
-class NavigationScene(Scene):
+@snapshot.register(Navigation)
+def _snapshot(env: Navigation) -> dict[str, np.ndarray]:
+    """Positions of agents and landmarks, ``[N, 2]`` float32."""
+    return {name: getattr(env, name)[..., 0].cpu().numpy().copy() for name in ("position", "landmark")}
+
+
+@renderer.register(Navigation)
+class NavigationRenderer(Renderer):
     """Regions, agents as numbered discs, landmarks as rings of the radius within which an agent covers them.
 
     A long line is broken into rows; agents and landmarks of a neighbouring row that are in sight are pale.
 
     Args:
         env: The particles.
+        frames: As for every renderer; not used.
         figure: Where to draw; None for a new one without a window.
     """
 
-    def __init__(self, env: Navigation, figure: Figure | None = None) -> None:
+    def __init__(self, env: Navigation, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:
         base = env.base[..., 0].cpu().numpy().astype(float)  # [N, 2]
         n = len(base)
         spacing = float(base[1, 0] - base[0, 0]) if n > 1 else 1.0
@@ -109,22 +107,10 @@ class NavigationScene(Scene):
         self.faint = faint
         n = int((~self.passing).sum())
         size = text_size(n - 1, 2 * AGENT_RADIUS * unit)
-        style: dict[str, Any] = {
-            "ha": "center",
-            "va": "center_baseline",
-            "fontsize": size,
-            "color": "black",
-            "zorder": 5,
-        }
-        self.numbers = [] if size is None else [self.axes.text(0, 0, str(i), **style) for i in range(n)]
+        self.numbers = [] if size is None else [self.number(0, 0, str(i), size) for i in range(n)]
 
-    @staticmethod
-    def look(env: Navigation) -> dict[str, np.ndarray]:
-        """Positions of agents and landmarks, ``[N, 2]`` float32."""
-        return {name: getattr(env, name)[..., 0].cpu().numpy().copy() for name in ("position", "landmark")}
-
-    def _show(self, moment: Moment) -> str:
-        position, landmark = moment.state["position"], moment.state["landmark"]
+    def _move(self, frame: Frame) -> str:
+        position, landmark = frame.state["position"], frame.state["landmark"]
         covered = cKDTree(position).query(landmark)[0] < COVER_DISTANCE  # [N]
         agents = self._drawn_at(position)
         self.agents.set_offsets(agents)
