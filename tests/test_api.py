@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Callback
 
 import lomaq
 from lomaq import AgentGraph, InputError
@@ -83,7 +86,7 @@ def test_a_loaded_policy_acts_as_the_evaluated_one(trained):
     env, same = policy.env(n_envs=4, seed=1), policy.env(n_envs=4, seed=1)
     observation, other = env.reset(), same.reset()
     actor = GreedyActor(policy.utilities)
-    actor.begin(same)
+    actor.reset(same)
     for _ in range(5):
         actions = policy.act(observation.numpy())
         assert torch.equal(actions, actor.act(same, other))
@@ -100,12 +103,12 @@ def test_recurrent_policies_remember_until_they_are_reset(tmp_path):
     run = lomaq.train("cartpole", "env.n_agents=2", run_dir=tmp_path / "gru", agent="paper", **SMALL)
     policy, seen = run.policy, torch.ones(1, 2, 4)
     policy.act(seen)
-    once = policy._actor.hidden
+    once = policy._actor.state.hidden
     policy.act(seen)
-    assert not torch.equal(policy._actor.hidden, once)
+    assert not torch.equal(policy._actor.state.hidden, once)
     policy.reset()
     policy.act(seen)
-    assert torch.equal(policy._actor.hidden, once)
+    assert torch.equal(policy._actor.state.hidden, once)
     with pytest.raises(InputError, match="expected 1 copies as before, got 3; reset"):
         policy.act(torch.ones(3, 2, 4))
 
@@ -165,6 +168,166 @@ def test_an_unknown_setting_of_the_environment_is_named(trained):
         lomaq.load(trained.run_dir, agents=4)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--help",), "--help"),
+        (("--cfg", "job"), "--cfg"),
+        (("-m", "seed=0,1"), "-m"),
+        (("seed=0,1",), "several values"),
+        (("--config-dir", "nowhere"), "--config-dir"),
+        (("--config-dir",), "--config-dir"),
+    ],
+)
+def test_other_words_of_the_command_line_are_input_errors_and_never_end_the_program(tmp_path, words, name):
+    with pytest.raises(InputError, match=name):
+        lomaq.train("cartpole", *words, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def own_settings(tmp_path):
+    """A folder with a mixer and a reward that a person added."""
+    for group, content in {"mixer": "defaults: [mlp]\nhidden: 5\n", "reward": "defaults: [team]\n"}.items():
+        (tmp_path / "my_conf" / group).mkdir(parents=True)
+        (tmp_path / "my_conf" / group / "mine.yaml").write_text(content)
+    return tmp_path / "my_conf"
+
+
+def test_mixers_and_rewards_of_ones_own_are_named_from_python(tmp_path, own_settings):
+    small = {**SMALL, "env__n_agents": 3}
+    run = lomaq.train("cartpole", run_dir=tmp_path / "a", config_dir=own_settings, mixer="mine", reward="mine", **small)
+    assert run.policy.config["mixer"]["hidden"] == 5
+    assert run.policy.config["reward"]["name"] == "team"
+    words = ("--config-dir", str(own_settings), "mixer=mine", "reward=mine")
+    same = lomaq.train("cartpole", *words, run_dir=tmp_path / "b", **small)
+    assert same.curve == run.curve
+
+
+def test_a_file_with_a_setting_of_an_earlier_version_is_refused_by_its_new_name(tmp_path, own_settings):
+    (own_settings / "mixer" / "mine.yaml").write_text("defaults: [mlp]\ntie: 0.5\n")
+    with pytest.raises(InputError, match=r"mixer\.tie: .*mixer\.weight_sharing.*mine\.yaml; write mixer"):
+        lomaq.train("cartpole", run_dir=tmp_path / "run", config_dir=own_settings, mixer="mine")
+
+
+def program(tmp_path, code: str) -> str:
+    """What a program of somebody's prints."""
+    (tmp_path / "program.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(Path(lomaq.__file__).parents[1])}
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+TRAINS = 'lomaq.train("cartpole", "total_env_steps=100", "learner.n_envs=4", "env.n_agents=2", run_dir="run", **small)'
+
+
+def test_training_works_inside_a_hydra_application(tmp_path):
+    (tmp_path / "app.yaml").write_text("steps: 100\nhydra: {run: {dir: .}, output_subdir: null}\n")
+    code = f"""
+import hydra, lomaq
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+@hydra.main(version_base="1.3", config_path=".", config_name="app")
+def main(cfg):
+    small = {{"evaluation__episodes": 2}}
+    theirs = GlobalHydra.instance().hydra
+    run = {TRAINS}
+    assert GlobalHydra.instance().hydra is theirs is not None
+    print(cfg.steps, HydraConfig.get().job.name, run.summary["env"])
+
+main()
+"""
+    assert program(tmp_path, code) == "100 program cartpole\n"
+
+
+def test_training_works_where_there_is_neither_the_module_resource_nor_glibc(tmp_path):
+    code = f"""
+import ctypes, sys
+import psutil, torch  # these ask for what their own system has
+sys.modules["resource"] = None  # importing it fails, as on Windows
+load = ctypes.CDLL.__init__
+
+def refuse(self, name, *rest, **more):
+    if name is None:
+        raise TypeError("bad argument type for built-in operation")  # as Windows answers
+    load(self, name, *rest, **more)
+
+ctypes.CDLL.__init__ = refuse
+import lomaq
+small = {{"evaluation__episodes": 2}}
+run = {TRAINS}
+print(run.summary["env"], run.summary["peak_memory_mb"] > 10)
+"""
+    assert program(tmp_path, code) == "cartpole True\n"
+
+
+def test_callbacks_of_ones_own_are_called(tmp_path):
+    called = []
+
+    class Mine(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            called.append(pl_module.env_steps)
+
+    lomaq.train("cartpole", "env.n_agents=3", run_dir=tmp_path / "run", callbacks=[Mine()], **SMALL)
+    assert called[-1] >= 400
+    assert called == sorted(set(called))
+
+
+def test_a_run_is_certified_and_its_networks_are_those_that_act(trained):
+    certificate = trained.certify(states=8)
+    assert certificate.passed
+    broken = trained.certify(states=8, mixer=lambda utilities, observations: -utilities)
+    assert not broken.passed
+    networks = trained.networks
+    assert networks.mixer.kappa == 2
+    acting = trained.policy.utilities.state_dict()
+    assert all(torch.equal(weight, acting[name]) for name, weight in networks.utilities.state_dict().items())
+    assert trained.policy.influence(states=8).shape == (2,)  # two edges
+
+
+def test_a_decomposition_has_the_rewards_of_one_episode(tmp_path):
+    run = lomaq.train("cartpole", "env.n_agents=3", run_dir=tmp_path / "run", algo="lomaq_rd", **SMALL)
+    rewards = run.decompose(seed=3)
+    assert rewards.learned.shape == rewards.true.shape
+    assert rewards.true.shape[1] == 3
+
+
+def test_a_policy_is_filmed(trained, tmp_path):
+    trained.policy.film(tmp_path / "after.gif", seed=1, moments=3)
+    trained.policy.film(tmp_path / "before.gif", seed=1, actor=lomaq.RandomActor(0), moments=3)
+    films = [(tmp_path / name).read_bytes() for name in ("after.gif", "before.gif")]
+    assert all(film.startswith(b"GIF8") for film in films)
+    assert films[0] != films[1]
+    with pytest.raises(InputError, match=r"render=episode\.gif"):
+        trained.policy.film(tmp_path / "film.txt")
+
+
+def test_runs_are_compared(trained, tmp_path):
+    other = lomaq.train("cartpole", "env.n_agents=3", run_dir=tmp_path / "other", seed=6, **SMALL)
+    found = lomaq.compare(trained, other.run_dir)
+    assert found.rows["seed"] == [5, 6]
+    assert found.rows["kappa"] == [2, 1]
+    with pytest.raises(InputError, match="at least two runs"):
+        lomaq.compare(trained)
+
+
+def test_a_study_is_run_and_kept(tmp_path):
+    settings = {"study__steps": 2, "study__batch": 8}
+    found = lomaq.study("fig6", run_dir=tmp_path / "fig6", **settings)
+    assert found["settings"]["steps"] == 2
+    assert lomaq.study("fig6", run_dir=tmp_path / "fig6", **settings) == found
+    with pytest.raises(InputError, match=r"learner\.lr: .*no training run reads it"):
+        lomaq.study("fig6", "learner.lr=1", run_dir=tmp_path / "fig6")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "one.yaml").write_text("# @package _global_\nkappa: 2\n")
+    with pytest.raises(InputError, match=r"call lomaq\.train"):
+        lomaq.study("one", config_dir=tmp_path)
+
+
 def test_the_graph_alone_imports_neither_lightning_nor_hydra():
-    code = "import lomaq, sys; lomaq.AgentGraph.line(3); print({'hydra', 'pytorch_lightning'} & set(sys.modules))"
+    later = "{'hydra', 'pytorch_lightning', 'matplotlib'}"
+    code = f"import lomaq, sys; lomaq.AgentGraph.line(3); print({later} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

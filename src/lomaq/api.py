@@ -1,28 +1,39 @@
-"""Train, load and act from Python: ``lomaq.train``, ``lomaq.load`` and what they give back."""
+"""Train, load, compare and act from Python: what ``lomaq`` itself offers."""
 
 from __future__ import annotations
 
 import inspect
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from numpy.typing import ArrayLike
 from rich.console import Console
 from torch import Tensor
 
+from lomaq.analysis.certificate import certify_checkpoint, visit
+from lomaq.analysis.certify import Certificate
+from lomaq.analysis.compare import Comparison
+from lomaq.analysis.compare import compare as compare_runs
+from lomaq.analysis.decompose import EpisodeRewards, decompose_checkpoint
+from lomaq.analysis.influence import influence
 from lomaq.config import CONF, compose, word_of
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
+from lomaq.objectives import ValueNetworks
+from lomaq.plots.film import LONG_FILM, Film, check_render, play
 from lomaq.plots.run import train as train_run
 from lomaq.runs.files import read_curve
+from lomaq.studies.runner import run_study
 from lomaq.training.build import env_maker
-from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
+from lomaq.training.callbacks import Callback
+from lomaq.training.evaluation import EVALUATION_BATCH, Actor, GreedyActor, evaluate
 from lomaq.training.run import default_run_dir
 from lomaq.training.stored import FRESH_SEED, Checkpoint, open_checkpoint
 
@@ -88,6 +99,50 @@ class Policy:
             raise InputError("observations", f"{self._copies} copies as before", len(seen), "reset() between episodes")
         return self._actor.choose(seen, mask)
 
+    @property
+    def networks(self) -> ValueNetworks:
+        """The utilities and the mixer of the checkpoint, built anew as its run built them."""
+        return self.stored.run().module.networks.eval()
+
+    def certify(self, **options: Any) -> Certificate:
+        """Whether the mixer is monotone and local; options as of ``lomaq certify``, and a ``mixer`` to examine instead.
+
+        See :func:`lomaq.analysis.certificate.certify_checkpoint`.
+        """
+        return certify_checkpoint(self.stored, **options)
+
+    def influence(self, states: int = 64, epsilon: float = 0.1, seed: int = 0) -> np.ndarray:
+        """How strongly each block's mixer listens across each edge, ``[E]``, mean over visited states.
+
+        Args:
+            states: Visited states.
+            epsilon: ε of the episodes that visit them.
+            seed: Seed of these episodes.
+        """
+        run = self.stored.run()
+        mixer, graph = run.module.networks.mixer, run.make_env(1, 0, torch.device("cpu")).graph
+        seen = visit(run.module.networks, run, states, epsilon, seed)
+        return influence(mixer, graph, run.partition, mixer.kappa, seen.chosen, seen.observations)
+
+    def decompose(self, seed: int = 0) -> EpisodeRewards:
+        """Learned and true rewards of one greedy episode, as ``lomaq decompose`` plays it."""
+        return decompose_checkpoint(self.stored, self.config, seed)
+
+    def film(self, path: str | Path, seed: int = 0, actor: Actor | None = None, moments: int = LONG_FILM) -> None:
+        """Film one episode, the first that :meth:`evaluate` plays with this seed.
+
+        Args:
+            path: A ``.gif`` or ``.mp4`` file; needs ``lomaq[film]``.
+            seed: Seed of the start and of what happens in the episode, at least 0.
+            actor: Who acts in place of the policy, such as ``lomaq.RandomActor(seed=0)``.
+            moments: Most moments of the episode that are shown.
+
+        Raises:
+            InputError: If the path has another ending, or a package is missing.
+        """
+        env, file = self.env(), Path(check_render(str(path)))
+        Film(env, play(actor or GreedyActor(self.utilities), env, FRESH_SEED + seed, moments)).write(file)
+
     def evaluate(self, episodes: int = 20, seed: int = 0) -> Tensor:
         """Test returns ``[episodes]`` of greedy episodes, as ``lomaq evaluate`` plays them."""
         env = self.env(min(episodes, EVALUATION_BATCH))
@@ -112,6 +167,19 @@ class Trained:
         return load(self.run_dir)
 
     @property
+    def networks(self) -> ValueNetworks:
+        """The utilities and the mixer of the best policy."""
+        return self.policy.networks
+
+    def certify(self, **options: Any) -> Certificate:
+        """:meth:`Policy.certify` of the best policy."""
+        return self.policy.certify(**options)
+
+    def decompose(self, seed: int = 0) -> EpisodeRewards:
+        """:meth:`Policy.decompose` of the last checkpoint, whose rewards were learned the longest."""
+        return load(self.run_dir / "checkpoints" / "last.ckpt").decompose(seed)
+
+    @property
     def curve(self) -> tuple[list[int], list[float]]:
         """Env steps and mean returns of the tests."""
         return read_curve(self.run_dir)
@@ -121,7 +189,9 @@ def train(
     env: str | type[BatchedEnv],
     *words: str,
     run_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
     recommended: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: bool = False,
     **settings: Any,
 ) -> Trained:
@@ -132,8 +202,11 @@ def train(
             ``env.…``; it must be importable where its checkpoints are to be loaded.
         *words: Settings as on the command line, for those with a dot: ``"env.n_agents=30"``.
         run_dir: Folder of the run, new; None for ``runs/<env>-<algo>-<date-time>``.
+        config_dir: Folder of settings of your own: ``config_dir="my_conf", mixer="hops"`` takes
+            ``my_conf/mixer/hops.yaml``.
         recommended: For a class: what suits it, such as ``{"gamma": 0.95, "lr": 1e-3}``, instead of the values in
             ``conf/custom_env.yaml``.
+        callbacks: Lightning callbacks, called as in any training with Lightning.
         progress: Show the progress line on stderr.
         **settings: Further settings, a dot written as two underscores: ``mixer="gcn", mixer__hidden=16``.
 
@@ -156,14 +229,64 @@ def train(
                 )
             name = env
         else:
-            name = _describe(env, recommended or {}, Path(own))
-        named = [f"{key.replace('__', '.')}={word_of(value)}" for key, value in settings.items()]
-        config = compose([f"env={name}", *words, *named], [own])
+            name = _write_env(env, recommended or {}, Path(own))
+        config = compose([f"env={name}", *words, *_words(settings)], [own, *_folders(config_dir)])
     if config["study"] is not None:
-        raise InputError("experiment", "settings of one run", "a study", "use the command line for it")
+        raise InputError("experiment", "settings of one run", "a study", "call lomaq.study")
     folder = Path(run_dir or config["run_dir"] or default_run_dir(config))
-    console = Console(stderr=True) if progress else Console(file=io.StringIO(), force_jupyter=False)
-    return Trained(folder, train_run(config, folder, console))
+    return Trained(folder, train_run(config, folder, _console(progress), callbacks=callbacks))
+
+
+def study(
+    experiment: str,
+    *words: str,
+    run_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Run an experiment of many runs, such as a figure of the paper, and draw it; what is there already is kept.
+
+    Args:
+        experiment: Its name, as in ``python train.py experiment=fig9``.
+        *words: Settings as on the command line.
+        run_dir: Its folder; None for ``runs/<experiment>``.
+        config_dir: Folder of settings of your own, for ``config_dir/experiment/<experiment>.yaml``.
+        progress: Show the progress on stderr.
+        **settings: Further settings, a dot written as two underscores.
+
+    Returns:
+        Its ``summary.json``.
+
+    Raises:
+        InputError: If a setting is unknown or impossible, or the experiment is one run.
+    """
+    given, folders = [f"experiment={experiment}", *words, *_words(settings)], _folders(config_dir)
+    config = compose(given, folders)
+    if config["study"] is None:
+        raise InputError("experiment", "a study", f"{experiment}, which is one run", "call lomaq.train")
+    for key in (word.partition("=")[0] for word in given if "run" in config["study"]):
+        if not key.startswith(("experiment", "seed", "run_dir", "study.", "-")):
+            expected = f"only seed, run_dir and study.* with experiment={experiment}"
+            raise InputError(key, expected, key, "no training run reads it, leave it out")
+
+    def configuration(more: list[str]) -> dict[str, Any]:
+        return {**compose([*given, *more], folders), "run_dir": None, "study": None}
+
+    folder = Path(run_dir or config["run_dir"] or Path("runs") / experiment)
+    return run_study(config["study"], configuration, folder, _console(progress))
+
+
+def compare(*runs: Trained | str | Path) -> Comparison:
+    """Set runs side by side: the settings that differ, their results and their curves.
+
+    Args:
+        *runs: Finished runs, run folders, or patterns such as ``"runs/cartpole-*"``; at least two together.
+
+    Raises:
+        InputError: If one means no run, or there is nothing to compare.
+    """
+    return compare_runs([str(run.run_dir if isinstance(run, Trained) else run) for run in runs])
 
 
 def load(path: str | Path, **env_settings: Any) -> Policy:
@@ -179,7 +302,19 @@ def load(path: str | Path, **env_settings: Any) -> Policy:
     return Policy(open_checkpoint(path, resume=False), **env_settings)
 
 
-def _describe(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Path) -> str:
+def _words(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{key.replace('__', '.')}={word_of(value)}" for key, value in settings.items()]
+
+
+def _folders(config_dir: str | Path | None) -> list[str | Path]:
+    return [] if config_dir is None else [config_dir]
+
+
+def _console(progress: bool) -> Console:
+    return Console(stderr=True) if progress else Console(file=io.StringIO(), force_jupyter=False)
+
+
+def _write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Path) -> str:
     """Write the YAML of a class into ``folder/env`` and return its name."""
     if not (isinstance(env, type) and issubclass(env, BatchedEnv)):
         raise InputError("env", "the name of an environment or a subclass of BatchedEnv", repr(env))

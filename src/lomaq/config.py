@@ -10,6 +10,7 @@ import importlib
 import inspect
 import itertools
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,16 @@ PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file",
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
-#: Keys of ``algo`` of earlier versions → today's.
-RENAMED = {"plays": "policy", "requires": "identity"}
+#: Settings of earlier versions and what they are called now.
+RENAMED = {
+    "mixer.tie": "mixer.weight_sharing",
+    "mixer.start": "mixer.init",
+    "mixer.own": "mixer.independent",
+    "algo.plays": "algo.policy",
+    "algo.requires": "algo.identity",
+    **{f"learner.objective.{name}": f"learner.objective.returns.{name}" for name in ("gamma", "lam", "time_limit")},
+    "learner=tuned": "learner=searched",
+}
 #: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
 PARTS = ("mixer", "reward", "learner.objective", "agent")
 _COMPOSING = threading.RLock()
@@ -92,22 +101,21 @@ def compose_jobs(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -
     words = [word for word in words if word not in MULTIRUN]
     with _one_line_errors():
         overrides = [_parse_word(word) for word in words]
-    choices: list[list[str]] = []
+    values: dict[str, list[str]] = {}  # a key that comes again counts as it came last, as in hydra
     for word, override in zip(words, overrides, strict=True):
         if word.startswith(("+", "~")):
             raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
         if override.is_sweep_override() and not several:
             raise SettingsError(_form(f"several values in {word}"))
-        swept = override.is_sweep_override()
-        key = override.get_key_element()
-        choices.append([f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word])
-    moving = [number for number, choice in enumerate(choices) if len(choice) > 1]
+        key, swept = override.key_or_group, override.is_sweep_override()
+        values.pop(key, None)
+        values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word]
+    varied = [key for key, choice in values.items() if len(choice) > 1]
     jobs = []
     with _hydra(folders) as composed:
-        for task in itertools.product(*choices):
-            given = parse(task, places=()) if moving else {}
-            keys = [overrides[number].key_or_group for number in moving]
-            jobs.append(Job({key: given[key] for key in keys}, _resolved(task, composed, folders)))
+        for task in itertools.product(*values.values()):
+            given = parse(task, places=()) if varied else {}
+            jobs.append(Job({key: given[key] for key in varied}, _resolved(task, composed, folders)))
     return jobs
 
 
@@ -255,8 +263,28 @@ def _search(folders: Sequence[str | Path]) -> list[str]:
     for folder in folders:
         if not Path(folder).is_dir():
             raise InputError("--config-dir", "an existing folder of settings", folder)
+        _check_names(Path(folder))
     quoted = (str(Path(folder).absolute()).replace("\\", "\\\\").replace("'", "\\'") for folder in folders)
     return ["hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in quoted) + "]"]
+
+
+def _check_names(folder: Path) -> None:
+    """Refuse files of a person that set ours by a name of earlier versions; classes of their own may have any."""
+    for file in sorted(folder.glob("*/*.yaml")):
+        content = yaml.safe_load(text := file.read_text())
+        prefix = "" if "@package _global_" in text else f"{file.parent.name}."
+        if isinstance(content, dict) and str(content.get("_target_", "lomaq.")).startswith("lomaq."):
+            for old in (name for name in RENAMED if name.startswith(prefix)):
+                node: Any = content
+                for part in old.removeprefix(prefix).split("."):
+                    node = node.get(part) if isinstance(node, dict) else None
+                if node is not None:
+                    raise _renamed(old, f"{old} in {file}")
+
+
+def _renamed(old: str, got: str) -> InputError:
+    new = RENAMED[old]
+    return InputError(old, f"the setting {new}", got, f"write {new if '=' in new else new + '=…'}")
 
 
 def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -267,7 +295,7 @@ def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     for word in rest:
         name, equals, folder = word.partition("=")
         if name in CONFIG_DIR:
-            folders.append(folder if equals else next(rest, ""))
+            folders.append(folder if equals else next(rest, "none"))
         elif word.startswith("-") and word not in MULTIRUN:
             raise InputError(word, "settings as key=value, --config-dir or -m", "another option", "leave it out")
         else:
@@ -297,8 +325,7 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
     if key not in _ALONE:
         alone = composed([f"{group}={chosen[group]}" for group in ("algo", "learner")])
         for name in set(alone.algo) - set(read_yaml(CONF / "train.yaml")["algo"]):
-            remedy = f"it is algo.{RENAMED[name]} now" if name in RENAMED else "leave it out"
-            raise InputError(f"algo.{name}", "a setting of algo in conf/train.yaml", "an unknown one", remedy)
+            raise InputError(f"algo.{name}", "a setting of algo in conf/train.yaml", "an unknown one", "leave it out")
         may_differ = OmegaConf.to_container(alone.algo.identity)
         assert isinstance(may_differ, dict)
         _ALONE[key] = _identity(alone), {str(name): _classes(allowed) for name, allowed in may_differ.items()}
@@ -357,7 +384,9 @@ def _one_line_errors() -> Iterator[None]:
     except InputError:
         raise
     except (HydraException, OmegaConfBaseException) as error:  # some of these are ValueErrors
-        raise SettingsError(_one_line(error)) from error
+        unknown = re.search(r"Could not (?:override '(.+)'\.|find '(\w+)/(\w+)')", str(error))
+        old = "" if unknown is None else unknown[1] or f"{unknown[2]}={unknown[3]}"
+        raise (_renamed(old, old) if old in RENAMED else SettingsError(_one_line(error))) from error
     except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
         raise InputError("command line", "a name for each group, such as learner=fast", str(error)) from error
 

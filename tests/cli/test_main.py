@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from lomaq import cli
+from lomaq.cli.commands import COMMANDS
+from lomaq.config import RENAMED
 
 # ------------------------------------------------------------------ a good run
 
@@ -121,7 +123,25 @@ def test_commands_are_listed_and_others_refused(command) -> None:
     assert command(cli.main)[0] == 2
     status, out, err = command(cli.main, "dance")
     assert (status, out) == (2, "")
-    assert err == f"error: lomaq: expected one of {', '.join(cli.COMMANDS)}, got 'dance'\n"
+    assert err == f"error: lomaq: expected one of {', '.join(('train', *COMMANDS))}, got 'dance'\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "word", "new", "remedy"),
+    [
+        ("learner.objective.gamma", "learner.objective.gamma=0.9", "learner.objective.returns.gamma", "gamma=…"),
+        ("mixer.formerly", "mixer.formerly=3", "mixer.hidden", "mixer.hidden=…"),
+        ("learner=formerly", "learner=formerly", "learner=fast", "learner=fast"),
+    ],
+)
+def test_a_setting_of_an_earlier_version_is_refused_by_its_new_name(
+    command, monkeypatch, old, word, new, remedy
+) -> None:
+    monkeypatch.setitem(RENAMED, old, new)
+    status, _, err = command(cli.train_main, word)
+    assert status == 2
+    assert err.startswith(f"error: {old}: expected the setting {new}, ")
+    assert err.endswith(f"{remedy}\n")
 
 
 def test_a_number_is_a_name_for_a_folder(command, small, tmp_path) -> None:

@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,9 +21,8 @@ from rich.console import Console
 
 from lomaq import cli
 from lomaq.errors import InputError
-from lomaq.plots.curves import Curve
-from lomaq.studies import sweep
-from lomaq.studies.runner import StudyRun
+from lomaq.runs import Curve, RunRecord
+from lomaq.studies import runner, sweep
 from lomaq.studies.sweep import Job, merge_results, run_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ def small(small) -> tuple[str, ...]:
 @pytest.fixture
 def command(command, monkeypatch):
     """Sweep in this process, one run after the other: ``command(*words)`` → (status, out, err)."""
-    monkeypatch.setattr(sweep, "_process", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(runner, "_process", lambda: ThreadPoolExecutor(1))
     return functools.partial(command, cli.train_main)
 
 
@@ -152,14 +153,15 @@ def test_a_multirun_file_that_was_there_stays_as_it_is(command, small, tmp_path)
 # ----------------------------------------------------------------------- parts
 
 
-def run_with(folder: Path, settings: dict[str, Any], algorithm: str, seed: int) -> StudyRun:
+def run_with(folder: Path, settings: dict[str, Any], algorithm: str, seed: int) -> RunRecord:
     """A finished run whose one test returned ``seed``."""
     place = folder / sweep.run_name(settings)
     place.mkdir()
     entry = {"step_0": {"step_count": 0, "elapsed_time": 0.0, "return": [seed]}, "absolute_metrics": {"return": [seed]}}
     (place / "results.json").write_text(json.dumps({"nav": {"nav-3": {algorithm: {f"seed_{seed}": entry}}}}))
     summary = {"env": "nav", "n_agents": 3, "algorithm": algorithm, "seed": seed, "env_steps": 0}
-    return StudyRun(settings, place, {**summary, "test_return_mean": seed, "best_test_return_mean": seed})
+    summary |= {"test_return_mean": seed, "best_test_return_mean": seed}
+    return RunRecord(place, {}, summary, Curve([], [], [], []), 0, 0.0, settings)
 
 
 def test_results_that_other_settings_tell_apart_get_them_into_their_names(tmp_path) -> None:
@@ -180,19 +182,52 @@ def test_a_curve_over_seeds_ends_with_the_shortest_run() -> None:
     assert Curve.over_seeds([long, short]) == Curve([0, 11], [2, 4], [1, 2], [3, 6])
 
 
-def test_a_process_that_dies_takes_only_its_own_run(monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize("when", ["while it waited", "while it trained"])
+def test_a_process_that_dies_takes_only_its_own_run(monkeypatch, tmp_path, when) -> None:
+    made = []
+
     class Dying(ThreadPoolExecutor):
         def submit(self, work, settings, *rest):  # type: ignore[override]
-            if settings["seed"] == 0:
+            made.append(self)
+            if settings["seed"] == 0 and when == "while it waited":
                 raise BrokenProcessPool("gone")
+            if settings["seed"] == 0:
+                return super().submit(gone)
             return super().submit(run_with, tmp_path / "sweep", settings, "lomaq", settings["seed"])
 
-    monkeypatch.setattr(sweep, "_process", lambda: Dying(1))
+    def gone() -> None:
+        raise BrokenProcessPool("gone")
+
+    monkeypatch.setattr(runner, "_process", lambda: Dying(1))
     config = {"jobs": 1, "trainer": {"devices": 1, "num_nodes": 1}}
     jobs = [Job({"seed": seed}, config) for seed in (0, 1)]
     summary = run_sweep(jobs, tmp_path / "sweep", Console(file=io.StringIO()))
-    assert summary["failed"]["seed=0"].startswith("its process died")
+    assert summary["failed"]["seed=0"].endswith(
+        "one that died; it had too little memory perhaps; jobs=1 takes the least"
+    )
     assert summary["groups"]["lomaq"]["seeds"] == [1]
+    assert len(set(map(id, made))) == 2  # a new process
+
+
+def test_no_more_runs_train_at_once_than_asked_for_and_all_are_given(monkeypatch, tmp_path) -> None:
+    together, most, lock = [0], [0], threading.Lock()
+
+    def count(*words: object) -> object:
+        with lock:
+            together[0] += 1
+            most[0] = max(most[0], together[0])
+        time.sleep(0.02)
+        with lock:
+            together[0] -= 1
+        return words[0]
+
+    monkeypatch.setattr(runner, "_process", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(runner, "run_one", count)
+    jobs = [Job({"seed": seed}, {}) for seed in range(7)]
+    ended = [(job.settings, run) for job, run in runner.train_together(iter(jobs), tmp_path, 3)]
+    assert sorted(job["seed"] for job, _ in ended) == list(range(7))
+    assert all(job == run for job, run in ended)
+    assert most == [3]
 
 
 def test_as_many_runs_train_at_once_as_there_are_cores(monkeypatch, tmp_path) -> None:

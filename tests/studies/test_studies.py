@@ -14,8 +14,9 @@ from rich.console import Console
 
 from lomaq.config import compose
 from lomaq.errors import InputError
+from lomaq.runs import read_run
 from lomaq.studies import fig8
-from lomaq.studies.runner import StudyRun, run_one, run_study
+from lomaq.studies.runner import run_one, run_study
 from lomaq.training.run import train
 
 TINY = {
@@ -123,8 +124,8 @@ def test_figure_8_the_full_partition_fits_the_payoffs_and_singletons_cannot(tmp_
     for partition, low, high in (("full", 0.0, 0.05), ("singletons", 0.5, 1.2)):
         words = ["experiment=fig8", f"partition={partition}", "mixer.activation=split"]
         folder = tmp_path / partition
-        summary = train(compose(words), folder, Console(file=io.StringIO()))
-        values, true = fig8.learned_values(StudyRun({}, folder, summary))
+        train(compose(words), folder, Console(file=io.StringIO()))
+        values, true = fig8.learned_values(read_run(folder))
         error = float(np.abs(values - true).max())
         assert low <= error <= high
         team = values.sum(axis=0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lomaq.analysis.certify import Certificate, ExactQSM, certify, exact_qsm
+from lomaq.analysis.colouring import MixerFunction
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.nn import gather_actions
@@ -45,6 +46,7 @@ def certify_checkpoint(
     tolerance: float = 0.05,
     samples: int = 64,
     seed: int = 0,
+    mixer: MixerFunction | None = None,
 ) -> Certificate:
     """Examine the mixer of a checkpoint.
 
@@ -55,6 +57,7 @@ def certify_checkpoint(
         tolerance: Truncation error that is small enough, in standard deviations of a block's value.
         samples: Joint actions to draw where there are too many to try them all.
         seed: Seed of the episodes and of everything drawn.
+        mixer: A function of utilities ``[M, N]`` and observations ``[M, N, O]`` to examine in place of the mixer.
 
     Raises:
         InputError: If a number is impossible, the objective mixes nothing, or the weights are not those of the
@@ -70,7 +73,7 @@ def certify_checkpoint(
         raise InputError("checkpoint", "values that a mixer makes of the utilities", got)
     seen = visit(networks, run, states, epsilon, seed)
     return certify(
-        networks.mixer,
+        networks.mixer if mixer is None else mixer,
         run.make_env(1, 0, torch.device("cpu")).graph,
         run.partition,
         networks.mixer.kappa,

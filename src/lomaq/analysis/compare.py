@@ -13,14 +13,14 @@ import torch
 
 from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
-from lomaq.runs.record import StoredRun, find_runs, names_of, read_run
+from lomaq.runs.record import RunRecord, find_runs, names_of, read_run
 from lomaq.training.build import env_maker
 
 #: Settings that say nothing about what a run finds, or repeat what another setting says.
 ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "method", "env.recommended", "env.tuned")
 
 
-def describe(folder: Path) -> dict[str, str]:
+def describe_run(folder: Path) -> dict[str, str]:
     """What was trained, how far, how well, and what to do with it; also for a run that has not ended.
 
     Args:
@@ -59,7 +59,7 @@ def describe(folder: Path) -> dict[str, str]:
     return lines | _remedies(run, trains)
 
 
-def n_agents(run: StoredRun) -> int:
+def n_agents(run: RunRecord) -> int:
     """How many agents a run has; its environment is built where it has not ended.
 
     Raises:
@@ -70,17 +70,17 @@ def n_agents(run: StoredRun) -> int:
     return env_maker(run.config)(1, 0, torch.device("cpu")).n_agents
 
 
-def method_of(run: StoredRun) -> str:
+def method_of(run: RunRecord) -> str:
     """Name of a run's method; runs of before it was computed have it in their summary."""
     return str(run.config.get("method") or run.summary.get("algorithm", run.config["algo"]["name"]))
 
 
-def _trains(run: StoredRun) -> bool:
+def _trains(run: RunRecord) -> bool:
     algo = run.config["algo"]
     return bool(algo["policy" if "policy" in algo else "plays"] == "utilities")  # plays: runs of before
 
 
-def _state(run: StoredRun) -> str:
+def _state(run: RunRecord) -> str:
     if not _trains(run):
         return "played, nothing is learned"
     total = run.config["total_env_steps"]
@@ -91,7 +91,7 @@ def _state(run: StoredRun) -> str:
     return f"running or stopped, {share} ({run.env_steps / total:.0%}), last written {written}"
 
 
-def _reached(run: StoredRun) -> dict[float, int | None]:
+def _reached(run: RunRecord) -> dict[float, int | None]:
     thresholds = [x * n_agents(run) for x in run.config["evaluation"]["thresholds_per_agent"]]
     return {threshold: run.first_at(threshold) for threshold in thresholds}
 
@@ -117,7 +117,7 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1000:.0f} kB" if n_bytes < 1_000_000 else f"{n_bytes / 1_000_000:.1f} MB"
 
 
-def _remedies(run: StoredRun, trains: bool) -> dict[str, str]:
+def _remedies(run: RunRecord, trains: bool) -> dict[str, str]:
     """What can be done with a run."""
     folder, checkpoints = run.folder, run.folder / "checkpoints"
     lines = {}
@@ -184,10 +184,11 @@ def compare(patterns: Sequence[str]) -> Comparison:
     for name, run in zip(names, runs, strict=True):
         if run.tests.mean:
             panels.setdefault(task_of(run), {})[name] = run.tests
-    return Comparison(names, {**differing([run.config for run in runs]), **_results(runs)}, panels, folders)
+    settings = {key: row for key, row in differing([run.config for run in runs]).items() if "._" not in key}
+    return Comparison(names, {**settings, **_results(runs)}, panels, folders)
 
 
-def task_of(run: StoredRun) -> str:
+def task_of(run: RunRecord) -> str:
     """What a run with a configuration or a summary was trained on, as a title."""
     return f"{run.summary['env'] if run.summary else run.config['env']['name']}, {n_agents(run)} agents"
 
@@ -207,13 +208,12 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if name in ASIDE or key.startswith("_") or (prefix == "algo." and key != "name"):
-            continue
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+        if name not in ASIDE and (prefix != "algo." or key == "name"):
+            found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
 
 
-def _results(runs: Sequence[StoredRun]) -> dict[str, list[Any]]:
+def _results(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {
         "env steps": [run.env_steps for run in runs],
         "last test": [run.last for run in runs],

@@ -14,6 +14,7 @@ from lomaq.errors import InputError
 from lomaq.graphs import Partition
 from lomaq.rewards import DecomposedReward
 from lomaq.training.build import build, env_maker
+from lomaq.training.process import building
 from lomaq.training.stored import Checkpoint
 
 
@@ -70,6 +71,7 @@ class EpisodeRewards:
 
 
 @torch.no_grad()
+@building()
 def decompose_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int = 0) -> EpisodeRewards:
     """Play one greedy episode with a checkpoint that learned rewards.
 

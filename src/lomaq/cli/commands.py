@@ -1,11 +1,11 @@
-"""The commands that need no configuration to be composed, and what may stand behind each command."""
+"""The commands other than ``train``, and the settings that each takes."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lomaq.analysis.certificate import certify_checkpoint
-from lomaq.analysis.compare import compare, describe
+from lomaq.analysis.compare import compare, describe_run
+from lomaq.analysis.decompose import decompose_checkpoint
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
 from lomaq.cli.usage import (
@@ -29,21 +30,27 @@ from lomaq.cli.usage import (
     GRAPH_USAGE,
     INFO_USAGE,
 )
-from lomaq.config import word_of
+from lomaq.config import PLACES, changed, compose, folders_of, parse, word_of
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
 from lomaq.plots.certificate import draw_certificate
 from lomaq.plots.curves import draw_curves
+from lomaq.plots.decomposition import draw_decomposition
+from lomaq.plots.film import check_render, film_checkpoint
+from lomaq.plots.graph import picture_graph
 from lomaq.runs import RunFiles
+from lomaq.runs.files import write_atomic
 from lomaq.studies.bandit import DEFAULTS as BANDIT
 from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
-from lomaq.training.stored import open_checkpoint
+from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
+
+HELP = ("-h", "--help")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may stand behind a command.
+    """The settings that a command takes.
 
     Attributes:
         usage: Its help.
@@ -91,6 +98,56 @@ def folder_named(name: str, value: object) -> Path:
     if path.exists() and not path.is_dir():
         raise InputError(name, "a folder, new or not", f"the file {path}")
     return path
+
+
+def _evaluate(given: dict[str, Any]) -> int:
+    path, episodes, seed, render = (given.pop(name) for name in ("checkpoint", "episodes", "seed", "render"))
+    render = None if render is None else check_render(render)
+    stored = open_checkpoint(str(path), resume=False)
+    config = changed(stored.config, given)
+    result = evaluate_checkpoint(stored, config, episodes, seed)
+    if render is not None:
+        film_checkpoint(stored, config, seed, render)
+        result |= {} if render == "human" else {"film": render}
+    print(json.dumps(result))
+    return 0
+
+
+def _decompose(given: dict[str, Any]) -> int:
+    path, seed, output = (given.pop(name) for name in ("checkpoint", "seed", "output"))
+    stored = open_checkpoint(str(path), resume=False)
+    folder = stored.run_dir if output is None else folder_named("output", output)
+    config, env_steps = changed(stored.config, given), stored.env_steps
+    episode = decompose_checkpoint(stored, config, seed)
+    name = config["env"]["name"]
+    about = {"checkpoint": str(stored.path), "env": name, "trained_env_steps": env_steps, "seed": seed}
+    summary = {**about, **episode.to_json()}
+    write_atomic(folder / "decomposition.csv", episode.to_csv())
+    RunFiles(folder).write_json("decomposition.json", summary)
+    title = f"Learned rewards on {name} after {env_steps:,} env steps"
+    draw_decomposition(folder / "decomposition.png", episode.learned, episode.true, episode.tolerance, title)
+    print(json.dumps(summary, indent=2))
+    where = folder / "decomposition"
+    Console(stderr=True).print(
+        f"{where}.csv, .json and .png are written", highlight=False, markup=False, soft_wrap=True
+    )
+    return 0
+
+
+def _graph(given: dict[str, Any]) -> int:
+    env, file, checkpoint = (given.pop(name) for name in ("env", "file", "checkpoint"))
+    changes = {key: given.pop(key) for key in [*given] if key.startswith("env.")}
+    if [env, file, checkpoint].count(None) != 2:
+        sources = [f"{k}={v}" for k, v in (("env", env), ("file", file), ("checkpoint", checkpoint)) if v is not None]
+        raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", " and ".join(sources) or "none")
+    if file is not None and changes:
+        raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", f"file={file}", "leave it out")
+    stored = None if checkpoint is None else open_checkpoint(str(checkpoint), resume=False)
+    config = None if stored is None else changed(stored.config, changes)
+    if env is not None:
+        config = compose([f"env={env}", *(f"{key}={word_of(value)}" for key, value in changes.items())])
+    print(picture_graph(config, None if file is None else str(file), stored, **given))
+    return 0
 
 
 def _certify(given: dict[str, Any]) -> int:
@@ -141,7 +198,7 @@ def _info(given: dict[str, Any]) -> int:
         raise InputError("info", "run=PATH or config=SETTINGS", "neither" if run is None else "both")
     console = Console(highlight=False, markup=False)
     if run is not None:
-        for name, text in describe(Path(str(run))).items():
+        for name, text in describe_run(Path(str(run))).items():
             console.print(f"{name:<14}{text}", soft_wrap=True)
     else:
         for key, (value, source) in origins(shlex.split(" ".join(settings))).items():
@@ -172,11 +229,24 @@ def _figures(given: dict[str, Any]) -> int:
 
 
 def _completion(given: dict[str, Any]) -> int:
-    keys = {name: options.keys for name, (options, _) in COMMANDS.items()} | {
-        name: options.keys for name, options in COMPOSED.items()
-    }
+    keys = {name: options.keys for name, (options, _) in COMMANDS.items()}
     print(bash_script(keys, given["config_dirs"]), end="")
     return 0
+
+
+def run_command(name: str, words: Sequence[str]) -> int:
+    """Run a command, or print its help where that is asked for.
+
+    Raises:
+        InputError: For an unknown setting, or where one that is needed is not given.
+    """
+    options, act = COMMANDS[name]
+    if {*words} & {*HELP}:
+        print(options.usage)
+        return 0
+    words, folders = folders_of(words) if options.folders else (words, [])
+    given = options.check(parse(words, options.repeated, (*PLACES, "config")))
+    return act({**given, "config_dirs": folders} if options.folders else given)
 
 
 def print_table(lines: list[list[str]]) -> None:
@@ -201,14 +271,17 @@ def _cell(value: object) -> str:
 _BANDIT = " ".join(f"[{key}={json.dumps(value).replace(' ', '')}]" for key, value in BANDIT.items())
 _CERTIFY = {"states": 64, "epsilon": 0.1, "tolerance": 0.05, "samples": 64, "seed": 0, "output": None}
 _GRAPH = dict.fromkeys(("env", "file", "checkpoint", "partition", "kappa", "agent"))
-#: What may stand behind the commands of :mod:`lomaq.cli`.
-COMPOSED = {
-    "evaluate": Options(EVALUATE_USAGE, {"episodes": 20, "seed": 0, "render": None}, "checkpoint", free="env."),
-    "decompose": Options(DECOMPOSE_USAGE, {"seed": 0, "output": None}, "checkpoint", free="env."),
-    "graph": Options(GRAPH_USAGE, {**_GRAPH, "colour": "partition", "output": "graph.png", "seed": 0}, free="env."),
-}
-#: The other commands: what may stand behind each, and what it does with that, to its exit status.
+#: The settings that each command takes, and what it does with them, to its exit status.
 COMMANDS: dict[str, tuple[Options, Callable[[dict[str, Any]], int]]] = {
+    "evaluate": (
+        Options(EVALUATE_USAGE, {"episodes": 20, "seed": 0, "render": None}, "checkpoint", free="env."),
+        _evaluate,
+    ),
+    "decompose": (Options(DECOMPOSE_USAGE, {"seed": 0, "output": None}, "checkpoint", free="env."), _decompose),
+    "graph": (
+        Options(GRAPH_USAGE, {**_GRAPH, "colour": "partition", "output": "graph.png", "seed": 0}, free="env."),
+        _graph,
+    ),
     "info": (Options(INFO_USAGE, {"run": None, "config": None}, repeated="config"), _info),
     "compare": (Options(COMPARE_USAGE, {"output": "."}, "run", repeated="run"), _compare),
     "certify": (Options(CERTIFY_USAGE, _CERTIFY, "checkpoint"), _certify),

@@ -8,21 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from lomaq.analysis.decompose import decompose_checkpoint
-from lomaq.cli.commands import COMMANDS as SIMPLE
-from lomaq.cli.commands import COMPOSED, Options, folder_named, print_table
+from lomaq.api import study
+from lomaq.cli.commands import COMMANDS, HELP, print_table, run_command
 from lomaq.cli.report import report
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config import (
     CONFIG_DIR,
     MULTIRUN,
-    PLACES,
     Job,
     changed,
     compose,
@@ -32,47 +29,36 @@ from lomaq.config import (
     parse,
 )
 from lomaq.errors import InputError
-from lomaq.plots.decomposition import draw_decomposition
-from lomaq.plots.film import check_render, film_checkpoint
-from lomaq.plots.graph import picture_graph
 from lomaq.plots.run import train
-from lomaq.runs import RunFiles
-from lomaq.runs.files import write_atomic
-from lomaq.studies.runner import run_study
 from lomaq.studies.sweep import run_sweep
 from lomaq.training import NonFiniteLossError
+from lomaq.training.process import keep_freed_memory
 from lomaq.training.run import RUN_DIR_VARIABLE, default_run_dir
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
+from lomaq.training.stored import open_checkpoint
 
-HELP = ("-h", "--help")
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 
 
 def main() -> None:
     """``lomaq``."""
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+    name, words, names = "".join(sys.argv[1:2]), sys.argv[2:], ("train", *COMMANDS)
+    if name in ("", "-h", "--help", "help"):
         print(usage())
-        sys.exit(0 if len(sys.argv) > 1 else 2)
-    if sys.argv[1] not in COMMANDS:
-        sys.exit(_refuse(f"lomaq: expected one of {', '.join(COMMANDS)}, got {sys.argv[1]!r}"))
-    sys.exit(guarded(COMMANDS[sys.argv[1]]))
+        sys.exit(0 if name else 2)
+    if name not in names:
+        sys.exit(_refuse(f"lomaq: expected one of {', '.join(names)}, got {name!r}"))
+    sys.exit(guarded(lambda: _train(words) if name == "train" else run_command(name, words)))
 
 
 def train_main() -> None:
-    """``python train.py`` and ``lomaq train``."""
-    sys.exit(guarded(_train))
+    """``python train.py``."""
+    sys.exit(guarded(lambda: _train(sys.argv[1:])))
 
 
 def evaluate_main() -> None:
-    """``python evaluate.py`` and ``lomaq evaluate``."""
-    sys.exit(guarded(_evaluate))
-
-
-def arguments() -> list[str]:
-    """What stands behind the command."""
-    rest = sys.argv[1:]
-    return rest[1:] if rest and rest[0] in COMMANDS else rest
+    """``python evaluate.py``."""
+    sys.exit(guarded(lambda: run_command("evaluate", sys.argv[1:])))
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -104,9 +90,9 @@ def _refuse(line: str, status: int = 2) -> int:
 # ---------------------------------------------------------------------- train
 
 
-def _train() -> int:
+def _train(words: Sequence[str]) -> int:
     console = Console(stderr=True)
-    words = arguments()
+    keep_freed_memory()
     if any(word.startswith("resume=") and word != "resume=null" for word in words):
         _resume(words, console)
         return 0
@@ -155,17 +141,9 @@ def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> No
     if set(MULTIRUN).intersection(words):
         raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
     name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
-    for key in (word.partition("=")[0] for word in words if "run" in config["study"]):
-        if not key.startswith(("experiment", "seed", "run_dir", "study.", "-")):
-            expected = f"only seed, run_dir and study.* with experiment={name}"
-            raise InputError(key, expected, key, "no training run reads it, leave it out")
-    folder = Path(str(config["run_dir"] or Path("runs") / name))
-
-    def configuration(more: list[str]) -> dict[str, Any]:
-        return {**compose([*words, *more]), "run_dir": None, "study": None}
-
-    result = run_study(config["study"], configuration, folder, console)
-    print(json.dumps(result, indent=2))
+    rest = [word for word in words if not word.startswith("experiment=")]
+    print(json.dumps(study(name, *rest, progress=True), indent=2))
+    folder = config["run_dir"] or Path("runs") / name
     console.print(f"summary.json, the picture and any runs are in {folder}", highlight=False, soft_wrap=True)
 
 
@@ -197,95 +175,3 @@ def _resume(words: Sequence[str], console: Console) -> None:
             f"resuming {run_dir} at {done:,} env steps; schedules follow {followed} env steps", highlight=False
         )
     report(train(config, run_dir, console, stored.path), run_dir)
-
-
-# ------------------------------------------------------------------- evaluate
-
-
-def _evaluate() -> int:
-    given = _options(COMPOSED["evaluate"])
-    if given is None:
-        return 0
-    path, episodes, seed, render = (given.pop(name) for name in ("checkpoint", "episodes", "seed", "render"))
-    render = None if render is None else check_render(render)
-    stored = open_checkpoint(str(path), resume=False)
-    config = changed(stored.config, given)
-    result = evaluate_checkpoint(stored, config, episodes, seed)
-    if render is not None:
-        film_checkpoint(stored, config, seed, render)
-        result |= {} if render == "human" else {"film": render}
-    print(json.dumps(result))
-    return 0
-
-
-def _decompose() -> int:
-    given = _options(COMPOSED["decompose"])
-    if given is None:
-        return 0
-    path, seed, output = (given.pop(name) for name in ("checkpoint", "seed", "output"))
-    stored = open_checkpoint(str(path), resume=False)
-    folder = stored.run_dir if output is None else folder_named("output", output)
-    config, env_steps = changed(stored.config, given), stored.env_steps
-    episode = decompose_checkpoint(stored, config, seed)
-    name = config["env"]["name"]
-    about = {"checkpoint": str(stored.path), "env": name, "trained_env_steps": env_steps, "seed": seed}
-    summary = {**about, **episode.to_json()}
-    write_atomic(folder / "decomposition.csv", episode.to_csv())
-    RunFiles(folder).write_json("decomposition.json", summary)
-    title = f"Learned rewards on {name} after {env_steps:,} env steps"
-    draw_decomposition(folder / "decomposition.png", episode.learned, episode.true, episode.tolerance, title)
-    print(json.dumps(summary, indent=2))
-    where = folder / "decomposition"
-    Console(stderr=True).print(
-        f"{where}.csv, .json and .png are written", highlight=False, markup=False, soft_wrap=True
-    )
-    return 0
-
-
-def _graph() -> int:
-    given = _options(COMPOSED["graph"])
-    if given is None:
-        return 0
-    env, file, checkpoint = (given.pop(name) for name in ("env", "file", "checkpoint"))
-    changes = {key: given.pop(key) for key in [*given] if key.startswith("env.")}
-    if [env, file, checkpoint].count(None) != 2:
-        sources = [f"{k}={v}" for k, v in (("env", env), ("file", file), ("checkpoint", checkpoint)) if v is not None]
-        raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", " and ".join(sources) or "none")
-    if file is not None and changes:
-        raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", f"file={file}", "leave it out")
-    stored = None if checkpoint is None else open_checkpoint(str(checkpoint), resume=False)
-    config = None if stored is None else changed(stored.config, changes)
-    if env is not None:
-        config = compose([word for word in arguments() if word.startswith(("env=", "env."))])
-    print(picture_graph(config, None if file is None else str(file), stored, **given))
-    return 0
-
-
-def _simple(name: str) -> int:
-    options, act = SIMPLE[name]
-    given = _options(options)
-    return 0 if given is None else act(given)
-
-
-def _options(options: Options) -> dict[str, Any] | None:
-    """What stands behind a command, over its defaults; None where help was asked for and given.
-
-    Raises:
-        InputError: For other keys, or where one that is needed is not given.
-    """
-    words = arguments()
-    if {*words} & {*HELP}:
-        print(options.usage)
-        return None
-    words, folders = folders_of(words) if options.folders else (words, [])
-    given = options.check(parse(words, options.repeated, (*PLACES, "config")))
-    return {**given, "config_dirs": folders} if options.folders else given
-
-
-COMMANDS: dict[str, Callable[[], int]] = {
-    "train": _train,
-    "evaluate": _evaluate,
-    "decompose": _decompose,
-    "graph": _graph,
-    **{name: partial(_simple, name) for name in SIMPLE},
-}

@@ -2,6 +2,6 @@
 
 from lomaq.runs.curve import Curve
 from lomaq.runs.files import Evaluation, RunFiles
-from lomaq.runs.record import StoredRun, find_runs, is_run, names_of, read_run
+from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
 
-__all__ = ["Curve", "Evaluation", "RunFiles", "StoredRun", "find_runs", "is_run", "names_of", "read_run"]
+__all__ = ["Curve", "Evaluation", "RunFiles", "RunRecord", "find_runs", "is_run", "names_of", "read_run"]

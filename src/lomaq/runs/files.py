@@ -118,19 +118,6 @@ class RunFiles:
         write_atomic(self.folder / name, json.dumps(content, indent=2) + "\n")
 
 
-def first_at(
-    evaluations: list[Evaluation], thresholds: dict[str, float]
-) -> tuple[dict[str, int | None], dict[str, float | None]]:
-    """For each threshold, env steps and training seconds of the first evaluation at or above; None: never."""
-    steps: dict[str, int | None] = {}
-    seconds: dict[str, float | None] = {}
-    for name, threshold in thresholds.items():
-        hit = next((e for e in evaluations if e.mean >= threshold), None)
-        steps[name] = hit.env_steps if hit else None
-        seconds[name] = round(hit.train_seconds, 2) if hit else None
-    return steps, seconds
-
-
 def read_returns(folder: Path) -> list[Evaluation]:
     """All tests in a run's ``results.json``."""
     content = json.loads((folder / "results.json").read_text())

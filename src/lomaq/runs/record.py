@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lomaq.runs.files import RunFiles, read_returns
 
 
 @dataclass(frozen=True)
-class StoredRun:
+class RunRecord:
     """What the text files of a run folder say.
 
     Attributes:
@@ -27,6 +27,7 @@ class StoredRun:
         tests: Its test returns so far; perhaps none.
         env_steps: Env steps trained when it last wrote, at least 0.
         train_seconds: Seconds of collecting and learning until then.
+        settings: What it varies, where it belongs to a study or sweep.
     """
 
     folder: Path
@@ -35,6 +36,17 @@ class StoredRun:
     tests: Curve
     env_steps: int
     train_seconds: float
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Name of its method, as legends and tables call it."""
+        return str(self.config["algo"]["label"]) if self.config["method"] != "custom" else "custom"
+
+    @property
+    def reads(self) -> str:
+        """Kind of reward that its method learns from, in words."""
+        return {"local": "local rewards", "team": "the team reward"}[self.config["algo"]["reads"]]
 
     @property
     def best(self) -> float | None:
@@ -57,7 +69,7 @@ def is_run(folder: Path) -> bool:
     return (folder / "metrics.csv").is_file()
 
 
-def read_run(folder: Path) -> StoredRun:
+def read_run(folder: Path) -> RunRecord:
     """Read a run folder; ``metrics.csv`` suffices.
 
     Raises:
@@ -78,7 +90,7 @@ def read_run(folder: Path) -> StoredRun:
         raise InputError(
             "run", "a run folder whose files are whole", folder, f"{type(error).__name__}: {error}"
         ) from error
-    return StoredRun(folder, stored, ended, tests, steps, seconds)
+    return RunRecord(folder, stored, ended, tests, steps, seconds)
 
 
 def _curve(rows: Any) -> Curve:

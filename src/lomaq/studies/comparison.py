@@ -10,16 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lomaq.plots.curves import draw_band, finish_axes, looks
-from lomaq.runs import Curve, RunFiles
+from lomaq.runs import Curve, RunFiles, RunRecord
 from lomaq.runs.files import read_curve, read_returns, solved_at
-from lomaq.studies.runner import StudyRun
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 #: Fresh episodes that the best checkpoint of a run plays.
 FRESH_EPISODES = 100
 
 
-def tuning(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+def tuning(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """For each method the settings with the highest mean test return over the whole run, and all that was tried."""
     tried: dict[str, dict[str, float]] = {}
     for run in runs:
@@ -30,7 +29,7 @@ def tuning(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     return {name: {"chosen": max(score, key=score.__getitem__), "tried": score} for name, score in tried.items()}
 
 
-def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Curves of every method: mean over seeds, band from the lowest to the highest; and a table of the same.
 
     A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes,
@@ -60,7 +59,7 @@ def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
     return result
 
 
-def _fresh(run: StudyRun) -> float:
+def _fresh(run: RunRecord) -> float:
     place = run.folder / "fresh.json"
     if not place.is_file():
         stored = open_checkpoint(run.folder, resume=False)

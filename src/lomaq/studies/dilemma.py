@@ -17,7 +17,8 @@ from lomaq.analysis.certify import Colouring, slopes
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
-from lomaq.studies.runner import StudyRun
+from lomaq.runs import RunRecord
+from lomaq.training.stored import open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class _Case:
     permuted: bool
 
 
-def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Test returns as shares of the reference, 95 % intervals over seeds, and one picture ``dilemma.png``.
 
     The reference is the exact optimum up to 8 machines and the best threshold policy, simulated, beyond.
@@ -91,9 +92,10 @@ class _Drift:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, run: StudyRun) -> _Drift | None:
+    def of(cls, run: RunRecord) -> _Drift | None:
         """Read it from the last checkpoint of a run on few machines; None where no mixer makes the values."""
-        built, sigma = run.restore()
+        stored = open_checkpoint(run.folder, resume=True)
+        built, sigma = stored.run(), stored.sigma
         networks = built.module.networks
         if built.module.settings.objective.trained_mixer(networks) is None:
             return None
@@ -119,7 +121,7 @@ class _Drift:
         return cls(case.method, case.cost, run.settings["seed"], share, list(found.mean_by_hop), gaps)
 
 
-def _case(run: StudyRun) -> _Case:
+def _case(run: RunRecord) -> _Case:
     settings, summary = run.settings, run.summary
     method = run.label + (", tied" if settings.get("mixer.tie") else "")
     permuted = bool(settings.get("env.permute", False))

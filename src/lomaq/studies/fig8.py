@@ -10,12 +10,14 @@ import torch
 from matplotlib.figure import Figure
 
 from lomaq.envs import MatrixGame
-from lomaq.studies.runner import StudyRun
+from lomaq.runs import RunRecord
+from lomaq.training.stored import open_checkpoint
 
 
-def learned_values(run: StudyRun) -> tuple[np.ndarray, np.ndarray]:
+def learned_values(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
     """Learned value of every block and true block payoff for every joint action of two agents: each ``[P, A, A]``."""
-    built, sigma = run.restore()
+    stored = open_checkpoint(run.folder, resume=True)
+    built, sigma = stored.run(), stored.sigma
     networks, partition = built.module.networks, built.partition
     env = built.make_env(1, 0, torch.device("cpu"))
     assert isinstance(env, MatrixGame)
@@ -30,7 +32,7 @@ def learned_values(run: StudyRun) -> tuple[np.ndarray, np.ndarray]:
     return values.T.reshape(shape).numpy(), true.reshape(shape).numpy()
 
 
-def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Best seed of each partition and activation, its learned tables, and one picture ``fig8.png``."""
     best: dict[str, tuple[float, np.ndarray, np.ndarray, int]] = {}
     for run in runs:

@@ -8,12 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lomaq.plots.curves import draw_band, finish_axes
-from lomaq.runs import Curve
+from lomaq.runs import Curve, RunRecord
 from lomaq.runs.files import read_returns
-from lomaq.studies.runner import StudyRun
 
 
-def report(folder: Path, runs: list[StudyRun]) -> dict[str, Any]:
+def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Test return against env steps for each κ: mean over seeds, band from the lowest to the highest; ``fig9.png``."""
     result: dict[str, Any] = {}
     for kappa in sorted({run.settings["kappa"] for run in runs}):

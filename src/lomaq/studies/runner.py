@@ -10,10 +10,11 @@ import io
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,52 +22,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from lomaq.config import word_of
+from lomaq.analysis.compare import differing
+from lomaq.config import Job, word_of
 from lomaq.errors import InputError, check_int
 from lomaq.plots.run import train
-from lomaq.runs import RunFiles
-from lomaq.training.build import Run
-from lomaq.training.stored import open_checkpoint
-
-#: Settings that say nothing about what a run finds.
-ASIDE = ("run_dir", "jobs", "logger", "method", "algo.label", "algo.reads", "algo.identity")
-#: Keys, at any depth, of values that settings refer to; in a resolved configuration those settings hold them.
-NOTED = ("recommended", "searched")
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """One finished run of a study.
-
-    Attributes:
-        settings: What this run varies.
-        folder: Its run folder.
-        summary: Its ``summary.json``.
-    """
-
-    settings: dict[str, Any]
-    folder: Path
-    summary: dict[str, Any]
-
-    @cached_property
-    def label(self) -> str:
-        """Name of its method, as legends and tables call it."""
-        return str(self._config["algo"]["label"]) if self._config["method"] != "custom" else "custom"
-
-    @cached_property
-    def reads(self) -> str:
-        """Kind of reward that its method learns from, in words."""
-        return {"local": "local rewards", "team": "the team reward"}[self._config["algo"]["reads"]]
-
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
-        return config
-
-    def restore(self) -> tuple[Run, float]:
-        """The run with the networks of its last checkpoint, and what one unit of their values is worth."""
-        stored = open_checkpoint(self.folder / "checkpoints" / "last.ckpt", resume=True)
-        return stored.run(), stored.sigma
+from lomaq.runs import RunFiles, RunRecord, read_run
+from lomaq.training.process import keep_freed_memory
 
 
 def run_study(
@@ -96,11 +57,19 @@ def run_study(
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
     cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
     # composed when it is a run's turn, since that takes a good part of a second
-    todo = ((cell, compose([f"{key}={word_of(value)}" for key, value in cell.items()])) for cell in cells)
+    todo = (Job(cell, compose([f"{key}={word_of(value)}" for key, value in cell.items()])) for cell in cells)
     if jobs == 1:
-        runs = [run_one(settings, config, folder, console) for settings, config in todo]
+        runs = [run_one(job.settings, job.config, folder, console) for job in todo]
     else:
-        runs = _run_together(todo, len(cells), folder, jobs, console)
+        found: dict[str, RunRecord] = {}
+        with closing(train_together(todo, folder, jobs)) as ended:
+            for job, run in ended:
+                if isinstance(run, Exception):
+                    raise run
+                found[name := run_name(job.settings)] = run
+                line = f"{len(found)} of {len(cells)}: {name}: test return {run.summary['test_return_mean']:,.1f}"
+                console.print(line, highlight=False, soft_wrap=True)
+        runs = [found[run_name(cell)] for cell in cells]
     result: dict[str, Any] = _function(study["report"])(folder, runs)
     RunFiles(folder).write_json("summary.json", result)
     return result
@@ -128,21 +97,45 @@ def _function(path: str) -> Callable[..., dict[str, Any]]:
     return function
 
 
-def _run_together(
-    todo: Iterable[tuple[dict[str, Any], dict[str, Any]]], count: int, folder: Path, jobs: int, console: Console
-) -> list[StudyRun]:
-    """All ``count`` runs, ``jobs`` at a time; each answers with one line."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        try:
-            waiting = [pool.submit(run_one, settings, config, folder, None) for settings, config in todo]
-            for number, future in enumerate(as_completed(waiting), start=1):
-                run = future.result()
-                result = f"test return {run.summary['test_return_mean']:,.1f}"
-                console.print(f"{number} of {count}: {run.folder.name}: {result}", highlight=False, soft_wrap=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in waiting]
+def train_together(
+    jobs: Iterable[Job], folder: Path, at_once: int
+) -> Generator[tuple[Job, RunRecord | Exception], None, None]:
+    """Train jobs, each in one of ``at_once`` processes, and give each when it ends, with what went wrong if it failed.
+
+    A process that dies ends its job alone and is replaced. To be closed, so that the processes end.
+    """
+    waiting, idle = iter(jobs), [_process() for _ in range(at_once)]
+    running: dict[Future[RunRecord], tuple[Job, Executor]] = {}
+    try:
+        while True:
+            for job in itertools.islice(waiting, len(idle)):
+                process = idle.pop()
+                try:
+                    future = process.submit(run_one, job.settings, job.config, folder, None)
+                except BrokenProcessPool as died:  # while it waited
+                    future = Future()
+                    future.set_exception(died)
+                running[future] = job, process
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, process = running.pop(future)
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    process, expected = _process(), "a process that lives to the end of its run"
+                    remedy = "it had too little memory perhaps; jobs=1 takes the least"
+                    error = InputError("jobs", expected, "one that died", remedy)
+                idle.append(process)
+                if error is not None and not isinstance(error, Exception):
+                    raise error  # an interrupt
+                yield job, error or future.result()
+    finally:
+        for process in [*idle, *(process for _, process in running.values())]:
+            process.shutdown()
+
+
+def _process() -> Executor:
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=keep_freed_memory)
 
 
 def run_name(settings: dict[str, Any]) -> str:
@@ -154,7 +147,7 @@ def run_name(settings: dict[str, Any]) -> str:
     return ",".join(f"{key}={word_of(value)}" for key, value in settings.items()).replace("/", "_")
 
 
-def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> StudyRun:
+def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> RunRecord:
     """Train one run below ``folder``, go on with it, or, where it has ended, read it.
 
     Args:
@@ -170,24 +163,13 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
     if console is None:
         console = Console(file=io.StringIO(), force_jupyter=False)
     console.print(place.name, highlight=False, soft_wrap=True)
-    if (place / "config.yaml").is_file():
-        stored = yaml.safe_load((place / "config.yaml").read_text())
-        if _decisive(stored) != _decisive(config):
-            raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
+    begun = place / "config.yaml"
+    if begun.is_file() and differing([yaml.safe_load(begun.read_text()), config]):
+        raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if (place / "summary.json").is_file():
-        return StudyRun(settings, place, json.loads((place / "summary.json").read_text()))
+        return replace(read_run(place), settings=settings)
     checkpoint = place / "checkpoints" / "last.ckpt"
-    if checkpoint.is_file():
-        return StudyRun(settings, place, train(config, place, console, checkpoint))
-    if (place / "config.yaml").is_file():  # stopped before anything was learned
+    if begun.is_file() and not checkpoint.is_file():  # stopped before anything was learned
         shutil.rmtree(place)
-    return StudyRun(settings, place, train(config, place, console))
-
-
-def _decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``config`` without what says nothing about what a run finds."""
-    return {
-        key: _decisive(value, f"{prefix}{key}.") if isinstance(value, dict) else value
-        for key, value in config.items()
-        if f"{prefix}{key}" not in ASIDE and key not in NOTED
-    }
+    train(config, place, console, checkpoint if checkpoint.is_file() else None)
+    return replace(read_run(place), settings=settings)

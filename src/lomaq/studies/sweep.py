@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,9 @@ from rich.console import Console
 from lomaq.config import Job
 from lomaq.errors import InputError, check_int
 from lomaq.plots.curves import draw_curves
-from lomaq.runs import Curve, RunFiles
+from lomaq.runs import Curve, RunFiles, RunRecord
 from lomaq.runs.files import read_returns
-from lomaq.studies.runner import StudyRun, run_name, run_one
+from lomaq.studies.runner import run_name, train_together
 
 
 def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]:
@@ -48,7 +45,7 @@ def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]
     done, failed = _train_all(jobs, folder, at_once, console)
     files = RunFiles(folder)
     files.write_json("results.json", merge_results(done))
-    summary = {"groups": {name: _figures(runs) for name, runs in _groups(done).items()}, "failed": failed}
+    summary = {"groups": {name: _metrics(runs) for name, runs in _groups(done).items()}, "failed": failed}
     files.write_json("summary.json", summary)
     if done:
         draw(folder, summary)
@@ -88,76 +85,29 @@ def _check(jobs: list[Job], folder: Path) -> int:
 # -------------------------------------------------------------------- training
 
 
-def _train_all(jobs: list[Job], folder: Path, at_once: int, console: Console) -> tuple[list[StudyRun], dict[str, str]]:
+def _train_all(jobs: list[Job], folder: Path, at_once: int, console: Console) -> tuple[list[RunRecord], dict[str, str]]:
     """The runs that ended, in order, and a line for each that did not."""
-    queue = iter(jobs)
-    lock, stopped = threading.Lock(), threading.Event()
-    done: dict[str, StudyRun] = {}
+    done: dict[str, RunRecord] = {}
     failed: dict[str, str] = {}
-
-    def take() -> Job | None:
-        with lock:
-            return None if stopped.is_set() else next(queue, None)
-
-    def tell(job: Job, result: StudyRun | str) -> None:
-        with lock:
-            if isinstance(result, str):
-                failed[run_name(job.settings)] = result
-                said = f"failed: {result}"
+    with closing(train_together(jobs, folder, at_once)) as ended:
+        for job, run in ended:
+            name = run_name(job.settings)
+            if isinstance(run, Exception):
+                kind = "" if isinstance(run, InputError) else f"{type(run).__name__}: "
+                failed[name] = " ".join(f"{kind}{run}".split())
+                line = f"failed: {failed[name]}"
             else:
-                done[run_name(job.settings)] = result
-                said = f"test return {result.summary['test_return_mean']:,.1f}"
-            number = len(done) + len(failed)
-            console.print(
-                f"{number} of {len(jobs)}: {run_name(job.settings)}: {said}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-
-    def slot() -> None:
-        """Train one job after the other in one process, in a new one where that died."""
-        pool = _process()
-        try:
-            while (job := take()) is not None:
-                try:
-                    tell(job, _attempt(pool, job, folder))
-                except BrokenProcessPool:
-                    tell(job, "its process died, of too little memory perhaps; jobs=1 takes the least")
-                    pool = _process()
-        finally:
-            pool.shutdown()
-
-    with ThreadPoolExecutor(at_once) as slots:
-        running = [slots.submit(slot) for _ in range(at_once)]
-        try:
-            for future in as_completed(running):
-                future.result()
-        except BaseException:
-            stopped.set()
-            raise
+                done[name] = run
+                line = f"test return {run.summary['test_return_mean']:,.1f}"
+            number = f"{len(done) + len(failed)} of {len(jobs)}"
+            console.print(f"{number}: {name}: {line}", highlight=False, markup=False, soft_wrap=True)
     return [done[run_name(job.settings)] for job in jobs if run_name(job.settings) in done], failed
-
-
-def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-
-
-def _attempt(pool: ProcessPoolExecutor, job: Job, folder: Path) -> StudyRun | str:
-    """Train; the run, or what went wrong in one line."""
-    try:
-        return pool.submit(run_one, job.settings, job.config, folder, None).result()
-    except BrokenProcessPool:
-        raise
-    except Exception as error:  # whatever it is, the other runs go on
-        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        return " ".join(f"{kind}{error}".split())
 
 
 # --------------------------------------------------------------------- merging
 
 
-def merge_results(runs: Iterable[StudyRun]) -> dict[str, Any]:
+def merge_results(runs: Iterable[RunRecord]) -> dict[str, Any]:
     """One ``results.json`` of many: env → task → algorithm → seed → step → per-episode returns.
 
     Runs that would be one entry, since they differ by other settings, get these into the name of their algorithm.
@@ -180,16 +130,16 @@ def merge_results(runs: Iterable[StudyRun]) -> dict[str, Any]:
     return merged
 
 
-def _groups(runs: list[StudyRun]) -> dict[str, list[StudyRun]]:
+def _groups(runs: list[RunRecord]) -> dict[str, list[RunRecord]]:
     """Runs that differ by their seed alone, under the settings that they share."""
-    found: dict[str, list[StudyRun]] = {}
+    found: dict[str, list[RunRecord]] = {}
     for run in runs:
         shared = {key: value for key, value in run.settings.items() if key != "seed"}
         found.setdefault(run_name(shared) or run.summary["algorithm"], []).append(run)
     return found
 
 
-def _figures(runs: list[StudyRun]) -> dict[str, Any]:
+def _metrics(runs: list[RunRecord]) -> dict[str, Any]:
     tests = [Curve.of(read_returns(run.folder)) for run in runs]
     last, best = ([run.summary[key] for run in runs] for key in ("test_return_mean", "best_test_return_mean"))
     return {

@@ -18,6 +18,7 @@ from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
 from lomaq.rewards import BlockReward
 from lomaq.training.module import EnvMaker, LomaqModule
+from lomaq.training.process import building
 from lomaq.training.replay import Replay, sequence_bytes
 from lomaq.training.settings import LearnerSettings
 
@@ -97,6 +98,7 @@ def _with_partition(node: dict[str, Any], key: str, graph: AgentGraph) -> dict[s
     return {**node, key: Partition.from_spec(node[key], graph)} if node.get(key) is not None else node
 
 
+@building()
 def build_run(config: dict[str, Any]) -> Run:
     """Everything that a training run needs, checked.
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import logging
 import os
 import platform
-import resource
 import signal
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +19,13 @@ from rich.console import Console
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.runs import Evaluation, RunFiles
-from lomaq.runs.files import first_at
 from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, RandomActor, evaluate
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
+from lomaq.training.process import borrowed_process, peak_memory_mb
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
@@ -57,17 +54,21 @@ def train(
         InputError: If a setting is impossible or the folder in use.
         KeyboardInterrupt: With the folder, if it was interrupted; the last checkpoint is whole.
     """
-    started_by_us = RUN_DIR_VARIABLE in os.environ  # a process of a strategy: the first one made the folder
-    if started_by_us:
-        run_dir = Path(os.environ[RUN_DIR_VARIABLE])
+    threads = config["trainer"]["threads"]
+    with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1)):
+        if config["algo"]["policy"] != "utilities":
+            return _play_yardstick(config, RunFiles(run_dir))
+        return _train(config, run_dir, console, checkpoint, callbacks)
+
+
+def _train(
+    config: dict[str, Any], run_dir: Path, console: Console, checkpoint: Path | None, callbacks: Sequence[pl.Callback]
+) -> dict[str, Any]:
+    run_dir = Path(os.environ.get(RUN_DIR_VARIABLE, run_dir))  # in a process of a strategy, the first one's
     leads = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0
-    if config["trainer"]["threads"] is not None:
-        torch.set_num_threads(check_int("trainer.threads", config["trainer"]["threads"], 1))
-    _keep_freed_memory()
     files = RunFiles(run_dir)
-    if config["algo"]["policy"] != "utilities":
-        return _play_yardstick(config, files)
     run = build_run(config)
+    torch.manual_seed(config["seed"])  # for parts of a person's own that draw from the global generator
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
     tests = config["evaluation"]
     recorder = Recorder(files, run.make_env, tests["episodes"], tests["every_env_steps"], tests["at_start"])
@@ -77,13 +78,24 @@ def train(
         files.begin(config)
     if leads and run.module.networks.mixer.note is not None:
         console.print(run.module.networks.mixer.note, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    os.environ[RUN_DIR_VARIABLE] = str(run_dir)
-    try:
-        with open_loggers(loggers if leads else [], config, run_dir) as trainer.loggers:
-            _fit(trainer, run.module, checkpoint, run_dir)
-    finally:
-        os.environ.pop(RUN_DIR_VARIABLE)
+    with (
+        _told_to_processes(run_dir if trainer.world_size > 1 else None),
+        open_loggers(loggers if leads else [], config, run_dir) as trainer.loggers,
+    ):
+        _fit(trainer, run.module, checkpoint, run_dir)
     return _finish(run, files, thresholds) if trainer.is_global_zero else {}
+
+
+@contextmanager
+def _told_to_processes(run_dir: Path | None) -> Iterator[None]:
+    """Processes that a strategy starts find the run folder in their environment; None: there are none."""
+    if run_dir is not None:
+        os.environ[RUN_DIR_VARIABLE] = str(run_dir)
+    try:
+        yield
+    finally:
+        if run_dir is not None:
+            os.environ.pop(RUN_DIR_VARIABLE)
 
 
 def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None, run_dir: Path) -> None:
@@ -98,28 +110,11 @@ def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None, run_
         raise KeyboardInterrupt(str(run_dir)) from stop
 
 
-def _keep_freed_memory() -> None:
-    """Ask glibc to keep freed buffers for the next use.
-
-    By default it returns large ones to the system, and every use of a fresh one pays for page faults; a learner that
-    makes the same buffers thousands of times loses up to a quarter of its time there. Other C libraries have no such
-    switch and are left alone.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        max_mapped, trim_threshold = -4, -1
-        library.mallopt(max_mapped, 0)
-        library.mallopt(trim_threshold, 2**31 - 1)
-
-
 def _make_trainer(config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
     if any(way in str(options["strategy"]) for way in ("spawn", "fork", "notebook")):
         expected = "auto or ddp, whose processes each build the run for themselves"
         raise InputError("trainer.strategy", expected, options["strategy"], "trainer.strategy=ddp")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     try:
         return pl.Trainer(
             **options,
@@ -154,7 +149,7 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
     module, config = run.module, run.module.run_config
     history = module.history
     evaluations = [Evaluation(**e) for e in history["evaluations"]]
-    steps, seconds = first_at(evaluations, thresholds)
+    first = {name: next((e for e in evaluations if e.mean >= x), None) for name, x in thresholds.items()}
     wall = history["train_seconds"]
     partition = config["partition"] if isinstance(config["partition"], str) else [list(b) for b in run.partition.blocks]
     return _report(
@@ -171,8 +166,8 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
             "n_blocks": run.partition.n_blocks,
             "wall_seconds": round(wall, 2),
             "env_steps_per_second": round(module.env_steps / max(wall, 1e-9), 1),
-            "first_env_steps_at": steps,
-            "first_seconds_at": seconds,
+            "first_env_steps_at": {name: e and e.env_steps for name, e in first.items()},
+            "first_seconds_at": {name: e and round(e.train_seconds, 2) for name, e in first.items()},
             "parameters": sum(p.numel() for p in module.networks.parameters()),
         },
     )
@@ -211,7 +206,7 @@ def _report(
         "best_test_return_mean": max(e.mean for e in evaluations),
         "references": references,
         **more,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_memory_mb": peak_memory_mb(),
         "versions": versions(),
     }
     files.write_results(name, f"{name}-{env.n_agents}", algorithm, seed, evaluations)

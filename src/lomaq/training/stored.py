@@ -15,6 +15,7 @@ from lomaq.nn import Utilities
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
+from lomaq.training.process import building
 
 #: Seed of the starts of ``evaluate``, apart from those seen while training.
 FRESH_SEED = 2_000_003
@@ -54,6 +55,7 @@ class Checkpoint:
         state = self.state["state_dict"]
         return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
+    @building()
     def utilities(self, env: BatchedEnv) -> Utilities:
         """The trained utilities for the agents of ``env``: those of training, or others that observe and act alike.
 
