@@ -15,7 +15,7 @@ GRAPHS = {"line": AgentGraph.line(4), "star": AgentGraph.star(4), "ring": AgentG
 
 def random_mixer(kind: type[Mixer], graph: AgentGraph, partition: Partition, kappa: int = 1) -> Mixer:
     torch.manual_seed(0)
-    mixer = kind(graph, partition, kappa, monotonicity="projection", start="normal")
+    mixer = kind(graph, partition, kappa, monotonicity="projection", init="normal")
     with torch.no_grad():
         for parameter in mixer.parameters():
             parameter.add_(torch.randn_like(parameter))

@@ -121,7 +121,7 @@ def test_several_blocks_and_utilities_without_payoffs_are_refused():
 def test_a_mixer_with_weights_is_refused():  # σ would rescale it, and not the values
     graph = AgentGraph.line(N)
     with pytest.raises(InputError, match=r"^mixer: expected sum for algo=dcg, got QMIXMixer; mixer=sum$"):
-        DCG(0.9, 0.0).make_critic(CoordinationGraph(graph, OBS, A), QMIXMixer(graph, Partition.full(N), 1, OBS))
+        DCG(0.9, 0.0).make_critic(CoordinationGraph(graph, OBS, A), QMIXMixer(graph, Partition.full(N), OBS))
 
 
 # ------------------------------------------------------------------------ runs

@@ -51,7 +51,7 @@ def make_rollout(mask=None, **flags) -> Rollout:
 
 def real_networks(seed=0, objective=OBJECTIVE) -> ValueNetworks:
     torch.manual_seed(seed)
-    utilities, mixer = Utilities(GRAPH, OBS, A, hidden=[8]), GraphMIXMixer(GRAPH, Partition.full(N), 1, OBS, hidden=4)
+    utilities, mixer = Utilities(GRAPH, OBS, A, hidden=[8]), GraphMIXMixer(GRAPH, Partition.full(N), OBS, hidden=4)
     return ValueNetworks(utilities, mixer, objective.make_critic(utilities, mixer))
 
 
@@ -193,7 +193,7 @@ def test_it_trains_on_episodes_with_replay_and_double_q(run_small):
 
 
 def test_another_mixer_is_refused_with_the_remedy():
-    mixer = QMIXMixer(GRAPH, Partition.full(N), 1, obs_size=OBS)
+    mixer = QMIXMixer(GRAPH, Partition.full(N), obs_size=OBS)
     with pytest.raises(InputError, match=r"mixer: expected graphmix .* got QMIXMixer; algo=graphmix has both"):
         GraphMIX(0.9, 0.0).make_critic(Utilities(GRAPH, OBS, A), mixer)
 

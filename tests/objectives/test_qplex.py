@@ -231,7 +231,7 @@ def test_a_bounded_importance_can_still_fall():
 def test_a_mixer_with_weights_of_its_own_is_refused():
     graph = AgentGraph.complete(N)
     with pytest.raises(InputError, match="mixer: expected sum for algo=qplex, got QMIXMixer"):
-        QPLEX(0.9, 0.0).make_critic(Utilities(graph, OBS, A), QMIXMixer(graph, Partition.full(N), 1, OBS))
+        QPLEX(0.9, 0.0).make_critic(Utilities(graph, OBS, A), QMIXMixer(graph, Partition.full(N), OBS))
 
 
 def test_an_impossible_width_is_named():

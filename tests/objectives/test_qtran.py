@@ -114,7 +114,7 @@ def test_several_blocks_are_refused():
 def test_a_mixer_that_looks_at_the_state_is_shown_it(one_step):
     torch.manual_seed(0)
     graph = AgentGraph.complete(N)
-    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), QMIXMixer(graph, Partition.full(N), 1, OBS)
+    utilities, mixer = Utilities(graph, OBS, A, hidden=[8]), QMIXMixer(graph, Partition.full(N), OBS)
     objective, rollout = QTRAN(0.9, 0.0), one_step([0, 1])
     online = ValueNetworks(utilities, mixer, objective.make_critic(utilities, mixer))
     objective.loss(online, rollout, torch.zeros(1, 1, 1)).backward()

@@ -136,7 +136,7 @@ def real_networks() -> ValueNetworks:
     torch.manual_seed(0)
     graph, partition = AgentGraph.complete(N), Partition.full(N)
     utilities = Utilities(graph, OBS, A, hidden=[8], observation_scale=[2.0, 1.0])
-    mixer = QMIXMixer(graph, partition, 1, OBS, 4, 4)
+    mixer = QMIXMixer(graph, partition, OBS, 4, 4)
     return ValueNetworks(utilities, mixer, WeightedQMIX(gamma=0.9, lam=0.0).make_critic(utilities, mixer))
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from lomaq.envs.navigation import COVER_DISTANCE, HALF_WIDTH
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import AgentGraph
+from lomaq.rewards import FitSettings
 from lomaq.rewards.decomposition import RewardDecomposition
 from lomaq.rewards.groups import RewardGroups
 from lomaq.runs.files import write_atomic
@@ -140,9 +141,8 @@ def learn(fit: Fit, training: Training) -> RewardDecomposition:
     groups = RewardGroups.of(AgentGraph.complete(2), fit.max_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        model = RewardDecomposition(
-            groups, 3, 1, loss="squared", regularisation=fit.regularisation, weights=(0.0, 1.0)
-        )  # 3 numbers observed, 1 action
+        least_squares = FitSettings("squared", regularisation=fit.regularisation, weights=(0.0, 1.0))
+        model = RewardDecomposition(groups, obs_size=3, n_actions=1, fit=least_squares)
     generator = torch.Generator().manual_seed(training.seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=training.lr, betas=(0.9, training.beta2))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 2 * (1 - step / training.steps)))
@@ -150,7 +150,7 @@ def learn(fit: Fit, training: Training) -> RewardDecomposition:
     valid = torch.ones(training.batch, dtype=torch.bool)
     for _ in range(training.steps):
         positions = draw_positions(training.batch, generator)
-        loss, _ = model.loss(observe(positions), actions, team_reward(positions), valid)
+        loss = model.loss(observe(positions), actions, team_reward(positions), valid)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
