@@ -205,7 +205,7 @@ def test_every_parameter_learns_and_only_parameters_are_stored(edges):
 
 
 def test_several_blocks_are_refused_with_the_remedy():
-    with pytest.raises(InputError, match=r"partition: expected full for mixer=graphmix, got 4 blocks; .*mixer=gcn"):
+    with pytest.raises(InputError, match=r"partition: expected full for GraphMIXMixer, got 4 blocks; .*partition=full"):
         GraphMIXMixer(AgentGraph.line(N), Partition.singletons(N), obs_size=OBS)
 
 

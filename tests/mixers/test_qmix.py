@@ -73,5 +73,5 @@ def test_rescaling_multiplies_the_values():
 
 
 def test_several_blocks_are_refused_with_the_remedy():
-    with pytest.raises(InputError, match=r"partition: expected full for mixer=qmix, got 3 blocks; .*state=local"):
+    with pytest.raises(InputError, match=r"partition: expected full for QMIXMixer, got 3 blocks; .*state=local"):
         QMIXMixer(AgentGraph.line(N), Partition.singletons(N), obs_size=OBS)

@@ -42,6 +42,6 @@ def test_there_is_nothing_to_learn_in_a_sum():
     assert mixer.head() == []
 
 
-def test_own_must_be_true_or_false():
-    with pytest.raises(InputError, match=r"mixer\.own"):
+def test_independent_must_be_true_or_false():
+    with pytest.raises(InputError, match=r"mixer\.independent"):
         SumMixer(AgentGraph.line(4), Partition.singletons(4), kappa=1, independent="yes")  # type: ignore[arg-type]
