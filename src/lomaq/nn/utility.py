@@ -126,7 +126,7 @@ class Utilities(nn.Module):
         check_bool("agent.layer_norm", layer_norm)
         inputs = obs_size + n_actions * last_action + graph.n_agents * agent_id
         kind = _GRU if network == "gru" else _MLP
-        types = graph.agent_type if "agent_type" in graph else torch.zeros(graph.n_agents, dtype=torch.int64)
+        types = graph.types
         self.networks = nn.ModuleList(kind(inputs, hidden, n_actions, layer_norm) for _ in range(int(types.max()) + 1))
         self.memory_size = hidden[-1] if network == "gru" else 0
         order = torch.argsort(types, stable=True)
