@@ -145,7 +145,7 @@ class CoordinationGraph(Utilities):
         mean = check_choice("agent.reduction", reduction, ("mean", "sum")) == "mean"
         self._weights = (1 / graph.n_agents, 1 / max(graph.n_edges, 1)) if mean else (1.0, 1.0)
         self.payoffs = Payoffs(hidden[-1], payoff_hidden, n_actions, payoff_rank)
-        self.register_buffer("_edges", graph.edge_index[:, graph.edge_index[0] < graph.edge_index[1]], persistent=False)
+        self.register_buffer("_edges", graph.pairs.T.contiguous(), persistent=False)
 
     def forward(
         self,
