@@ -126,7 +126,7 @@ class StateMixer(Mixer):
 
 
 class MonotoneNetwork(Mixer):
-    """A mixer with weights of its own, which are what makes it monotone (Section 4.1).
+    """A mixer whose weights do not depend on the state; their sign makes it monotone (Section 4.1).
 
     Args:
         graph: The agents.

@@ -143,7 +143,7 @@ class MaskedMLPMixer(MonotoneNetwork):
         return self._in_order([self._mix_bucket(self._gather(utilities, b), observations, b) for b in buckets])
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As the base says; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
+        """As in :class:`Mixer`; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
         flat = utilities.reshape(-1, self.n_agents).T
         seen = [self._gather(flat, bucket) for bucket in range(self.n_buckets)]
         values = self._in_order([self._mix_bucket(x, observations, bucket) for bucket, x in enumerate(seen)])

@@ -41,7 +41,7 @@ class FitSettings:
 
     Args:
         loss: For regression, ``squared`` (Eq. 2) or ``log_cosh`` (the released code).
-        lr: Learning rate of Adam, above 0; falls as ``learner.lr_decay`` says.
+        lr: Learning rate of Adam, above 0; follows ``learner.lr_decay``.
         batch_size: Sequences of a step, drawn from the batch of the values; None for all of them.
         updates: Steps in each iteration, at least 1.
         regularisation: λ ≥ 0 of λ Σ_I w(|I|)·|r_I|, averaged over samples (Algorithm 4 as printed sums, as it does

@@ -171,7 +171,7 @@ def learned(model: RewardDecomposition, positions: Tensor) -> dict[str, Tensor]:
 
 
 def averages(model: RewardDecomposition, seed: int) -> dict[str, dict[str, float]]:
-    """Mean of each function in each situation, both agents uniform in the square but for what the situation says."""
+    """Mean of each function in each situation, both agents uniform in the square but for the situation."""
     generator = torch.Generator().manual_seed(seed + 1)  # not the states that it was fitted to
     positions = draw_positions(math.ceil(2 * STATES / SHARE), generator)  # twice as many as needed on the landmark
     on = on_landmark(positions)
@@ -235,7 +235,7 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
         seconds = time.perf_counter() - start
         console.print(f"{fit}: at most {error:.3f} from what is expected, {seconds:.0f} s", highlight=False)
     result["why"] = (
-        "|I| <= 1 cannot say that two agents on the landmark are worth no more than one. |I| <= 2 can, but any part of "
+        "|I| <= 1 cannot express that two agents on the landmark are worth no more than one. |I| <= 2 can, but any part of "
         "a reward may be moved between r_{1}, r_{2} and r_{12}, so that only the sum is expected there: the r_I follow "
         "from the start and the optimiser. With lambda the pair keeps no more than it must, and a mean |r_{12}| of "
         "share_of_the_square squared is the least it can keep."
