@@ -207,7 +207,7 @@ def test_reparametrised_weights_may_have_any_sign_and_are_left_alone(kind):
 
 
 @every_kind
-def test_values_of_larger_blocks_are_louder_in_proportion_to_their_agents(kind):
+def test_values_of_larger_blocks_are_larger_in_proportion_to_their_agents(kind):
     graph, blocks = AgentGraph.empty(4), [[0, 1, 2], [3]]
     mixer = make(kind, graph, Partition(blocks, 4), 0)
     with torch.no_grad():  # with no weights, a block's value is the last bias, whatever its size
