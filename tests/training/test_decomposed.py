@@ -203,7 +203,7 @@ def test_a_return_goes_on_with_the_value_before_a_sample_that_does_not_count() -
 
 
 def test_reward_networks_without_bounds_stop_the_run(run_small) -> None:
-    with pytest.raises(NonFiniteLossError, match=r"reward_loss became (nan|inf).* lower reward\.lr"):
+    with pytest.raises(NonFiniteLossError, match=r"reward_loss became (nan|inf).* lower reward\.fit\.lr"):
         run_small("run", RD, "reward.fit.lr=1e30")
 
 
