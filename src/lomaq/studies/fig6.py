@@ -235,10 +235,10 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
         seconds = time.perf_counter() - start
         console.print(f"{fit}: at most {error:.3f} from what is expected, {seconds:.0f} s", highlight=False)
     result["why"] = (
-        "|I| <= 1 cannot express that two agents on the landmark are worth no more than one. |I| <= 2 can, but any part of "
-        "a reward may be moved between r_{1}, r_{2} and r_{12}, so that only the sum is expected there: the r_I follow "
-        "from the start and the optimiser. With lambda the pair keeps no more than it must, and a mean |r_{12}| of "
-        "share_of_the_square squared is the least it can keep."
+        "|I| <= 1 cannot express that two agents on the landmark are worth no more than one. |I| <= 2 can, but any "
+        "part of a reward may be moved between r_{1}, r_{2} and r_{12}, so that only the sum is expected there: the "
+        "r_I follow from the start and the optimiser. With lambda the pair keeps no more than it must, and a mean "
+        "|r_{12}| of share_of_the_square squared is the least it can keep."
     )
     write_atomic(folder / "sections.json", json.dumps(maps) + "\n")
     draw(folder, {"settings": settings, **result})
