@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from lomaq.nn.gru import GRU
 
 HIDDEN = 64
-TEAM = 15  # agents, which share the length of their episode
 
 
 def clock() -> tuple[float, float]:
@@ -38,23 +37,23 @@ def timed(work: Callable[[], object], times: int = 1) -> tuple[float, float]:
     return wall, processor
 
 
-def forward(network: nn.Module, x: Tensor, state: Tensor, *lengths: Tensor) -> Callable[[], object]:
+def forward(network: nn.Module, x: Tensor, state: Tensor) -> Callable[[], object]:
     """As in acting and for targets."""
 
     def run() -> None:
         with torch.no_grad():
-            network(x, state, *lengths)
+            network(x, state)
 
     return run
 
 
-def both(network: nn.Module, x: Tensor, state: Tensor, *lengths: Tensor) -> Callable[[], object]:
+def both(network: nn.Module, x: Tensor, state: Tensor) -> Callable[[], object]:
     """Forward and backward, gradients of the inputs included."""
     weight = torch.rand(*x.shape[:2], HIDDEN)
 
     def run() -> None:
         x.grad = None
-        network(x, state, *lengths)[0].backward(weight)
+        network(x, state)[0].backward(weight)
 
     return run
 
@@ -74,12 +73,6 @@ def main() -> None:
         for what, make in (("forward", forward), ("forward + backward", both)):
             for name, network in (("torch", theirs), ("ours", ours)):
                 rows[f"T={steps} M={sequences} {what}, {name}"] = make(network, x, state), times
-        if steps > 1:
-            ends = torch.randint(30, steps + 1, (sequences // TEAM,)).sort(descending=True)[0].repeat_interleave(TEAM)
-            full = ends.float().mean() / steps
-            for name, lengths in (("longest first", ends), ("in any order", ends[torch.randperm(sequences)])):
-                what = f"T={steps} M={sequences} forward + backward, ours, {full:.0%} full, {name}"
-                rows[what] = both(ours, x, state, lengths), times
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for _ in range(options.repeat):
         for name, (work, times) in rows.items():

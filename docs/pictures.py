@@ -77,7 +77,7 @@ def two_agents(seed: int, monotonicity: str) -> MaskedMLPMixer:
     """A mixer of one block of two agents."""
     torch.manual_seed(seed)
     graph, block = AgentGraph.line(2), Partition.full(2)
-    return MaskedMLPMixer(graph, block, kappa=1, monotonicity=monotonicity, activation="split", start="bent")
+    return MaskedMLPMixer(graph, block, kappa=1, monotonicity=monotonicity, activation="split", init="negative_bias")
 
 
 @torch.no_grad()

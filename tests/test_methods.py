@@ -184,7 +184,7 @@ def test_a_run_with_other_hyper_parameters_keeps_the_name(words) -> None:
     "words",
     [
         "algo=vdn learner.objective._target_=lomaq.objectives.QTRAN",
-        "algo=iql_local mixer.own=false",
+        "algo=iql_local mixer.independent=false",
         "algo=iql_local reward.redistribute=full",
         "algo=qmix mixer._target_=lomaq.mixers.GraphMIXMixer",
         "algo=vdn mixer=mlp",

@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from lomaq import AgentGraph, Partition
-from lomaq.mixers import GCNMixer, MaskedMLPMixer, Mixer
+from lomaq.mixers import GCNMixer, MaskedMLPMixer, Mixer, SumMixer
 
 GRAPHS = {"line": AgentGraph.line(4), "star": AgentGraph.star(4), "ring": AgentGraph.ring(5)}
 
 
 def random_mixer(kind: type[Mixer], graph: AgentGraph, partition: Partition, kappa: int = 1) -> Mixer:
     torch.manual_seed(0)
-    mixer = kind(graph, partition, kappa, monotonicity="projection", start="normal")
+    options = {} if kind is SumMixer else {"monotonicity": "projection", "init": "normal"}
+    mixer = kind(graph, partition, kappa, **options)
     with torch.no_grad():
         for parameter in mixer.parameters():
             parameter.add_(torch.randn_like(parameter))
@@ -55,17 +56,32 @@ def test_proposition_2_the_global_value_is_monotone_in_every_utility(kind, graph
         assert (mixer(raised).sum(dim=-1) >= before).all()
 
 
-@pytest.mark.parametrize("spec", ["singletons", "pairs", "full", [[0, 2], [1, 3]]])
-def test_proposition_3_without_edges_utilities_that_are_the_values_satisfy_the_assumption(spec) -> None:
+NO_EDGES = pytest.mark.parametrize("spec", ["singletons", "pairs", "full", [[0, 2], [1, 3]]])
+
+
+@NO_EDGES
+def test_proposition_3_without_edges_sums_of_the_agents_values_are_the_blocks_values(spec) -> None:
     graph = AgentGraph.empty(4)
     partition = Partition.from_spec(spec, graph)
-    values = torch.randn(4, 3)  # Q_i(s_i, a_i), each agent for itself
-    actions = joint_actions(4, 3)
-    chosen = values.gather(1, actions.T).T  # U_i = Q_i
-    blocks = partition.block_sum(chosen)  # F_J = Σ Q_i, rising in each
-    best = sum(block.max() for block in blocks.T)
-    assert torch.isclose(best, chosen.sum(dim=1).max())
-    assert graph.khop(3).nnz == 4  # every agent's value depends on itself alone
+    mixer = SumMixer(graph, partition, kappa=3)
+    values = torch.randn(4, 3, dtype=torch.float64)  # U_i = Q_i(s_i, a_i), each agent for itself
+    chosen = values.gather(1, joint_actions(4, 3).T).T  # [K, N]
+    true = torch.stack([sum(chosen[:, agent] for agent in block) for block in partition.blocks], dim=1)  # Q_J
+    mixed = mixer.double()(chosen)
+    torch.testing.assert_close(mixed, true)
+    torch.testing.assert_close(mixer(values.amax(dim=1)), true.amax(dim=0))  # the best of every block at once
+
+
+@NO_EDGES
+@pytest.mark.parametrize("kind", [MaskedMLPMixer, GCNMixer, SumMixer])
+def test_proposition_3_without_edges_a_block_depends_on_its_own_agents_alone(kind, spec) -> None:
+    graph = AgentGraph.empty(4)
+    partition = Partition.from_spec(spec, graph)
+    mixer = random_mixer(kind, graph, partition, kappa=3)
+    slopes = torch.autograd.functional.jacobian(mixer, torch.randn(4, dtype=torch.float64))  # [P, N]
+    for block, row in zip(partition.blocks, slopes, strict=True):
+        assert {agent for agent in range(4) if row[agent] != 0} == set(block)
+        assert (row >= 0).all()
 
 
 def test_proposition_4_redistribution_keeps_the_sum_and_a_refinement_monotone() -> None:

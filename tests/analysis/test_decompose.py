@@ -27,7 +27,7 @@ RUNS = {
     "nav with a memory": (("env=nav", "agent=gru", "agent.last_action=true"), 20),
     "sysadmin": (("env=sysadmin",), 20),
     "matrix, where one agent has one action": (("env=matrix",), 1),
-    "pairs and trios by class": (("reward.max_size=3", "reward.share=class"), 20),
+    "pairs and trios by class": (("reward.max_size=3", "reward.networks.share=class"), 20),
     "classes of rewards": (("reward.variant=classification", "reward.values=[[0,1]]"), 20),
 }
 LAST_LAYER = ("reward.model.networks.0.weight.3", "reward.model.networks.0.bias.3")
@@ -45,7 +45,7 @@ def trained(tmp_path_factory, small, three_agents):
             words = [three_agents(env), *short, "total_env_steps=40", "evaluation.references=false", "algo=lomaq_rd"]
             words += [] if env == "matrix" else ["env.max_steps=20"]
             folders[overrides] = tmp_path_factory.mktemp("runs") / "run"
-            words += ["reward.updates=2", "reward.tolerance=1000", *overrides]
+            words += ["reward.fit.updates=2", "reward.gate.tolerance=1000", *overrides]
             train(compose(words), folders[overrides], Console(file=io.StringIO()))
         return folders[overrides]
 
@@ -136,7 +136,7 @@ def test_other_numbers_of_agents_use_the_shared_networks(trained):
 
 
 def test_the_tolerance_is_that_of_the_gate(trained):
-    plain = decomposed(trained("reward.tolerance=0.4", "reward.relative_tolerance=null"))
+    plain = decomposed(trained("reward.gate.tolerance=0.4", "reward.gate.relative_tolerance=null"))
     assert plain.tolerance == pytest.approx(0.4)
     folder = trained()  # a wide tolerance, and at most one standard deviation of the team rewards so far
     count, total, squares = last(folder).state["state_dict"]["reward._moments"].tolist()
@@ -219,7 +219,11 @@ MISTAKES = {
     "local rewards": (("algo=lomaq",), (), r"checkpoint: expected one with learned rewards, got one with reward=local"),
     "no seed": ((), ("seed=-1",), r"seed: expected a whole number"),
     "another setting": ((), ("episodes=3",), r"episodes: expected seed, output, checkpoint, env\.\*"),
-    "networks of other groups": (("reward.share=class",), ("env.n_agents=4",), r"env: expected the graph of the train"),
+    "networks of other groups": (
+        ("reward.networks.share=class",),
+        ("env.n_agents=4",),
+        r"env: expected the graph of the train",
+    ),
     "other agents": (
         ("agent.agent_id=true",),
         ("env.n_agents=4",),

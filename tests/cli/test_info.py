@@ -108,7 +108,7 @@ def test_settings_are_shown_with_where_they_come_from(command) -> None:
     assert found["learner.lr"] == ["0.1", "command line"]
     assert found["learner.objective.returns.lam"] == ["0.8", "search, algo/vdn.yaml"]
     assert found["learner.objective.returns.gamma"] == ["0.95", "environment, env/nav.yaml"]
-    assert found["mixer.own"] == ["false", "mixer, mixer/sum.yaml"]
+    assert found["mixer.independent"] == ["false", "mixer, mixer/sum.yaml"]
     assert found["partition"] == ["full", "method, algo/vdn.yaml"]
     assert found["agent.hidden"] == ["[64, 64]", "agent, agent/gru.yaml"]
     assert found["learner.optimizer"] == ["radam", "learner, learner/fast.yaml"]
@@ -122,7 +122,7 @@ def test_a_part_of_a_group_that_was_typed_comes_from_the_command_line_and_the_re
     assert found["learner.epsilon.end"] == found["mixer.monotonicity"] == "command line"
     assert found["learner.epsilon.start"] == "learner, learner/fast.yaml"
     assert found["learner.epsilon.anneal_env_steps"] == "environment, env/sysadmin.yaml"
-    assert found["mixer.tie"] == "environment, env/sysadmin.yaml"
+    assert found["mixer.weight_sharing"] == "environment, env/sysadmin.yaml"
 
 
 # --------------------------------------------------------------------- compare

@@ -81,19 +81,19 @@ def test_an_agent_without_neighbours_sees_itself_in_full():
 
 @pytest.mark.parametrize("activation", ["elu", "split"])
 @pytest.mark.parametrize("monotonicity", ["projection", "reparametrisation"])
-@pytest.mark.parametrize("tie", [0.0, 0.25, 1.0])
-def test_one_convolution_is_what_its_equation_says(monotonicity, activation, tie):
+@pytest.mark.parametrize("weight_sharing", [0.0, 0.25, 1.0])
+def test_one_convolution_is_what_its_equation_says(monotonicity, activation, weight_sharing):
     mixer = GCNMixer(AgentGraph.line(4), Partition.singletons(4), 2, 6, monotonicity, activation)
     randomise_(mixer, 0)
     layer = mixer.convolutions[1]
     x = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(1))  # [N, M, F]
-    result = layer(x, mixer._adjacency, monotonicity, activation, tie)
+    result = layer(x, mixer._adjacency, monotonicity, activation, weight_sharing)
     p = {name: value.detach().double().numpy() for name, value in layer.named_parameters()}
     if monotonicity == "reparametrisation":
         p["around"], p["self"] = np.abs(p["around"]), np.abs(p["self"])
     for sample in range(3):
         here = x[:, sample].double().numpy()
-        inner = (1 + tie) * LINE @ here @ p["around"] + (1 - tie) * here @ p["self"] + p["bias"]
+        inner = (1 + weight_sharing) * LINE @ here @ p["around"] + (1 - weight_sharing) * here @ p["self"] + p["bias"]
         expected = act(inner, activation)
         np.testing.assert_allclose(result[:, sample].detach(), expected, rtol=1e-4, atol=1e-5)
 

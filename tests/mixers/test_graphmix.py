@@ -28,7 +28,7 @@ def mixer(edges="complete", graph=None, **options) -> GraphMIXMixer:
     torch.manual_seed(0)
     graph = AgentGraph.line(N) if graph is None else graph
     sizes = {"obs_size": OBS, "hidden": H, "hyper_hidden": 6, "attention": 3}
-    return GraphMIXMixer(graph, Partition.full(graph.n_agents), 1, **{**sizes, **options}, edges=edges)
+    return GraphMIXMixer(graph, Partition.full(graph.n_agents), **{**sizes, **options}, edges=edges)
 
 
 def seen(n=N, seed=1):
@@ -205,8 +205,8 @@ def test_every_parameter_learns_and_only_parameters_are_stored(edges):
 
 
 def test_several_blocks_are_refused_with_the_remedy():
-    with pytest.raises(InputError, match=r"partition: expected full for mixer=graphmix, got 4 blocks; .*mixer=gcn"):
-        GraphMIXMixer(AgentGraph.line(N), Partition.singletons(N), 1, obs_size=OBS)
+    with pytest.raises(InputError, match=r"partition: expected full for GraphMIXMixer, got 4 blocks; .*partition=full"):
+        GraphMIXMixer(AgentGraph.line(N), Partition.singletons(N), obs_size=OBS)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
-from lomaq.nn import ACTIVATIONS, STARTS
+from lomaq.nn import ACTIVATIONS, INITS
 
 KINDS = {
     "gcn": (GCNMixer, {}),
     "mlp-ego": (MaskedMLPMixer, {"share": "ego"}),
     "mlp-all": (MaskedMLPMixer, {"share": "all"}),
     "mlp-none": (MaskedMLPMixer, {"share": "none"}),
-    "mlp-tied": (MaskedMLPMixer, {"share": "ego", "tie": 0.7}),
-    "gcn-tied": (GCNMixer, {"tie": 0.7}),
+    "mlp-tied": (MaskedMLPMixer, {"share": "ego", "weight_sharing": 0.7}),
+    "gcn-tied": (GCNMixer, {"weight_sharing": 0.7}),
 }
 HARD = ("projection", "reparametrisation")
 SETTINGS = settings(max_examples=8, deadline=None)
@@ -113,22 +113,22 @@ def test_mixer_is_monotone_and_exactly_local_with_any_weights(kind, monotonicity
 def test_new_mixer_reacts_to_every_agent_within_kappa_and_to_no_other(kind, monotonicity, activation, problem):
     graph, partition, kappa, seed = problem
     torch.manual_seed(seed)
-    mixer = make(kind, graph, partition, kappa, monotonicity=monotonicity, activation=activation, start="mean")
+    mixer = make(kind, graph, partition, kappa, monotonicity=monotonicity, activation=activation, init="mean")
     slope = jacobian(mixer, random_utilities(graph.n_agents, seed=seed))
     assert torch.equal(slope > 0, inside(graph, partition, kappa))
 
 
 @every_kind
-@pytest.mark.parametrize("start", STARTS)
-def test_new_weights_are_not_negative_and_biases_zero_or_bent(kind, start):
+@pytest.mark.parametrize("init", INITS)
+def test_new_weights_are_not_negative_and_biases_zero_or_negative(kind, init):
     torch.manual_seed(0)
-    mixer = make(kind, AgentGraph.line(4), Partition.singletons(4), 1, hidden=16, start=start)
+    mixer = make(kind, AgentGraph.line(4), Partition.singletons(4), 1, hidden=16, init=init)
     weights = {id(weight) for weight in mixer.weights()}
     for parameter in mixer.parameters():
         if id(parameter) in weights:
             assert (parameter >= 0).all()
             assert (parameter > 0).any()
-        elif start == "bent":
+        elif init == "negative_bias":
             assert ((parameter >= -2) & (parameter <= 0)).all()
         else:
             assert not parameter.any()
@@ -207,7 +207,7 @@ def test_reparametrised_weights_may_have_any_sign_and_are_left_alone(kind):
 
 
 @every_kind
-def test_values_of_larger_blocks_are_louder_in_proportion_to_their_agents(kind):
+def test_values_of_larger_blocks_are_larger_in_proportion_to_their_agents(kind):
     graph, blocks = AgentGraph.empty(4), [[0, 1, 2], [3]]
     mixer = make(kind, graph, Partition(blocks, 4), 0)
     with torch.no_grad():  # with no weights, a block's value is the last bias, whatever its size
@@ -239,7 +239,7 @@ def test_state_holds_parameters_only(kind):
         ({"hidden": 5, "activation": "split"}, ["mixer.hidden", "even", "5"]),
         ({"monotonicity": "firm"}, ["mixer.monotonicity", "projection, reparametrisation", "'firm'"]),
         ({"activation": "relu"}, ["mixer.activation", "elu, split", "'relu'"]),
-        ({"start": "zeros"}, ["mixer.start", "mean, normal", "'zeros'"]),
+        ({"init": "zeros"}, ["mixer.init", "mean, normal", "'zeros'"]),
     ],
 )
 def test_impossible_settings_are_named(kind, options, names):

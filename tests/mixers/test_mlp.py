@@ -117,7 +117,7 @@ def test_blocks_of_many_widths_come_out_in_their_own_order():
     graph = AgentGraph.from_edges(12, [(5, i) for i in range(9) if i != 5] + [(8, 9), (9, 10), (10, 11)])
     torch.manual_seed(0)
     mixer = MaskedMLPMixer(graph, Partition.singletons(12), 1, 4, "none")
-    assert mixer.n_bulks > 1
+    assert mixer.n_buckets > 1
     utilities = torch.randn(12)
     expected = slow_values(mixer, graph, Partition.singletons(12), utilities.double().numpy())
     np.testing.assert_allclose(mixer(utilities).detach(), expected, rtol=1e-4, atol=1e-5)

@@ -34,7 +34,7 @@ def soft_mixer(graph, partition, kappa=1, **options):
 def test_violation_is_what_falls_in_the_slopes_of_the_enforced_blocks(
     slow_violation, partition, enforce, blocks_of_parents, activation, share
 ):
-    graph = AgentGraph.star(6)  # a hub, so that there are two bulks
+    graph = AgentGraph.star(6)  # a hub, so that there are two buckets
     partition = Partition.from_spec(partition, graph)
     enforce = None if enforce is None else Partition.from_spec(enforce, graph)
     mixer = soft_mixer(graph, partition, share=share, activation=activation, enforce=enforce)

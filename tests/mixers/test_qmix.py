@@ -15,7 +15,7 @@ N, OBS, M = 3, 2, 5
 
 def mixer(**options) -> QMIXMixer:
     torch.manual_seed(0)
-    return QMIXMixer(AgentGraph.line(N), Partition.full(N), 1, obs_size=OBS, hidden=4, hyper_hidden=6, **options)
+    return QMIXMixer(AgentGraph.line(N), Partition.full(N), obs_size=OBS, hidden=4, hyper_hidden=6, **options)
 
 
 def seen():
@@ -73,5 +73,5 @@ def test_rescaling_multiplies_the_values():
 
 
 def test_several_blocks_are_refused_with_the_remedy():
-    with pytest.raises(InputError, match=r"partition: expected full for mixer=qmix, got 3 blocks; .*state=local"):
-        QMIXMixer(AgentGraph.line(N), Partition.singletons(N), 1, obs_size=OBS)
+    with pytest.raises(InputError, match=r"partition: expected full for QMIXMixer, got 3 blocks; .*state=local"):
+        QMIXMixer(AgentGraph.line(N), Partition.singletons(N), obs_size=OBS)

@@ -24,8 +24,8 @@ def test_one_block_of_all_is_the_sum_of_all(kappa):
 
 def test_own_sums_are_deaf_to_other_agents_whatever_kappa():
     star = AgentGraph.star(4)
-    assert torch.equal(SumMixer(star, Partition.singletons(4), kappa=2, own=True)(UTILITIES), UTILITIES)
-    pairs = SumMixer(star, Partition([[0, 1], [2, 3]], 4), kappa=2, own=True)
+    assert torch.equal(SumMixer(star, Partition.singletons(4), kappa=2, independent=True)(UTILITIES), UTILITIES)
+    pairs = SumMixer(star, Partition([[0, 1], [2, 3]], 4), kappa=2, independent=True)
     assert pairs(UTILITIES).tolist() == [[11.0, 1100.0], [2.0, -0.5]]
 
 
@@ -42,6 +42,6 @@ def test_there_is_nothing_to_learn_in_a_sum():
     assert mixer.head() == []
 
 
-def test_own_must_be_true_or_false():
-    with pytest.raises(InputError, match=r"mixer\.own"):
-        SumMixer(AgentGraph.line(4), Partition.singletons(4), kappa=1, own="yes")  # type: ignore[arg-type]
+def test_independent_must_be_true_or_false():
+    with pytest.raises(InputError, match=r"mixer\.independent"):
+        SumMixer(AgentGraph.line(4), Partition.singletons(4), kappa=1, independent="yes")  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.nn import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_weight_
-from lomaq.nn.monotone import LOUDNESS
+from lomaq.nn import ACTIVATIONS, CONSTRAINTS, INITS, activate, effective_weight, init_weight_
+from lomaq.nn.monotone import GAIN
 
 FINITE = st.floats(-20, 20, width=32)
 
@@ -82,7 +82,7 @@ def test_effective_weight_lets_gradients_through(constraint):
 def test_mean_start_is_uniform_between_zero_and_twice_the_reciprocal_of_the_fan_in():
     torch.manual_seed(0)
     weight = torch.full((5, 400), -7.0)
-    start_weight_(weight, 5, "mean")
+    init_weight_(weight, 5, "mean")
     assert weight.min() >= 0
     assert weight.max() <= 2 / 5
     assert weight.max() > 0.9 * 2 / 5
@@ -92,7 +92,7 @@ def test_mean_start_is_uniform_between_zero_and_twice_the_reciprocal_of_the_fan_
 def test_mean_start_takes_a_fan_in_for_each_row():
     torch.manual_seed(0)
     weight = torch.empty(2, 1000)
-    start_weight_(weight, torch.tensor([[1.0], [4.0]]), "mean")
+    init_weight_(weight, torch.tensor([[1.0], [4.0]]), "mean")
     np.testing.assert_allclose(weight.mean(dim=1), [1.0, 0.25], rtol=0.06)
     assert weight[0].max() <= 2
     assert weight[1].max() <= 0.5
@@ -101,25 +101,25 @@ def test_mean_start_takes_a_fan_in_for_each_row():
 def test_normal_start_is_the_positive_part_of_a_standard_normal():
     torch.manual_seed(0)
     weight = torch.empty(4, 1000)
-    start_weight_(weight, 50, "normal")
+    init_weight_(weight, 50, "normal")
     assert weight.min() == 0
     assert 0.45 < float((weight == 0).float().mean()) < 0.55
     assert abs(float(weight[weight > 0].mean()) - math.sqrt(2 / math.pi)) < 0.05
 
 
-@pytest.mark.parametrize(("start", "times"), [("mean", 1.0), ("bent", 1.0), ("decayed", LOUDNESS)])
-def test_a_layer_starts_as_the_mean_of_what_it_sees_or_louder(start, times):
+@pytest.mark.parametrize(("init", "times"), [("mean", 1.0), ("negative_bias", 1.0), ("decayed", GAIN)])
+def test_a_layer_starts_as_the_mean_of_its_inputs_times_the_gain(init, times):
     torch.manual_seed(0)
     weight = torch.empty(50, 400)
-    start_weight_(weight, 50, start)
+    init_weight_(weight, 50, init)
     assert 0 <= float(weight.min()) < float(weight.max()) <= times * 2 / 50
     assert float(weight.sum(dim=0).mean()) == pytest.approx(times, rel=0.02)
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_starting_a_parameter_leaves_no_trace_in_its_gradient(start):
+@pytest.mark.parametrize("init", INITS)
+def test_starting_a_parameter_leaves_no_trace_in_its_gradient(init):
     weight = torch.nn.Parameter(torch.zeros(3, 3))
-    start_weight_(weight, 3, start)
+    init_weight_(weight, 3, init)
     assert weight.grad_fn is None
     assert weight.requires_grad
     assert (weight >= 0).all()

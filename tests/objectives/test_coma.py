@@ -245,7 +245,7 @@ def real_networks() -> ValueNetworks:
     torch.manual_seed(0)
     graph = AgentGraph.complete(N)
     utilities = Utilities(graph, OBS, A, hidden=[8])
-    mixer = SumMixer(graph, Partition.singletons(N), 1, own=True)
+    mixer = SumMixer(graph, Partition.singletons(N), 1, independent=True)
     return ValueNetworks(utilities, mixer, COMA(ONE_STEP, hidden=H).make_critic(utilities, mixer))
 
 

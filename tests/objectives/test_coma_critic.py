@@ -70,7 +70,7 @@ def test_the_values_of_an_agent_depend_on_everything_observed():
 
 def test_rescaling_multiplies_the_critics_values_and_leaves_the_logits(make_rollout):
     graph, rollout = AgentGraph.complete(N), make_rollout(n_actions=A, obs_size=OBS)
-    mixer = SumMixer(graph, Partition.singletons(N), 1, own=True)
+    mixer = SumMixer(graph, Partition.singletons(N), 1, independent=True)
     online = ValueNetworks(Utilities(graph, OBS, A), mixer, make_critic(N))
     logits, values = online.unroll(rollout), online.critic(rollout.observations[:-1], rollout.actions)
     COMA(Returns(0.9, 0.0)).rescale_(online, 0.5)

@@ -36,7 +36,7 @@ class FixedMixer(GraphMIXMixer):
 
 def real_networks(seed=0, learn_fractions=True) -> ValueNetworks:
     torch.manual_seed(seed)
-    mixer = GraphMIXMixer(GRAPH, Partition.full(N), 1, OBS, hidden=4, learn_fractions=learn_fractions)
+    mixer = GraphMIXMixer(GRAPH, Partition.full(N), OBS, hidden=4, learn_fractions=learn_fractions)
     return ValueNetworks(Utilities(GRAPH, OBS, A, hidden=[8]), mixer)
 
 

@@ -109,7 +109,7 @@ def real_networks(mixer=None) -> ValueNetworks:
 
 
 def test_along_a_rollout_targets_value_what_a_step_leads_to_and_losses_where_it_started(make_rollout):
-    online = real_networks(QMIXMixer(AgentGraph.complete(N), Partition.full(N), 1, OBS))
+    online = real_networks(QMIXMixer(AgentGraph.complete(N), Partition.full(N), OBS))
     rollout, y = make_rollout(valid=("111",) * 8, n_actions=A), torch.randn(3, 8, 1)
     utilities = online.unroll(rollout)
     greedy = utilities.argmax(dim=-1)
@@ -159,7 +159,7 @@ def test_the_critic_sees_scaled_observations():
 
 
 def test_a_mixer_that_looks_at_the_state_is_shown_it(one_step):
-    online = real_networks(QMIXMixer(AgentGraph.complete(N), Partition.full(N), 1, OBS))
+    online = real_networks(QMIXMixer(AgentGraph.complete(N), Partition.full(N), OBS))
     QTRAN(ONE_STEP).loss(online, one_step([0, 1]), Targets(torch.zeros(1, 1, 1)))[0].backward()
     assert all(parameter.grad is not None for parameter in online.mixer.parameters())
 

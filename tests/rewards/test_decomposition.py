@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
+from lomaq.rewards import FitSettings, NetworkSettings
 from lomaq.rewards.decomposition import RewardDecomposition, log_cosh
 from lomaq.rewards.groups import RewardGroups
 
@@ -18,8 +19,14 @@ TRIANGLE_WITH_TAIL = AgentGraph.from_edges(4, [[0, 1], [1, 2], [0, 2], [2, 3]])
 
 def model_on(graph, max_size=2, obs_size=3, n_actions=2, seed=0, **settings):
     torch.manual_seed(seed)
-    settings = {"hidden": (8, 9, 7), **settings}
-    return RewardDecomposition(RewardGroups.of(graph, max_size), obs_size, n_actions, **settings)
+    fit = FitSettings(**{key: settings.pop(key) for key in ("loss", "regularisation", "weights") if key in settings})
+    networks = NetworkSettings(**{"hidden": (8, 9, 7), **settings})
+    return RewardDecomposition(RewardGroups.of(graph, max_size), obs_size, n_actions, networks, fit)
+
+
+def team(model, observations, actions):
+    """r_pred = Σ_I r_I."""
+    return sum(rewards.sum(dim=-1) for rewards in model.group_rewards(observations, actions))
 
 
 def samples_for(model, *batch, obs_size=3, seed=1):
@@ -46,7 +53,7 @@ def slow_rewards(model, graph, max_size, observations, actions):
             x = np.maximum(np.array(x) @ w[0][number] + b[0][number], 0)
             x = x @ w[1][number] + b[1][number]
             x = np.tanh(np.where(x > 0, x, 0.01 * x) @ w[2][number] + b[2][number])
-            rewards.append(model.scale * float((x @ w[3][number] + b[3][number])[0]))
+            rewards.append(float((x @ w[3][number] + b[3][number])[0]))
         result.append(rewards)
     return result
 
@@ -56,7 +63,7 @@ def fit(model, observations, actions, team, steps, lr=0.01):
     valid = torch.ones(team.shape, dtype=torch.bool)
     for _ in range(steps):
         optimiser.zero_grad()
-        model.loss(observations, actions, team, valid)[0].backward()
+        model.loss(observations, actions, team, valid).backward()
         optimiser.step()
 
 
@@ -65,7 +72,7 @@ def fit(model, observations, actions, team, steps, lr=0.01):
 
 @pytest.mark.parametrize(("share", "inputs"), list(itertools.product(SHARES, INPUTS)))
 def test_group_rewards_are_those_of_each_group_on_its_own(share, inputs):
-    model = model_on(TRIANGLE_WITH_TAIL, max_size=4, share=share, inputs=inputs, scale=2.5)
+    model = model_on(TRIANGLE_WITH_TAIL, max_size=4, share=share, inputs=inputs)
     observations, actions = samples_for(model, 5, 2)
     rewards = model.group_rewards(observations, actions)
     assert [r.shape for r in rewards] == [(5, 2, 4), (5, 2, 4), (5, 2, 3), (5, 2, 1)]
@@ -95,10 +102,9 @@ def test_agents_share_the_rewards_of_their_groups_equally(share):
 def test_agents_rewards_sum_to_the_predicted_team_reward(graph, max_size, share):
     model = model_on(graph, max_size, share=share)
     observations, actions = samples_for(model, 3, 2)
-    team = model.team(observations, actions)
-    assert team.shape == (3, 2)
-    torch.testing.assert_close(model.agent_rewards(observations, actions).sum(dim=-1), team)
-    torch.testing.assert_close(sum(r.sum(dim=-1) for r in model.group_rewards(observations, actions)), team)
+    rewards = model.agent_rewards(observations, actions)
+    assert rewards.shape == (3, 2, graph.n_agents)
+    torch.testing.assert_close(rewards.sum(dim=-1), team(model, observations, actions))
 
 
 def test_any_number_of_batch_dimensions_will_do():
@@ -106,14 +112,14 @@ def test_any_number_of_batch_dimensions_will_do():
     observations, actions = samples_for(model, 2, 3)
     rewards = model.agent_rewards(observations, actions)
     torch.testing.assert_close(model.agent_rewards(observations[1, 2], actions[1, 2]), rewards[1, 2])
-    torch.testing.assert_close(model.team(observations[1], actions[1]), rewards[1].sum(dim=-1))
+    torch.testing.assert_close(team(model, observations[1], actions[1]), rewards[1].sum(dim=-1))
 
 
 def test_actions_matter_only_where_they_are_inputs():
     for inputs in INPUTS:
         model = model_on(AgentGraph.line(3), inputs=inputs)
         observations, actions = samples_for(model, 4)
-        same = torch.equal(model.team(observations, actions), model.team(observations, 1 - actions))
+        same = torch.equal(team(model, observations, actions), team(model, observations, 1 - actions))
         assert same == (inputs == "observations")
 
 
@@ -181,52 +187,30 @@ def test_log_cosh_is_stable_far_out_and_pulls_with_tanh():
 
 @pytest.mark.parametrize("loss", ["squared", "log_cosh"])
 def test_loss_is_that_of_algorithm_4_averaged_over_valid_samples(loss):
-    model = model_on(TRIANGLE_WITH_TAIL, max_size=3, loss=loss, regularisation=0.3, weights=(0, 1, 2), scale=2.0)
+    model = model_on(TRIANGLE_WITH_TAIL, max_size=3, loss=loss, regularisation=0.3, weights=(0, 1, 2))
     observations, actions = samples_for(model, 4, 2)
     team = torch.linspace(-3, 3, 8).view(4, 2)
     valid = torch.tensor([[True, True], [True, False], [True, True], [False, True]])
-    value, figures = model.loss(observations, actions, team, valid)
-    misfits, penalties, errors = [], [], []
+    value = model.loss(observations, actions, team, valid)
+    losses = []
     for t, b in valid.nonzero().tolist():
         rewards = slow_rewards(model, TRIANGLE_WITH_TAIL, 3, observations[t, b], actions[t, b])
         error = sum(map(sum, rewards)) - float(team[t, b])
-        misfits.append((error / 2) ** 2 if loss == "squared" else np.log(np.cosh(error / 2)))
-        penalties.append(0.3 * sum(w * abs(r) / 2 for w, row in zip((0, 1, 2), rewards, strict=True) for r in row))
-        errors.append(abs(error))
-    assert float(value.detach()) == pytest.approx(np.mean(misfits) + np.mean(penalties), rel=1e-4)
-    assert float(figures["misfit"]) == pytest.approx(np.mean(misfits), rel=1e-4)
-    assert float(figures["regularisation"]) == pytest.approx(np.mean(penalties), rel=1e-4)
-    assert float(figures["error"]) == pytest.approx(np.mean(errors), rel=1e-4)
-    assert float(figures["passed"]) == pytest.approx(np.mean(np.array(errors) <= model.tolerance))
-    assert not any(figure.requires_grad for figure in figures.values())
+        misfit = error**2 if loss == "squared" else np.log(np.cosh(error))
+        losses.append(misfit + 0.3 * sum(w * abs(r) for w, row in zip((0, 1, 2), rewards, strict=True) for r in row))
+    assert float(value.detach()) == pytest.approx(np.mean(losses), rel=1e-4)
 
 
 def test_what_is_not_valid_leaves_no_trace():
     model = model_on(AgentGraph.line(3))
     observations, actions = samples_for(model, 3)
     team, valid = torch.ones(3), torch.tensor([True, False, True])
-    model.loss(observations, actions, team, valid)[0].backward()
+    model.loss(observations, actions, team, valid).backward()
     expected = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
     observations[1], team[1] = torch.nan, torch.inf
-    model.loss(observations, actions, team, valid)[0].backward()
+    model.loss(observations, actions, team, valid).backward()
     assert all(torch.equal(p.grad, grad) for p, grad in zip(model.parameters(), expected, strict=True))
-
-
-def test_scale_makes_the_job_the_same_in_every_unit():
-    cents, euros = (model_on(AgentGraph.line(3), regularisation=0.1, scale=scale) for scale in (100.0, 1.0))
-    observations, actions = samples_for(cents, 20)
-    team, valid = torch.randn(20), torch.ones(20, dtype=torch.bool)
-    loss = cents.loss(observations, actions, 100 * team, valid)[0]
-    torch.testing.assert_close(loss, euros.loss(observations, actions, team, valid)[0])
-    torch.testing.assert_close(cents.team(observations, actions), 100 * euros.team(observations, actions))
-
-
-def test_gate_passes_what_is_within_the_tolerance_and_its_edge():
-    model = model_on(AgentGraph.line(3), tolerance=0.5)
-    predicted, team = torch.tensor([1.0, 1.5, 1.5625, 0.25]), torch.ones(4)
-    assert model.gate(predicted, team).tolist() == [True, True, False, False]
-    assert model_on(AgentGraph.line(15), max_size=1).tolerance == pytest.approx(1.5)  # Table 2
 
 
 # -------------------------------------------------------------------- learning
@@ -273,26 +257,9 @@ def test_regularisation_moves_reward_from_pairs_to_single_agents():
     assert in_pairs[0.1] < 0.2 * in_pairs[0.0]
 
 
-# ------------------------------------------------------------------- bad input
+# ------------------------------------------------------------------ bad input
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("inputs", "actions"),
-        ("share", "all"),
-        ("loss", "mse"),
-        ("hidden", (64, 64)),
-        ("hidden", (64, 0, 64)),
-        ("hidden", "abc"),
-        ("regularisation", -1.0),
-        ("weights", (1.0,)),
-        ("weights", (1.0, -1.0)),
-        ("weights", "ab"),
-        ("tolerance", -0.1),
-        ("scale", 0.0),
-    ],
-)
-def test_impossible_settings_are_refused_by_name(setting, value):
-    with pytest.raises(InputError, match=rf"^reward\.{setting}: expected "):
-        model_on(AgentGraph.line(3), **{setting: value})
+def test_every_size_of_a_group_needs_a_weight():
+    with pytest.raises(InputError, match=r"^reward\.fit\.weights: expected a weight for each group size 1 … 2"):
+        model_on(AgentGraph.line(3), weights=(1.0,))

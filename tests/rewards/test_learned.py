@@ -1,3 +1,5 @@
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -6,15 +8,21 @@ from scipy.stats import norm
 from lomaq.envs import Rollout
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.rewards import DecomposedReward, RewardSource
+from lomaq.rewards import DecomposedReward, FitSettings, GateSettings, NetworkSettings, RewardSource
 
 T, B, N, A, SEEN = 4, 6, 3, 2, 2
 
 
 def reward_of(partition=None, **options):
+    """Settings of the parts are given by their names alone."""
     torch.manual_seed(0)
-    graph = AgentGraph.line(N)
-    return DecomposedReward(partition or Partition.singletons(N), graph, SEEN, A, hidden=[16, 16, 16], **options)
+    options = {"hidden": [16, 16, 16], **options}
+    kinds = {"networks": NetworkSettings, "fit": FitSettings, "gate": GateSettings}
+    parts = {
+        part: kind(**{key: options.pop(key) for key in list(options) if key in signature(kind).parameters})
+        for part, kind in kinds.items()
+    }
+    return DecomposedReward(partition or Partition.singletons(N), AgentGraph.line(N), SEEN, A, **parts, **options)
 
 
 def say_zero(reward):
@@ -47,15 +55,15 @@ def with_team(team):
 
 def prepare(reward, rollout, optimizer=None):
     optimizer = optimizer or reward.make_optimizer()
-    return reward.prepare(rollout, optimizer, torch.Generator().manual_seed(0))
+    return reward.fit_and_relabel(rollout, optimizer, torch.Generator().manual_seed(0))
 
 
-# --------------------------------------------------------------- what is visible
+# --------------------------------------------------------------- what is observed
 
 
 def test_every_agent_is_shown_an_equal_share_of_the_team_reward():
     rollout = make_rollout(torch.randn(T, B, N))
-    shown, _ = reward_of().visible(rollout)
+    shown, _ = reward_of().observe(rollout)
     team = rollout.rewards.sum(dim=-1)
     torch.testing.assert_close(shown.rewards, torch.stack([team / 3] * 3, dim=-1))
     torch.testing.assert_close(shown.rewards.sum(dim=-1), team)
@@ -67,7 +75,7 @@ def test_the_error_of_the_local_rewards_is_a_mean_over_agents_and_transitions():
     valid[0, :2] = True
     rewards = torch.full((T, B, N), 1000.0)
     rewards[0, 0], rewards[0, 1] = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.0, 0.0, 6.0])
-    _, figures = say_zero(reward_of()).visible(make_rollout(rewards, valid))
+    _, figures = say_zero(reward_of()).observe(make_rollout(rewards, valid))
     assert figures == {"local_reward_error": pytest.approx(12 / 6)}
 
 
@@ -75,8 +83,8 @@ def test_the_error_of_the_local_rewards_is_a_mean_over_agents_and_transitions():
 def test_the_environments_own_rewards_are_passed_on_as_they_are(source):
     source, rollout = RewardSource(Partition.singletons(N), AgentGraph.line(N), 1, source), make_rollout()
     assert source.make_optimizer() is None
-    assert source.visible(rollout) == (rollout, {})
-    assert source.prepare(rollout, None, torch.Generator()) == (rollout, {})
+    assert source.observe(rollout) == (rollout, {})
+    assert source.fit_and_relabel(rollout, None, torch.Generator()) == (rollout, {})
 
 
 # ---------------------------------------------------------------------- learning
@@ -90,7 +98,7 @@ def test_local_rewards_are_learned_from_the_team_reward(options):
     optimizer = reward.make_optimizer()
     errors = []
     for seed in range(14):
-        shown, figures = reward.visible(make_rollout(seed=seed))
+        shown, figures = reward.observe(make_rollout(seed=seed))
         errors.append(figures["local_reward_error"])
         ready, figures = prepare(reward, shown, optimizer)
     assert errors[-1] < 0.15 < 0.4 < errors[0]
@@ -125,7 +133,7 @@ def test_observations_are_seen_scaled():
     rollout = make_rollout()
     doubled = make_rollout(rollout.rewards)
     doubled.observations.mul_(torch.tensor([2.0, 0.0]))
-    assert scaled.visible(rollout)[1] == plain.visible(doubled)[1]
+    assert scaled.observe(rollout)[1] == plain.observe(doubled)[1]
 
 
 # -------------------------------------------------------------------------- gate
@@ -165,10 +173,10 @@ def test_the_tolerance_follows_the_deviation_of_all_team_rewards_so_far():
     reward = reward_of(relative_tolerance=0.5, tolerance=100.0)
     teams = [np.random.default_rng(seed).normal(seed, 1 + seed, T * B) for seed in range(3)]
     for team in teams:
-        reward.visible(with_team(team))
+        reward.observe(with_team(team))
     assert reward.tolerance == pytest.approx(0.5 * np.concatenate(teams).std(), rel=1e-5)
     bounded = reward_of(relative_tolerance=1000.0)
-    bounded.visible(with_team(teams[0]))
+    bounded.observe(with_team(teams[0]))
     assert bounded.tolerance == pytest.approx(0.1 * N)
 
 
@@ -181,29 +189,44 @@ def test_with_many_agents_only_the_relative_tolerance_stops_a_network_that_knows
     rollout = Rollout(**{**vars(rollout), **parts})
     for relative, ready in ((None, True), (1.0, False)):
         reward = DecomposedReward(
-            Partition.singletons(n), AgentGraph.line(n), SEEN, A, lr=1e-12, relative_tolerance=relative
+            Partition.singletons(n),
+            AgentGraph.line(n),
+            SEEN,
+            A,
+            fit=FitSettings(lr=1e-12),
+            gate=GateSettings(relative_tolerance=relative),
         )
         say_zero(reward)
         reward.model.networks[0].bias[-1].data.fill_(0.5)
-        reward.visible(rollout)
+        reward.observe(rollout)
         assert (prepare(reward, rollout)[0] is not None) == ready
 
 
 def test_blocks_get_the_sum_of_their_agents_learned_rewards():
     reward = reward_of(Partition([[0, 2], [1]], N))
-    assert reward.block_rewards(torch.tensor([1.0, 10.0, 100.0])).tolist() == [101.0, 10.0]
+    assert reward.aggregate(torch.tensor([1.0, 10.0, 100.0])).tolist() == [101.0, 10.0]
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
         ("variant", "guess"),
-        ("pass_rate", 1.1),
-        ("relative_tolerance", -1.0),
-        ("tolerance", -1.0),
-        ("lr", 0.0),
-        ("batch_size", 0),
-        ("updates", 0),
+        ("gate.pass_rate", 1.1),
+        ("gate.relative_tolerance", -1.0),
+        ("gate.tolerance", -1.0),
+        ("fit.lr", 0.0),
+        ("fit.batch_size", 0),
+        ("fit.updates", 0),
+        ("fit.loss", "mse"),
+        ("fit.regularisation", -1.0),
+        ("fit.weights", ()),
+        ("fit.weights", (1.0, -1.0)),
+        ("fit.weights", "ab"),
+        ("networks.inputs", "actions"),
+        ("networks.share", "all"),
+        ("networks.hidden", (64, 64)),
+        ("networks.hidden", (64, 0, 64)),
+        ("networks.hidden", "abc"),
         ("max_size", 0),
         ("observation_scale", [1.0]),
         ("observation_scale", [1.0, "a"]),
@@ -211,7 +234,13 @@ def test_blocks_get_the_sum_of_their_agents_learned_rewards():
 )
 def test_impossible_settings_are_named(setting, value):
     with pytest.raises(InputError, match=rf"^reward\.{setting}: expected "):
-        reward_of(**{setting: value})
+        reward_of(**{setting.rpartition(".")[2]: value})
+
+
+@pytest.mark.parametrize("part", ["networks", "fit", "gate"])
+def test_a_part_is_no_number(part):
+    with pytest.raises(InputError, match=rf"^reward\.{part}: expected a group of settings, got 3; .*reward\.{part}\."):
+        DecomposedReward(Partition.singletons(N), AgentGraph.line(N), SEEN, A, **{part: 3})
 
 
 def test_classification_needs_values():

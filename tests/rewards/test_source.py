@@ -24,18 +24,18 @@ REWARDS = torch.tensor([[1.0, 10.0, 100.0, 1000.0], [0.0, 0.0, 0.0, 2.0]])
 )
 def test_agents_on_a_line_are_paid_by_hand(source, kappa, expected):
     reward = RewardSource(Partition.singletons(4), AgentGraph.line(4), kappa, source)
-    assert reward.block_rewards(REWARDS).tolist() == expected
+    assert reward.aggregate(REWARDS).tolist() == expected
 
 
 def test_a_block_gets_the_neighbourhood_of_all_its_agents_once():
     reward = RewardSource(Partition([[0, 1], [2], [3]], 4), AgentGraph.line(4), 1, "neighbourhood")
-    assert reward.block_rewards(REWARDS[None]).tolist() == [[[111, 1110, 1100], [0, 2, 2]]]
+    assert reward.aggregate(REWARDS[None]).tolist() == [[[111, 1110, 1100], [0, 2, 2]]]
 
 
 def test_rewards_are_shared_out_before_they_are_added_up():
     parent = Partition([[0, 1], [2, 3]], 4)
     reward = RewardSource(Partition.singletons(4), AgentGraph.line(4), 1, "neighbourhood", parent)
-    assert reward.block_rewards(REWARDS[:1]).tolist() == [[11, 11 + 550, 5.5 + 1100, 1100]]
+    assert reward.aggregate(REWARDS[:1]).tolist() == [[11, 11 + 550, 5.5 + 1100, 1100]]
 
 
 def test_an_unknown_source_is_named():

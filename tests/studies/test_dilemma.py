@@ -22,7 +22,7 @@ WORDS = (
     "evaluation.episodes=4",
 )
 GRID = [
-    {"env.n_agents": [6], "env.cost": [5], "algo": ["lomaq"], "mixer.tie": [0, 1], "seed": [0, 1]},
+    {"env.n_agents": [6], "env.cost": [5], "algo": ["lomaq"], "mixer.weight_sharing": [0, 1], "seed": [0, 1]},
     {"env.n_agents": [6], "env.cost": [5], "algo": ["vdn_local"], "kappa": [0], "seed": [0]},
     {"env.n_agents": [6], "env.cost": [5], "algo": ["dcg"], "seed": [0]},
     {"env.n_agents": [9], "env.cost": [5], "env.permute": [True], "algo": ["iql_local"], "seed": [0]},

@@ -90,7 +90,7 @@ def finished_run(folder: Path) -> dict[str, Any]:
     [
         ("algo", "searched", {"cartpole": {"lr": 0.1, "lam": 0.0}}),
         ("env", "recommended", {}),
-        ("learner", "recommended", {"start": "bent"}),
+        ("learner", "recommended", {"init": "negative_bias"}),
         ("algo", "identity", {"partition": "any"}),
         ("algo", "label", "another"),
     ],

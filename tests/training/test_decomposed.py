@@ -25,10 +25,10 @@ from lomaq.training.checkpoint import load_checkpoint
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 RD = "algo=lomaq_rd"
-FEW = "reward.updates=2"
+FEW = "reward.fit.updates=2"
 #: Values are learned from the first iteration on, or never.
-OPEN = ("reward.tolerance=1000", "reward.relative_tolerance=null")
-CLOSED = ("reward.tolerance=0",)
+OPEN = ("reward.gate.tolerance=1000", "reward.gate.relative_tolerance=null")
+CLOSED = ("reward.gate.tolerance=0",)
 #: Algorithm 3 in a second.
 PAPER = (
     "learner=paper",
@@ -109,7 +109,7 @@ def test_values_can_be_classified(run_small) -> None:
 def test_the_paper_preset_is_table_2() -> None:
     reward = build_run(compose([RD, "learner=paper", "learner.replay_capacity=60"])).module.reward
     assert isinstance(reward, DecomposedReward)
-    assert (reward.lr, reward.batch_size, reward.updates, reward.pass_rate) == (0.01, 5, 1, 0.9)
+    assert (reward.fit.lr, reward.fit.batch_size, reward.fit.updates, reward.gate.pass_rate) == (0.01, 5, 1, 0.9)
     assert reward.tolerance == pytest.approx(0.1 * 15)
     assert [w.shape[2] for w in reward.model.networks[0].weight] == [64, 128, 64, 1]
 
@@ -170,14 +170,14 @@ def test_values_wait_while_samples_fail_and_everything_else_goes_on(run_small) -
 
 def test_the_value_scale_is_that_of_the_learned_rewards(run_small, monkeypatch) -> None:
     batches: list[Rollout] = []
-    prepare = DecomposedReward.prepare
+    prepare = DecomposedReward.fit_and_relabel
 
     def spy(self: DecomposedReward, *arguments: Any) -> Any:
         batch, figures = prepare(self, *arguments)
         batches.append(batch)
         return batch, figures
 
-    monkeypatch.setattr(DecomposedReward, "prepare", spy)
+    monkeypatch.setattr(DecomposedReward, "fit_and_relabel", spy)
     words = ("learner.objective.returns.gamma=0", "learner.objective.returns.lam=0", "learner.scale_decay=0", *OPEN)
     folder, _ = run_small("run", RD, *words)
     sigmas = [float(row["value_scale"]) for row in rows_of(folder)[1:]]
@@ -206,8 +206,8 @@ def test_a_return_goes_on_with_the_value_before_a_sample_that_does_not_count() -
 
 
 def test_reward_networks_without_bounds_stop_the_run(run_small) -> None:
-    with pytest.raises(NonFiniteLossError, match=r"reward_loss became (nan|inf).* lower reward\.lr"):
-        run_small("run", RD, "reward.lr=1e30")
+    with pytest.raises(NonFiniteLossError, match=r"reward_loss became (nan|inf).* lower reward\.fit\.lr"):
+        run_small("run", RD, "reward.fit.lr=1e30")
 
 
 # -------------------------------------------------------------------- checkpoints
@@ -217,7 +217,7 @@ class Killed(RuntimeError):
     """Stands for a power cut."""
 
 
-HALF_OPEN = ("reward.tolerance=0.9", "reward.pass_rate=0.5")
+HALF_OPEN = ("reward.gate.tolerance=0.9", "reward.gate.pass_rate=0.5")
 RESUMED = {
     "open": OPEN,
     "closed": CLOSED,
@@ -228,7 +228,7 @@ RESUMED = {
 
 @pytest.mark.parametrize("overrides", RESUMED.values(), ids=RESUMED.keys())
 def test_stop_and_resume_equals_an_uninterrupted_run(run_small, monkeypatch, overrides) -> None:
-    words = (RD, FEW, "deterministic=true", "total_env_steps=240", "reward.batch_size=2", *overrides)
+    words = (RD, FEW, "deterministic=true", "total_env_steps=240", "reward.fit.batch_size=2", *overrides)
     whole, _ = run_small("whole", *words)
     collect = LomaqModule.run_iteration
 

@@ -84,7 +84,7 @@ def decompose_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int =
 
     Returns:
         Learned and true rewards. Δ is that of the gate at the checkpoint; the deviation of the team reward that
-        ``reward.relative_tolerance`` refers to is that of the training, also in another environment.
+        ``reward.gate.relative_tolerance`` refers to is that of the training, also in another environment.
 
     Raises:
         InputError: If no rewards were learned, or the networks do not fit the environment.
@@ -117,7 +117,9 @@ def _check_groups(reward: DecomposedReward, stored: Checkpoint, env: BatchedEnv)
     trained = env_maker(stored.config)(1, 0, torch.device("cpu")).graph
     same = trained.n_agents == env.n_agents and torch.equal(trained.edge_index, env.graph.edge_index)
     if not same and reward.model.share != "size":
-        expected = f"the graph of the training, since reward.share={reward.model.share} gives networks to its groups"
+        expected = (
+            f"the graph of the training, since reward.networks.share={reward.model.share} gives networks to its groups"
+        )
         raise InputError("env", expected, f"another one, of {env.n_agents} agents", "leave out what changes it")
 
 

@@ -86,7 +86,7 @@ class Constants:
         """K_P = Σ_J K^|J|."""
         return sum(self.joint_actions)
 
-    def width(self, t: int, block_size: int) -> float:
+    def width(self, t: float, block_size: int) -> float:
         """√β_J(t, δ) = λ^½ |J| S_θ + R_max √(d log(|P| K^|J| (1 + t S_x) / (λ δ))).
 
         Theorem 2 of Abbasi-Yadkori, Pál and Szepesvári (2011), which it comes from, has 1 + t S_x² / λ in place of
@@ -113,13 +113,9 @@ class Constants:
             ``[C]`` float64, in units of reward; NaN where λ < 1 makes the first logarithm negative.
         """
         rounds = np.asarray(rounds, dtype=np.float64)
-        n = self.partition.n_agents
         first = np.log(self.regularisation + rounds * self.context_bound**2 / (self.n_arms * self.dim))
         first = np.where(first >= 0, first, np.nan)
-        failures = math.log(self.partition.n_blocks / self.delta) + n * math.log(self.n_arms)
-        second = failures + np.log((1 + rounds * self.context_bound) / self.regularisation)
-        noise_part = self.noise_bound * np.sqrt(self.dim * second)
-        width = math.sqrt(self.regularisation) * n * self.parameter_bound + noise_part
+        width = np.array([self.width(t, self.partition.n_agents) for t in rounds.tolist()])
         return 2 * np.sqrt(rounds * self.dim * first * self.k_p) * width
 
     def corrected_bound(self, rounds: np.ndarray) -> np.ndarray:

@@ -167,11 +167,11 @@ class Partition:
         total = values.new_zeros(*values.shape[:-1], self.n_blocks)
         return total.index_add_(-1, self.block_of.to(values.device), values)
 
-    def reach(self, graph: AgentGraph, kappa: int) -> Tensor:
-        """CSR matrix ``[P, N]``, 1 where agent i is within ``kappa`` hops of block J: it adds up what a block sees."""
-        reach = graph.khop(kappa, self.blocks)
-        block = np.repeat(np.arange(self.n_blocks), np.diff(reach.indptr))
-        rows, agents = torch.from_numpy(block), torch.from_numpy(reach.indices.astype(np.int64))
+    def receptive_field(self, graph: AgentGraph, kappa: int) -> Tensor:
+        """CSR matrix ``[P, N]``, 1 where agent i is within ``kappa`` hops of block J: a product sums over the field."""
+        near = graph.khop(kappa, self.blocks)
+        block = np.repeat(np.arange(self.n_blocks), np.diff(near.indptr))
+        rows, agents = torch.from_numpy(block), torch.from_numpy(near.indices.astype(np.int64))
         return csr_matrix(rows, agents, torch.ones(len(agents)), (self.n_blocks, self.n_agents))
 
     def redistribute(self, rewards: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, Activation, Constraint, Start
+from lomaq.nn import observation_factors
+from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, INITS, Activation, Constraint, Init
 
 
 class Mixer(nn.Module, ABC):
@@ -21,10 +23,10 @@ class Mixer(nn.Module, ABC):
     Args:
         graph: The agents.
         partition: The blocks J.
-        kappa: Number of hops a block sees, at least 0.
+        kappa: Radius of a block's receptive field in hops, at least 0.
     """
 
-    _loudness: Tensor
+    _block_scale: Tensor
     #: What a user should know before a run starts, such as a cost that grows out of hand; one line.
     note: str | None = None
 
@@ -34,21 +36,21 @@ class Mixer(nn.Module, ABC):
         self.n_agents, self.n_blocks = graph.n_agents, partition.n_blocks
         self.kappa = check_int("kappa", kappa, 0)
         self.penalty = 0.0  # weight of the violation in the loss
-        self.register_buffer("_loudness", torch.ones(self.n_blocks), persistent=False)
+        self.register_buffer("_block_scale", torch.ones(self.n_blocks), persistent=False)
 
     def forward(self, utilities: Tensor, observations: Tensor | None = None) -> Tensor:
         """Mix.
 
         Args:
             utilities: ``[..., N]`` float32, one utility an agent.
-            observations: ``[..., N, O]`` float32, what each agent sees; only mixers with local state look at them.
+            observations: ``[..., N, O]`` float32; only mixers whose weights depend on the state use them.
 
         Returns:
             Block values ``[..., P]``.
         """
         assert utilities.size(-1) == self.n_agents, (utilities.shape, self.n_agents)
         values = self._mix(utilities.reshape(-1, self.n_agents).T, observations)  # [P, M]
-        return (values.T * self._loudness).view(*utilities.shape[:-1], self.n_blocks)
+        return (values.T * self._block_scale).view(*utilities.shape[:-1], self.n_blocks)
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mix, and measure how far the mixer is from being monotone: Σ_J Σ_i ReLU(-∂F_J/∂U_i) (Section 4.1).
@@ -80,25 +82,68 @@ class Mixer(nn.Module, ABC):
             parameter.mul_(factor)
 
 
+class StateMixer(Mixer):
+    """A mixer of one block whose weights a hypernetwork makes from the state s: the observations of all agents.
+
+    The state moves weights of both signs, of which absolute values are taken, so that F is monotone in every utility.
+
+    Args:
+        graph: The agents.
+        partition: ``full``, one block of all agents.
+        obs_size: Observation size O.
+        hidden: Width H of the last hidden layer, at least 1.
+        hyper_hidden: Width of the hypernetworks' hidden layers, at least 1.
+        observation_scale: Fixed factor for each of the O observed numbers, or None.
+
+    Raises:
+        InputError: If there are several blocks; for these, ``mixer=mlp mixer.state=local`` has weights that depend on
+            the state.
+    """
+
+    _scale: Tensor
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        partition: Partition,
+        obs_size: int,
+        hidden: int = 32,
+        hyper_hidden: int = 64,
+        observation_scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(graph, partition, kappa=0)  # the block itself holds every agent
+        if partition.n_blocks != 1:
+            remedy = "partition=full, or mixer=mlp mixer.state=local for blocks with state"
+            raise InputError("partition", f"full for {type(self).__name__}", f"{partition.n_blocks} blocks", remedy)
+        self.hidden = check_int("mixer.hidden", hidden, 1)
+        check_int("mixer.hyper_hidden", hyper_hidden, 1)
+        scale = observation_factors("mixer.observation_scale", observation_scale, obs_size)
+        self.register_buffer("_scale", scale, persistent=False)
+        self._build(obs_size, hyper_hidden)
+
+    def _build(self, obs_size: int, hyper_hidden: int) -> None:
+        """Make the layers; a class with further settings makes them in its constructor instead."""
+
+
 class MonotoneNetwork(Mixer):
-    """A mixer with weights of its own, which are what makes it monotone (Section 4.1).
+    """A mixer whose weights do not depend on the state; their sign makes it monotone (Section 4.1).
 
     Args:
         graph: The agents.
         partition: The blocks J.
-        kappa: Number of hops a block sees, at least 0.
+        kappa: Radius of a block's receptive field in hops, at least 0.
         hidden: Width of the hidden layers, at least 2; an even number for ``split``.
         monotonicity: ``projection`` clamps weights at 0 after every update (the paper's hard constraint);
             ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
             see :meth:`forward_with_violation` (the paper's LOMAQ-s).
         activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
-        start: Where weights and hidden biases begin, ``mean``, ``normal``, ``decayed`` or ``bent``, see
-            :func:`lomaq.nn.start_weight_` and :func:`lomaq.nn.start_bias`.
-        tie: How far the agents that a block sees share their weights, in [0, 1]: 0 learns each weight freely, 1 gives
-            all the same, so that a block is a monotone function of the sum of what it sees. With free weights a block
-            comes to listen to its owner, whose state decides most of its reward, and an action that costs the owner
-            and helps the neighbours looks bad in the only utility that could want it; with equal weights a utility
-            answers for the sum of its effects on every block that sees it.
+        init: How weights and hidden biases are initialised, ``mean``, ``normal``, ``decayed`` or ``negative_bias``, see
+            :func:`lomaq.nn.init_weight_` and :func:`lomaq.nn.init_bias`.
+        weight_sharing: How far the agents of a receptive field share their weights, in [0, 1]: 0 learns each weight
+            freely, 1 gives all the same, so that a block is a monotone function of the sum of its inputs. With free
+            weights a block comes to depend mostly on its owner, whose state decides most of its reward, and an action
+            that costs the owner and helps the neighbours looks bad in the only utility that could want it; with equal
+            weights a utility carries the sum of its effects on every block that depends on it.
     """
 
     identity: ClassVar[tuple[str, ...]] = ("monotonicity",)
@@ -111,21 +156,25 @@ class MonotoneNetwork(Mixer):
         hidden: int = 32,
         monotonicity: Constraint = "reparametrisation",
         activation: Activation = "elu",
-        start: Start = "mean",
-        tie: float = 0.0,
+        init: Init = "mean",
+        weight_sharing: float = 0.0,
     ) -> None:
         super().__init__(graph, partition, kappa)
         self.hidden = check_int("mixer.hidden", hidden, 2)
         check_choice("mixer.monotonicity", monotonicity, CONSTRAINTS)
         check_choice("mixer.activation", activation, ACTIVATIONS)
-        check_choice("mixer.start", start, STARTS)
+        check_choice("mixer.init", init, INITS)
         if activation == "split" and hidden % 2:
             raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
-        self.monotonicity, self.activation, self.start = monotonicity, activation, start
-        self.tie = check_float("mixer.tie", tie, 0, 1)
-        # a block's value is a sum over its agents, so large blocks speak louder; 1 where all blocks are of one size
+        self.monotonicity, self.activation, self.init = monotonicity, activation, init
+        self.weight_sharing = check_float("mixer.weight_sharing", weight_sharing, 0, 1)
+        # a block's value is a sum over its agents, so large blocks have larger values; 1 where all blocks have one size
         sizes = partition.sizes.float()
-        self._loudness = sizes / sizes.mean()
+        self._block_scale = sizes / sizes.mean()
+        self._build(graph, partition)
+
+    def _build(self, graph: AgentGraph, partition: Partition) -> None:
+        """Make the layers; a class with further settings makes them in its constructor instead."""
 
     @abstractmethod
     def weights(self) -> list[nn.Parameter]:

@@ -12,27 +12,27 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition, csr_matrix
 from lomaq.mixers.base import MonotoneNetwork
-from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
+from lomaq.nn.monotone import Activation, Constraint, Init, activate, effective_weight, init_bias, init_weight_
 
 
 class _Convolution(nn.Module):
     """act(Â x W + x W_self + b) with non-negative W; Â is symmetrically normalised, with self loops."""
 
-    def __init__(self, inputs: int, outputs: int, start: Start) -> None:
+    def __init__(self, inputs: int, outputs: int, init: Init) -> None:
         super().__init__()
         self.around = nn.Parameter(torch.empty(inputs, outputs))
         self.self = nn.Parameter(torch.empty(inputs, outputs))
-        self.bias = start_bias(outputs, start=start)
+        self.bias = init_bias(outputs, init=init)
         self.aggregate = SimpleConv(aggr="sum")
         for hops, weight in ((1, self.around), (0, self.self)):
-            start_weight_(weight, 2 * inputs, start, hops)
+            init_weight_(weight, 2 * inputs, init, hops)
 
     def forward(
-        self, x: Tensor, adjacency: Tensor, constraint: Constraint, activation: Activation, tie: float
+        self, x: Tensor, adjacency: Tensor, constraint: Constraint, activation: Activation, weight_sharing: float
     ) -> Tensor:
         near = self.aggregate(x.flatten(1), adjacency).view_as(x)  # [N, M, F]
         around, own = (effective_weight(w, constraint) for w in (self.around, self.self))
-        weight = torch.cat([around * (1 + tie), own * (1 - tie)])
+        weight = torch.cat([around * (1 + weight_sharing), own * (1 - weight_sharing)])
         return activate(torch.cat([near, x], dim=-1) @ weight + self.bias, activation)
 
 
@@ -42,38 +42,27 @@ class GCNMixer(MonotoneNetwork):
     Nothing depends on the size of the graph, so the weights of one graph load into the mixer of another. Convolutions
     are sparse products (CSR), so cost grows with edges.
 
-    Arguments are those of :class:`lomaq.mixers.MonotoneNetwork`; ``tie`` moves the weight of an agent itself, which a
-    graph convolution adds to what its neighbourhood says, over to the neighbourhood.
+    Arguments are those of :class:`lomaq.mixers.MonotoneNetwork`; ``weight_sharing`` moves the weight of an agent
+    itself, which a graph convolution adds to that of its neighbourhood, over to the neighbourhood.
     """
 
     _adjacency: Tensor
     _mean: Tensor | None
 
-    def __init__(
-        self,
-        graph: AgentGraph,
-        partition: Partition,
-        kappa: int,
-        hidden: int = 32,
-        monotonicity: Constraint = "reparametrisation",
-        activation: Activation = "elu",
-        start: Start = "mean",
-        tie: float = 0.0,
-    ) -> None:
-        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start, tie)
-        if monotonicity == "soft":
+    def _build(self, graph: AgentGraph, partition: Partition) -> None:
+        if self.monotonicity == "soft":
             raise InputError(
                 "mixer.monotonicity", "projection or reparametrisation for mixer=gcn", "soft", "use mixer=mlp"
             )
-        widths = [1] + [hidden] * kappa
+        widths = [1] + [self.hidden] * self.kappa
         self.convolutions = nn.ModuleList(
-            _Convolution(inputs, outputs, self.start) for inputs, outputs in itertools.pairwise(widths)
+            _Convolution(inputs, outputs, self.init) for inputs, outputs in itertools.pairwise(widths)
         )
-        self.w1 = nn.Parameter(torch.empty(widths[-1], hidden))
-        self.w2 = nn.Parameter(torch.empty(hidden, 1))
-        self.b1, self.b2 = start_bias(hidden, start=self.start), nn.Parameter(torch.zeros(1))
-        start_weight_(self.w1, widths[-1], self.start)
-        start_weight_(self.w2, hidden, self.start)
+        self.w1 = nn.Parameter(torch.empty(widths[-1], self.hidden))
+        self.w2 = nn.Parameter(torch.empty(self.hidden, 1))
+        self.b1, self.b2 = init_bias(self.hidden, init=self.init), nn.Parameter(torch.zeros(1))
+        init_weight_(self.w1, widths[-1], self.init)
+        init_weight_(self.w2, self.hidden, self.init)
         index, weight = gcn_norm(graph.edge_index, None, graph.n_agents, add_self_loops=True)
         self.register_buffer(
             "_adjacency", csr_matrix(index[0], index[1], weight, (self.n_agents, self.n_agents)), persistent=False
@@ -87,7 +76,7 @@ class GCNMixer(MonotoneNetwork):
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         x = utilities[..., None]  # [N, M, 1]
         for convolution in self.convolutions:
-            x = convolution(x, self._adjacency, self.monotonicity, self.activation, self.tie)
+            x = convolution(x, self._adjacency, self.monotonicity, self.activation, self.weight_sharing)
         if self._mean is not None:
             x = (self._mean @ x.flatten(1)).view(self.n_blocks, *x.shape[1:])  # [P, M, H]
         w1, w2 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2))

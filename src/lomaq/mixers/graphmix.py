@@ -10,52 +10,40 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.utils import add_self_loops, scatter, softmax
 
-from lomaq.errors import InputError, check_bool, check_choice, check_int
+from lomaq.errors import check_bool, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.mixers.base import Mixer
-from lomaq.nn import observation_factors
+from lomaq.mixers.base import StateMixer
 
 EDGES = ("complete", "graph")
 #: Above this number of agents, attention between all pairs is announced.
 MANY_AGENTS = 100
 
 
-class GraphMIXMixer(Mixer):
-    """F(U, s) = |w(s)|ᵀ mean_i x_i + V(s), where x_i is what agent i hears (Naderializadeh et al., 2020, Section 4).
+class GraphMIXMixer(StateMixer):
+    """F(U, s) = |w(s)|ᵀ mean_i x_i + V(s), where x_i is agent i's embedding (Naderializadeh et al., 2020, Section 4).
 
-    - a_ij = softmax_j ((W_q e_i)·(W_k e_j) / √d) over the agents j that i listens to, e = ReLU(Linear(observation)),
+    - a_ij = softmax_j ((W_q e_i)·(W_k e_j) / √d) over the agents j that i attends to, e = ReLU(Linear(observation)),
     - x_i = ELU(|W_2(s)| LeakyReLU(|w_1(s)| Σ_j a_ij U_j + b_1(s)) + b_2(s)),
     - φ_i = softmax_i (x_i · w'(s)), the agent's fraction of the team reward; an offset b'(s) would cancel.
 
-    The state s is what all agents observe, one behind the other; it moves weights of both signs, of which absolute
-    values are taken (but for w'), so that F is monotone in every utility. w' (``fraction``) is frozen until an
-    objective that learns fractions asks for its gradient.
+    w' (``fraction``) gives the fractions alone, of which its sign is free.
 
     Args:
-        graph: The agents.
-        partition: ``full``, one block of all agents.
-        kappa: Without effect, since the only block holds every agent.
-        obs_size: Observation size O.
-        hidden: Size H of x_i, at least 1; the layer before has (1 + H) // 2.
-        hyper_hidden: Width of the hypernetworks' hidden layers, at least 1.
         attention: Size d of what attention compares, at least 1.
-        edges: ``complete``, all agents listen to all, at a cost of N² a sample (the paper), or ``graph``, each agent
-            listens to its neighbours and itself, at a cost that grows with edges.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
-        learn_fractions: Whether the fractions are learned, by an objective that has a loss for them.
+        edges: ``complete``, attention between all pairs, at a cost of N² a sample (the paper), or ``graph``, between
+            neighbours and with itself, at a cost that grows with edges.
+        learn_fractions: Whether w' is learned; of processes that train F alone, each would wait for its gradient.
 
-    Raises:
-        InputError: If there are several blocks.
+    The other arguments are those of :class:`lomaq.mixers.StateMixer`; H is ``hidden``, and w_1(s) has (1 + H) // 2
+    numbers.
     """
 
-    _scale: Tensor
     _edges: Tensor | None
 
     def __init__(
         self,
         graph: AgentGraph,
         partition: Partition,
-        kappa: int,
         obs_size: int,
         hidden: int = 32,
         hyper_hidden: int = 64,
@@ -64,12 +52,7 @@ class GraphMIXMixer(Mixer):
         observation_scale: Sequence[float] | None = None,
         learn_fractions: bool = False,
     ) -> None:
-        super().__init__(graph, partition, kappa)
-        if partition.n_blocks != 1:
-            remedy = "partition=full, or mixer=gcn for blocks that see their neighbourhood"
-            raise InputError("partition", "full for mixer=graphmix", f"{partition.n_blocks} blocks", remedy)
-        self.hidden = check_int("mixer.hidden", hidden, 1)
-        check_int("mixer.hyper_hidden", hyper_hidden, 1)
+        super().__init__(graph, partition, obs_size, hidden, hyper_hidden, observation_scale)
         check_int("mixer.attention", attention, 1)
         check_choice("mixer.edges", edges, EDGES)
         if edges == "complete" and self.n_agents > MANY_AGENTS:
@@ -77,10 +60,8 @@ class GraphMIXMixer(Mixer):
                 f"mixer.edges=complete compares all pairs of {self.n_agents} agents: time and memory grow with the"
                 " square of their number; with mixer.edges=graph they grow with the edges of the graph"
             )
-        scale = observation_factors("mixer.observation_scale", observation_scale, obs_size)
-        self.register_buffer("_scale", scale, persistent=False)
         pairs = add_self_loops(graph.edge_index, num_nodes=self.n_agents)[0].flip(0) if edges == "graph" else None
-        self.register_buffer("_edges", pairs, persistent=False)  # [2, E], who listens and to whom
+        self.register_buffer("_edges", pairs, persistent=False)  # [2, E], who attends and to whom
         self.embed = nn.Sequential(nn.Linear(obs_size, attention), nn.ReLU())
         self.query, self.key = (nn.Linear(attention, attention, bias=False) for _ in range(2))
         state, self.middle = self.n_agents * obs_size, (1 + hidden) // 2
@@ -98,7 +79,7 @@ class GraphMIXMixer(Mixer):
 
         Args:
             utilities: ``[..., N]`` float32, one utility an agent.
-            observations: ``[..., N, O]`` float32, what each agent sees.
+            observations: ``[..., N, O]`` float32.
 
         Returns:
             The value ``[..., 1]`` and the fractions φ ``[..., N]``, which sum to 1.
@@ -114,20 +95,20 @@ class GraphMIXMixer(Mixer):
     def _features(self, utilities: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
         """x ``[M, N, H]`` and the state ``[M, N * O]`` of utilities ``[M, N]`` and observations ``[..., N, O]``."""
         observations = observations.reshape(-1, *observations.shape[-2:]) * self._scale  # [M, N, O]
-        heard = self._listen(utilities, observations)[..., None]  # [M, N, 1]
+        attended = self._attend(utilities, observations)[..., None]  # [M, N, 1]
         state = observations.flatten(1)
         w1, w2 = self.w1(state).abs(), self.w2(state).view(-1, self.middle, self.hidden).abs()
-        x = functional.leaky_relu(torch.addcmul(self.b1(state)[:, None], heard, w1[:, None]))  # [M, N, (1 + H) // 2]
+        x = functional.leaky_relu(torch.addcmul(self.b1(state)[:, None], attended, w1[:, None]))  # [M, N, (1 + H) // 2]
         return functional.elu(torch.baddbmm(self.b2(state)[:, None], x, w2)), state
 
-    def _listen(self, utilities: Tensor, observations: Tensor) -> Tensor:
+    def _attend(self, utilities: Tensor, observations: Tensor) -> Tensor:
         """Σ_j a_ij U_j ``[M, N]``."""
         embedded = self.embed(observations)  # [M, N, d]
         query, key = self.query(embedded), self.key(embedded)
         if self._edges is None:
             return torch.bmm(pair_attention(query, key), utilities[..., None])[..., 0]
-        heard = edge_attention(query, key, self._edges) * utilities.index_select(1, self._edges[1])  # [M, E]
-        return scatter(heard, self._edges[0], dim=1, dim_size=self.n_agents)
+        weighted = edge_attention(query, key, self._edges) * utilities.index_select(1, self._edges[1])  # [M, E]
+        return scatter(weighted, self._edges[0], dim=1, dim_size=self.n_agents)
 
     def _read(self, x: Tensor, state: Tensor) -> Tensor:
         """|w(s)|ᵀ mean_i x_i + V(s), ``[M]``."""
@@ -156,11 +137,11 @@ def edge_attention(query: Tensor, key: Tensor, edges: Tensor) -> Tensor:
     Args:
         query: ``[M, N, d]`` float32.
         key: ``[M, N, d]`` float32.
-        edges: ``[2, E]`` int64, who listens and to whom.
+        edges: ``[2, E]`` int64, who attends and to whom.
 
     Returns:
-        ``[M, E]``; the edges of each listener sum to 1.
+        ``[M, E]``; the edges of each attending agent sum to 1.
     """
-    listener, heard = edges
-    likeness = (query.index_select(1, listener) * key.index_select(1, heard)).sum(dim=-1)  # [M, E]
-    return softmax(likeness * query.size(-1) ** -0.5, listener, num_nodes=query.size(1), dim=1)
+    agent, other = edges
+    likeness = (query.index_select(1, agent) * key.index_select(1, other)).sum(dim=-1)  # [M, E]
+    return softmax(likeness * query.size(-1) ** -0.5, agent, num_nodes=query.size(1), dim=1)

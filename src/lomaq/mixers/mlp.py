@@ -13,7 +13,7 @@ from torch.nn import functional
 from lomaq.errors import InputError, check_choice, check_float
 from lomaq.graphs import AgentGraph, EgoClasses, Partition, ego_classes
 from lomaq.mixers.base import MonotoneNetwork
-from lomaq.nn.monotone import Activation, Constraint, Start, activate, effective_weight, start_bias, start_weight_
+from lomaq.nn.monotone import Activation, Constraint, Init, activate, effective_weight, init_bias, init_weight_
 
 Share = Literal["ego", "all", "none"]
 State = Literal["none", "local"]
@@ -31,20 +31,20 @@ class _Layout:
 
 
 class MaskedMLPMixer(MonotoneNetwork):
-    """F_J = Linear – act – Linear – act – Linear of the utilities that block J sees.
+    """F_J = Linear – act – Linear – act – Linear of the utilities in the receptive field of block J.
 
     Blocks are gathered into one padded array and multiplied with the weights of their class in batched products, so
     nothing loops over agents, blocks or classes, and cost is O(sum of neighbourhoods). Blocks of very different width
-    go in a few bulks (each at most twice as wide as its narrowest block), so that one hub does not pad every block.
+    go in a few padded buckets (each at most twice as wide as its narrowest block), so that one hub does not pad all.
 
     Args:
         share: Which blocks use the same network: ``ego`` those with isomorphic surroundings (on the paper's line, the
             interior agents), ``none`` every block its own, ``all`` a single one, whose first layer has one row a hop
-            distance and sees the mean utility at each distance.
+            distance, for the mean utility at that distance.
         penalty: Weight λ of the violation in the loss where ``monotonicity`` is ``soft``, at least 0.
         enforce: Partition P′ whose blocks are to be monotone where ``monotonicity`` is ``soft``; every block of
             ``partition`` must lie in one of them. None for ``partition`` itself.
-        state: ``none``, or ``local``: a hypernetwork that sees the observations of the agents within ``kappa`` hops of
+        state: ``none``, or ``local``: a hypernetwork on the observations of the agents within ``kappa`` hops of
             the block, and nothing else, scales the weights and shifts the biases (Appendix B: "hyper-networks and
             global sub-states"). It starts without effect.
         obs_size: Observation size O; needed for ``state="local"``.
@@ -64,14 +64,14 @@ class MaskedMLPMixer(MonotoneNetwork):
         share: Share = "ego",
         monotonicity: Constraint = "reparametrisation",
         activation: Activation = "elu",
-        start: Start = "mean",
-        tie: float = 0.0,
+        init: Init = "mean",
+        weight_sharing: float = 0.0,
         penalty: float = 1.0,
         enforce: Partition | None = None,
         state: State = "none",
         obs_size: int | None = None,
     ) -> None:
-        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, start, tie)
+        super().__init__(graph, partition, kappa, hidden, monotonicity, activation, init, weight_sharing)
         self.penalty = check_float("mixer.penalty", penalty, 0) if monotonicity == "soft" else 0.0
         self.share = check_choice("mixer.share", share, ("ego", "all", "none"))
         ego = ego_classes(graph, partition.blocks, kappa)
@@ -80,23 +80,23 @@ class MaskedMLPMixer(MonotoneNetwork):
         self.w1 = nn.Parameter(torch.empty(len(fan_in), hidden))
         self.w2 = nn.Parameter(torch.empty(n_networks, hidden, hidden))
         self.w3 = nn.Parameter(torch.empty(n_networks, hidden))
-        self.b1, self.b2 = (start_bias(n_networks, hidden, start=self.start) for _ in range(2))
+        self.b1, self.b2 = (init_bias(n_networks, hidden, init=self.init) for _ in range(2))
         self.b3 = nn.Parameter(torch.zeros(n_networks))
-        start_weight_(self.w1, fan_in[:, None], self.start, torch.from_numpy(layout.hops)[:, None])
-        start_weight_(self.w2, hidden, self.start)
-        start_weight_(self.w3, hidden, self.start)
+        init_weight_(self.w1, fan_in[:, None], self.init, torch.from_numpy(layout.hops)[:, None])
+        init_weight_(self.w2, hidden, self.init)
+        init_weight_(self.w3, hidden, self.init)
         self.hyper: _Hypernetwork | None = None
         if check_choice("mixer.state", state, ("none", "local")) == "local":
             if obs_size is None:
                 raise InputError("obs_size", "the observation size for mixer.state=local", None)
             self.hyper = _Hypernetwork(n_networks, fan_in, obs_size, hidden)
-        self._build_bulks(ego, layout)
+        self._build_buckets(ego, layout)
         self.register_buffer("_pair", None, persistent=False)
         if enforce is not None and enforce != partition:
             self._build_parents(partition, enforce)
 
     def _build_parents(self, partition: Partition, enforce: Partition) -> None:
-        """Which slopes of a bulk add up to the slope of one block of P′ in one agent."""
+        """Which slopes of a bucket add up to the slope of one block of P′ in one agent."""
         breaker = partition.refinement_breaker(enforce)
         if breaker is not None:
             raise InputError(
@@ -107,16 +107,16 @@ class MaskedMLPMixer(MonotoneNetwork):
             )
         parent = torch.stack([enforce.block_of[block[0]] for block in partition.blocks])
         keys = []
-        for number in range(self.n_bulks):
+        for number in range(self.n_buckets):
             blocks, agent = self.get_buffer(f"_blocks_{number}"), self.get_buffer(f"_agent_{number}")
             keys.append((parent[blocks][:, None] * self.n_agents + agent).flatten())
         found, self._pair = torch.cat(keys).unique(return_inverse=True)
         self._n_pairs = len(found)
 
-    def _build_bulks(self, ego: EgoClasses, layout: _Layout) -> None:
-        """Padded indices ``[blocks, width]`` of each bulk, widest first."""
+    def _build_buckets(self, ego: EgoClasses, layout: _Layout) -> None:
+        """Padded indices ``[blocks, width]`` of each bucket, widest first."""
         by_width = np.argsort(-ego.widths, kind="stable")
-        self.n_bulks, begin = 0, 0
+        self.n_buckets, begin = 0, 0
         while begin < len(by_width):
             width = ego.widths[by_width[begin]]
             end = begin + int((ego.widths[by_width[begin:]] * 2 > width).sum())
@@ -124,30 +124,30 @@ class MaskedMLPMixer(MonotoneNetwork):
             slot = ego.start[members][:, None] + np.arange(width)
             real = np.arange(width) < ego.widths[members][:, None]
             slot = np.where(real, slot, 0)
-            bulk = {
+            bucket = {
                 "blocks": members,
                 "agent": np.where(real, ego.agents[slot], 0),
                 "row": np.where(real, layout.row[slot], 0),
                 "factor": np.where(real, layout.factor[slot], 0.0).astype(np.float32),
                 "network": layout.network[members],
             }
-            for name, value in bulk.items():
-                self.register_buffer(f"_{name}_{self.n_bulks}", torch.from_numpy(value), persistent=False)
-            self.n_bulks += 1
+            for name, value in bucket.items():
+                self.register_buffer(f"_{name}_{self.n_buckets}", torch.from_numpy(value), persistent=False)
+            self.n_buckets += 1
             begin = end
-        order = torch.cat([self.get_buffer(f"_blocks_{number}") for number in range(self.n_bulks)])
+        order = torch.cat([self.get_buffer(f"_blocks_{number}") for number in range(self.n_buckets)])
         self.register_buffer("_place", torch.argsort(order), persistent=False)
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
-        bulks = range(self.n_bulks)
-        return self._in_order([self._mix_bulk(self._gather(utilities, b), observations, b) for b in bulks])
+        buckets = range(self.n_buckets)
+        return self._in_order([self._mix_bucket(self._gather(utilities, b), observations, b) for b in buckets])
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As the base says; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
+        """As in :class:`Mixer`; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
         flat = utilities.reshape(-1, self.n_agents).T
-        seen = [self._gather(flat, bulk) for bulk in range(self.n_bulks)]
-        values = self._in_order([self._mix_bulk(x, observations, bulk) for bulk, x in enumerate(seen)])
-        values = values.T * self._loudness  # [M, P]
+        seen = [self._gather(flat, bucket) for bucket in range(self.n_buckets)]
+        values = self._in_order([self._mix_bucket(x, observations, bucket) for bucket, x in enumerate(seen)])
+        values = values.T * self._block_scale  # [M, P]
         slopes = torch.autograd.grad(values.sum(), seen, create_graph=True)
         slope = torch.cat([x.flatten(0, 1) for x in slopes])  # [slots, M]
         if self._pair is not None:
@@ -157,27 +157,27 @@ class MaskedMLPMixer(MonotoneNetwork):
         return values.view(*utilities.shape[:-1], self.n_blocks), violation.view(utilities.shape[:-1])
 
     def _in_order(self, parts: list[Tensor]) -> Tensor:
-        return parts[0] if self.n_bulks == 1 else torch.cat(parts).index_select(0, self._place)
+        return parts[0] if self.n_buckets == 1 else torch.cat(parts).index_select(0, self._place)
 
-    def _gather(self, utilities: Tensor, bulk: int) -> Tensor:
-        agent = self.get_buffer(f"_agent_{bulk}")
+    def _gather(self, utilities: Tensor, bucket: int) -> Tensor:
+        agent = self.get_buffer(f"_agent_{bucket}")
         return utilities.index_select(0, agent.flatten()).view(*agent.shape, -1)  # [P, W, M]
 
-    def _mix_bulk(self, seen: Tensor, observations: Tensor | None, bulk: int) -> Tensor:
-        row, factor, network = (self.get_buffer(f"_{name}_{bulk}") for name in ("row", "factor", "network"))
+    def _mix_bucket(self, seen: Tensor, observations: Tensor | None, bucket: int) -> Tensor:
+        row, factor, network = (self.get_buffer(f"_{name}_{bucket}") for name in ("row", "factor", "network"))
         w1, w2, w3 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2, self.w3))
         first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]  # [P, W, H]
-        if self.tie > 0:
+        if self.weight_sharing > 0:
             seen_by = (factor > 0).to(first.dtype)[..., None]  # [P, W, 1], without the padding
             mean = first.sum(dim=1, keepdim=True) / seen_by.sum(dim=1, keepdim=True)
-            first = first.lerp(mean * seen_by, self.tie)
+            first = first.lerp(mean * seen_by, self.weight_sharing)
         if self.hyper is None:
             x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
             x = activate(x, self.activation)
             x = activate(torch.baddbmm(self.b2[network][:, None], x, w2[network]), self.activation)
             return torch.baddbmm(self.b3[network][:, None, None], x, w3[network][..., None])[..., 0]  # [P, M]
         assert observations is not None
-        agent = self.get_buffer(f"_agent_{bulk}")
+        agent = self.get_buffer(f"_agent_{bucket}")
         scale1, shift1, scale2, shift2, shift3 = self.hyper(
             observations.reshape(-1, *observations.shape[-2:]), agent, row, factor, network
         )

@@ -15,17 +15,17 @@ class SumMixer(Mixer):
     """F_J = Σ_i U_i over the agents i within kappa hops of block J.
 
     With the partition ``full`` it is VDN (Sunehag et al., 2018); with singletons and local rewards each block is the
-    plain sum of the utilities it sees (local VDN).
+    plain sum of the utilities in its receptive field (local VDN).
 
     Args:
         graph: The agents.
         partition: The blocks J.
-        kappa: Number of hops a block sees, at least 0.
-        own: Sum over the agents of J alone, whatever ``kappa``: with singletons nothing is mixed (independent
+        kappa: Radius of a block's receptive field in hops, at least 0.
+        independent: Sum over the agents of J alone, whatever ``kappa``: with singletons nothing is mixed (independent
             Q-learning).
 
     Attributes:
-        alone: Whether each block is one agent that sees itself alone, so that nothing is mixed.
+        independent: Whether each block is the utility of one agent, so that nothing is mixed.
 
     Example:
         >>> import torch
@@ -34,14 +34,14 @@ class SumMixer(Mixer):
         tensor([ 11., 111., 110.])
     """
 
-    identity: ClassVar[tuple[str, ...]] = ("own",)
-    _sees: Tensor
+    identity: ClassVar[tuple[str, ...]] = ("independent",)
+    _receptive_field: Tensor
 
-    def __init__(self, graph: AgentGraph, partition: Partition, kappa: int, own: bool = False) -> None:
+    def __init__(self, graph: AgentGraph, partition: Partition, kappa: int, independent: bool = False) -> None:
         super().__init__(graph, partition, kappa)
-        matrix = partition.reach(graph, 0 if check_bool("mixer.own", own) else kappa)
-        self.register_buffer("_sees", matrix, persistent=False)
-        self.alone = self.n_blocks == self.n_agents == len(matrix.values())
+        matrix = partition.receptive_field(graph, 0 if check_bool("mixer.independent", independent) else kappa)
+        self.register_buffer("_receptive_field", matrix, persistent=False)
+        self.independent = self.n_blocks == self.n_agents == len(matrix.values())
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
-        return utilities if self.alone else self._sees @ utilities
+        return utilities if self.independent else self._receptive_field @ utilities

@@ -2,13 +2,13 @@
 
 from lomaq.nn.acting import ActingState, PolicyFn, epsilon_greedy, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.nn.coordination import CoordinationGraph, max_plus
-from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, STARTS, activate, effective_weight, start_bias, start_weight_
+from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, INITS, activate, effective_weight, init_bias, init_weight_
 from lomaq.nn.utility import Utilities, observation_factors
 
 __all__ = [
     "ACTIVATIONS",
     "CONSTRAINTS",
-    "STARTS",
+    "INITS",
     "ActingState",
     "CoordinationGraph",
     "PolicyFn",
@@ -18,9 +18,9 @@ __all__ = [
     "epsilon_greedy",
     "epsilon_softmax",
     "gather_actions",
+    "init_bias",
+    "init_weight_",
     "max_plus",
     "observation_factors",
     "softmax_policy",
-    "start_bias",
-    "start_weight_",
 ]

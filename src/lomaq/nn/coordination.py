@@ -20,7 +20,7 @@ def max_plus(
 ) -> Tensor:
     """Max-marginals whose maximum for each agent is a joint action of large Σ_i u_i(a_i) + Σ_{i,j} p_ij(a_i, a_j).
 
-    Max-plus (Kok and Vlassis, 2006): in every round each agent i tells each neighbour j, for every action of j,
+    Max-plus (Kok and Vlassis, 2006): in every round each agent i sends each neighbour j, for every action of j,
 
         μ_ij(a_j) = max_{a_i} [u_i(a_i) + p_ij(a_i, a_j) + Σ_{k ≠ j} μ_ki(a_i)], less its mean over a_j,
 
@@ -59,8 +59,8 @@ def max_plus(
     marginals = [own]
     for _ in range(rounds):
         known = marginals[-1] if forbidden is None else marginals[-1].masked_fill(forbidden, -torch.inf)
-        told = known.index_select(0, sender) - messages.roll(n_edges, dims=0)  # all that j did not say itself
-        messages = (told[:, :, None] + pay).amax(dim=1)  # [2E, A, M]
+        sent = known.index_select(0, sender) - messages.roll(n_edges, dims=0)  # all that did not come from j
+        messages = (sent[:, :, None] + pay).amax(dim=1)  # [2E, A, M]
         messages = messages - _mean(messages, allowed)
         marginals.append(own.index_add(0, receiver, messages))
     rounds_made = torch.stack(marginals)  # [R + 1, N, A, M]
@@ -145,7 +145,7 @@ class CoordinationGraph(Utilities):
         mean = check_choice("agent.reduction", reduction, ("mean", "sum")) == "mean"
         self._weights = (1 / graph.n_agents, 1 / max(graph.n_edges, 1)) if mean else (1.0, 1.0)
         self.payoffs = Payoffs(hidden[-1], payoff_hidden, n_actions, payoff_rank)
-        self.register_buffer("_edges", graph.edge_index[:, graph.edge_index[0] < graph.edge_index[1]], persistent=False)
+        self.register_buffer("_edges", graph.pairs.T.contiguous(), persistent=False)
 
     def forward(
         self,
@@ -170,7 +170,7 @@ class CoordinationGraph(Utilities):
 
         Returns:
             Utilities ``[T, B, N, A]``, payoffs ``[T, B, E, A, A]`` of the E undirected edges i < j, the action of i
-            first, and the memory ``[B, N, H]`` behind the last step.
+            first, and the memory ``[B, N, H]`` after the last step.
         """
         values, features, states = self._run(observations, previous_actions, first, hidden)
         payoffs = self.payoffs(self._together(features, 2), self._edges)

@@ -13,36 +13,14 @@ from lomaq.errors import InputError
 _ROWS = 384  # sequences that run together, so that what a step needs stays in a core's cache
 
 
-class Block(NamedTuple):
-    """Steps at which the same sequences run."""
+def chunks(rows: int) -> list[slice]:
+    """Cut M sequences into equal chunks of at most :data:`_ROWS`, which run one after the other.
 
-    times: slice
-    running: slice  # sequences
-    ended: slice  # sequences of the same chunk that are over
-
-
-def blocks(lengths: list[int], steps: int) -> list[Block]:
-    """Cut a padded batch into blocks that are full, in the order in which they run.
-
-    Args:
-        lengths: Steps of each of the M sequences, longest first, each in [0, ``steps``].
-        steps: T.
-
-    Example:
-        >>> [(b.times.start, b.times.stop, b.running.stop, b.ended.stop) for b in blocks([4, 2, 2], 5)]
-        [(0, 2, 3, 3), (2, 4, 1, 3), (4, 5, 0, 3)]
+    >>> chunks(3), chunks(500)
+    ([slice(0, 3, None)], [slice(0, 250, None), slice(250, 500, None)])
     """
-    found = []
-    chunks = max(1, -(-len(lengths) // _ROWS))
-    size = max(1, -(-len(lengths) // chunks))
-    for top in range(0, len(lengths), size):
-        chunk = lengths[top : top + size]
-        begin = 0
-        for end in sorted({*chunk, steps} - {0}):
-            bottom = top + sum(length >= end for length in chunk)
-            found.append(Block(slice(begin, end), slice(top, bottom), slice(bottom, top + len(chunk))))
-            begin = end
-    return found
+    size = max(1, -(-rows // max(1, -(-rows // _ROWS))))
+    return [slice(top, min(top + size, rows)) for top in range(0, rows, size)]
 
 
 class _Parameters(NamedTuple):
@@ -117,16 +95,9 @@ class _Gradients:
 
 
 def _go_back(
-    found: _Gradients,
-    block: Block,
-    x: Tensor,
-    kept: Tensor,
-    before: Tensor,
-    output: Tensor,
-    grad: Tensor,
-    carry: Tensor,
+    found: _Gradients, rows: slice, x: Tensor, kept: Tensor, before: Tensor, output: Tensor, grad: Tensor, carry: Tensor
 ) -> None:
-    """Go back through one block of steps.
+    """Go back through all steps of some sequences.
 
     With u = (1 - z) dh the gradients in front of the activations are
 
@@ -134,16 +105,16 @@ def _go_back(
 
     Args:
         found: Where the gradients are added up.
-        block: Which steps of which sequences.
+        rows: Which sequences.
         x: ``[T, M, I]`` inputs.
         kept: ``[T, M, 4H]`` gates.
-        before: ``[rows, H]`` memory before the block.
+        before: ``[rows, H]`` memory before the first step.
         output: ``[T, M, H]`` memory after each step.
         grad: ``[T, M, H]`` gradient of ``output``.
-        carry: ``[rows, H]`` gradient of the memory behind the block; becomes that before it.
+        carry: ``[rows, H]`` gradient of the last memory; becomes that of ``before``.
     """
-    xs, gates_at, grads = (tensor[block.times, block.running].unbind(0) for tensor in (x, kept, grad))
-    memories = (before, *output[block.times, block.running].unbind(0))
+    xs, gates_at, grads = (tensor[:, rows].unbind(0) for tensor in (x, kept, grad))
+    memories = (before, *output[:, rows].unbind(0))
     gates, d_gates = torch.empty_like(gates_at[0]), torch.empty_like(gates_at[0])
     (n, r, z, m), (dn, dr, dz, dm) = gates.chunk(4, dim=1), d_gates.chunk(4, dim=1)
     u, work, following = torch.empty_like(carry), torch.empty_like(carry), torch.empty_like(carry)
@@ -166,7 +137,7 @@ def _go_back(
         dh, following = following, dh
         found.add(d_gates, xs[t], memories[t])
         if found.x is not None:
-            torch.mm(d_gates[:, : -carry.size(1)], found.w_x, out=found.x[block.times.start + t, block.running])
+            torch.mm(d_gates[:, : -carry.size(1)], found.w_x, out=found.x[t, rows])
     carry.copy_(dh)
 
 
@@ -182,22 +153,18 @@ class _Recurrence(torch.autograd.Function):
         w_hh: Tensor,
         b_ih: Tensor,
         b_hh: Tensor,
-        plan: list[Block],
         keep: bool,
     ) -> tuple[Tensor, Tensor]:
         parameters, size = _Parameters(w_ih, w_hh, b_ih, b_hh), w_hh.size(1)
         output = x.new_empty(*x.shape[:2], size)
         kept = x.new_empty(*x.shape[:2], 4 * size) if keep else None
         last = state.clone(memory_format=torch.contiguous_format)
-        for times, rows, ended in plan:
-            output[times, ended] = 0
-            if rows.stop == rows.start:
-                continue
+        for rows in chunks(x.size(1)):
             gates = _Gates(parameters, rows.stop - rows.start)
             h = last[0, rows]
-            outputs = output[times, rows].unbind(0)
-            places = kept[times, rows].unbind(0) if kept is not None else ()
-            for t, x_t in enumerate(x[times, rows].unbind(0)):
+            outputs = output[:, rows].unbind(0)
+            places = kept[:, rows].unbind(0) if kept is not None else ()
+            for t, x_t in enumerate(x[:, rows].unbind(0)):
                 gates.step(x_t, h, outputs[t])
                 h = outputs[t]
                 if places:
@@ -205,7 +172,6 @@ class _Recurrence(torch.autograd.Function):
             last[0, rows] = h
         if keep:
             ctx.set_materialize_grads(False)
-            ctx.plan = plan
             ctx.save_for_backward(x, state, *parameters, output, kept)
         return output, last
 
@@ -219,28 +185,9 @@ class _Recurrence(torch.autograd.Function):
         carry = torch.zeros_like(state, memory_format=torch.contiguous_format)
         if grad_last is not None:
             carry.copy_(grad_last)
-        for block in reversed(ctx.plan):
-            times, rows, ended = block
-            if found.x is not None:
-                found.x[times, ended] = 0
-            if rows.stop > rows.start:
-                before = output[times.start - 1, rows] if times.start else state[0, rows]
-                _go_back(found, block, x, kept, before, output, grad, carry[0, rows])
-        return found.x, carry, *found.result(), None, None
-
-
-class _Permute(torch.autograd.Function):
-    """Sequences in another order."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
-        ctx.save_for_backward(order)
-        return x.index_select(1, order)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad.index_select(1, torch.argsort(ctx.saved_tensors[0])), None
+        for rows in reversed(chunks(x.size(1))):
+            _go_back(found, rows, x, kept, state[0, rows], output, grad, carry[0, rows])
+        return found.x, carry, *found.result(), None
 
 
 class GRU(nn.GRU):
@@ -266,52 +213,27 @@ class GRU(nn.GRU):
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__(inputs, hidden)
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, state: Tensor, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Run M sequences.
 
         Args:
             x: ``[T, M, I]`` inputs.
             state: ``[1, M, H]`` memory before the first step.
-            lengths: ``[M]`` int64 in [0, T], how many steps each sequence has; None for T. Steps behind the end cost
-                nothing. Sequences that come with the longest first need not be copied.
 
         Returns:
-            The memory after each step, ``[T, M, H]``, zero behind the end of a sequence, and that at the end of each
-            sequence, ``[1, M, H]``.
+            The memory after each step, ``[T, M, H]``, and after the last, ``[1, M, H]``.
 
         Raises:
-            InputError: If ``state`` or ``lengths`` does not fit ``x``.
+            InputError: If ``state`` does not fit ``x``.
         """
         steps, rows = x.shape[:2]
         if state.shape != (1, rows, self.hidden_size):
             raise InputError("state", f"shape [1, {rows}, {self.hidden_size}]", list(state.shape))
         parameters = _Parameters(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
-        if lengths is None:
-            if steps == 1:
-                state = torch.gru_cell(x[0], state[0], *parameters)[None]
-                return state, state.clone()
-            if x.is_cuda:
-                return super().forward(x, state)  # cuDNN
-            return _run(x, state, parameters, blocks([steps] * rows, steps))
-        ends = lengths.tolist()
-        if lengths.shape != (rows,) or not all(0 <= end <= steps for end in ends):
-            raise InputError("lengths", f"{rows} numbers from 0 to {steps}", ends)
-        ordered = sorted(ends, reverse=True)
-        plan = blocks(ordered, steps)
-        if ends == ordered:
-            return _run(x, state, parameters, plan)
-        order = torch.argsort(lengths, descending=True, stable=True)
-        output, last = _run(_permute(x, order), _permute(state, order), parameters, plan)
-        back = torch.argsort(order)
-        return _permute(output, back), _permute(last, back)
-
-
-def _run(x: Tensor, state: Tensor, parameters: _Parameters, plan: list[Block]) -> tuple[Tensor, Tensor]:
-    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, state, *parameters))
-    return cast(tuple[Tensor, Tensor], _Recurrence.apply(x, state, *parameters, plan, keep))
-
-
-def _permute(x: Tensor, order: Tensor) -> Tensor:
-    return cast(Tensor, _Permute.apply(x, order))
+        if steps == 1:
+            state = torch.gru_cell(x[0], state[0], *parameters)[None]
+            return state, state.clone()
+        if x.is_cuda:
+            return super().forward(x, state)  # cuDNN
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, state, *parameters))
+        return cast(tuple[Tensor, Tensor], _Recurrence.apply(x, state, *parameters, keep))

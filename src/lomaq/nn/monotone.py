@@ -1,4 +1,4 @@
-"""What makes a mixer monotone: non-negative weights, rising activations, and where they start (Section 4.1)."""
+"""What makes a mixer monotone: non-negative weights, rising activations, and how both are initialised (Section 4.1)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.nn import functional
 
 Activation = Literal["elu", "split"]
 Constraint = Literal["projection", "reparametrisation", "soft"]
-Start = Literal["mean", "normal", "decayed", "bent"]
+Init = Literal["mean", "normal", "decayed", "negative_bias"]
 ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
 CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation", "soft")
-#: What a hop costs an agent's first weight with the start ``decayed``: the decay of Proposition 5 as a prior.
+#: What each hop multiplies an agent's first weight with in ``decayed``: the decay of Proposition 5 as a prior.
 DECAY = 0.25
-#: What the start ``decayed`` multiplies each layer with.
-LOUDNESS = 2.5
-STARTS: tuple[Start, ...] = ("mean", "normal", "decayed", "bent")
+#: What ``decayed`` multiplies each layer with.
+GAIN = 2.5
+INITS: tuple[Init, ...] = ("mean", "normal", "decayed", "negative_bias")
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -43,35 +43,35 @@ def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
     return weight.abs() if constraint == "reparametrisation" else weight
 
 
-def start_weight_(weight: Tensor, fan_in: Tensor | float, start: Start, hops: Tensor | int = 0) -> None:
+def init_weight_(weight: Tensor, fan_in: Tensor | float, init: Init, hops: Tensor | int = 0) -> None:
     """Fill ``weight`` in place with non-negative numbers.
 
-    ``mean`` and ``bent``: uniform in [0, 2 / fan_in], so that a layer begins as roughly the mean of what it sees.
-    ``decayed``: the same times :data:`LOUDNESS`, and what a mixer's first layer gives to an agent times :data:`DECAY`
-    for each hop to it; louder mixers keep up with targets that move every few episodes. ``normal``: the positive part
-    of standard normals, where the paper's released code starts.
+    ``mean`` and ``negative_bias``: uniform in [0, 2 / fan_in], so that a layer begins as about the mean of its inputs.
+    ``decayed``: the same times :data:`GAIN`, and what a mixer's first layer gives to an agent times :data:`DECAY` for
+    each hop to it; mixers of a larger gain keep up with targets that move every few episodes. ``normal``: the positive
+    part of standard normals, as in the paper's released code.
 
     Args:
         weight: Parameter of any shape.
         fan_in: Number of inputs, a number or a tensor that broadcasts against ``weight``.
-        start: Which of them.
+        init: Which of them.
         hops: Distance of the agents that a weight is for, a number or a tensor that broadcasts against ``weight``.
     """
     with torch.no_grad():
-        if start == "normal":
+        if init == "normal":
             weight.normal_().clamp_(min=0)
         else:
             weight.uniform_(0, 2).div_(fan_in)
-            if start == "decayed":
-                weight.mul_(LOUDNESS * DECAY**hops)
+            if init == "decayed":
+                weight.mul_(GAIN * DECAY**hops)
 
 
-def start_bias(*shape: int, start: Start) -> nn.Parameter:
-    """Biases of a hidden layer: zeros, or for ``bent`` uniform in [-2, 0].
+def init_bias(*shape: int, init: Init) -> nn.Parameter:
+    """Biases of a hidden layer: zeros, or for ``negative_bias`` uniform in [-2, 0].
 
     Where values are positive, every unit that starts at zero lies on the straight side of ELU; the mixer is then
-    additive, its best additive fit is a stationary point, and it may never learn more. With ``bent`` units begin on
-    both sides.
+    additive, its best additive fit is a stationary point, and it may never learn more. With ``negative_bias`` units
+    begin on both sides.
     """
     bias = torch.zeros(shape)
-    return nn.Parameter(bias.uniform_(-2, 0) if start == "bent" else bias)
+    return nn.Parameter(bias.uniform_(-2, 0) if init == "negative_bias" else bias)

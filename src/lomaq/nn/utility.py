@@ -126,7 +126,7 @@ class Utilities(nn.Module):
         check_bool("agent.layer_norm", layer_norm)
         inputs = obs_size + n_actions * last_action + graph.n_agents * agent_id
         kind = _GRU if network == "gru" else _MLP
-        types = graph.agent_type if "agent_type" in graph else torch.zeros(graph.n_agents, dtype=torch.int64)
+        types = graph.types
         self.networks = nn.ModuleList(kind(inputs, hidden, n_actions, layer_norm) for _ in range(int(types.max()) + 1))
         self.memory_size = hidden[-1] if network == "gru" else 0
         order = torch.argsort(types, stable=True)
@@ -178,7 +178,7 @@ class Utilities(nn.Module):
             action_mask: ``[T, B, N, A]`` bool, the allowed actions; an agent that acts alone need not know them here.
 
         Returns:
-            Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` behind the last step.
+            Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` after the last step.
         """
         values, _, states = self._run(observations, previous_actions, first, hidden)
         return self._together(values, 2), self._together(states, 1)
@@ -186,7 +186,7 @@ class Utilities(nn.Module):
     def _run(
         self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """What the network of each type says of its n agents: utilities ``[T, B, n, A]``, features, memory.
+        """Outputs of the network of each type for its n agents: utilities ``[T, B, n, A]``, features, memory.
 
         Features ``[T, B, n, H]`` are what the last layer, the head, makes the utilities of.
         """

@@ -49,7 +49,7 @@ class COMA(Objective):
         if mixer.n_blocks != mixer.n_agents:
             expected, got = "a block for each agent with COMA", f"{mixer.n_blocks} blocks"
             raise InputError("partition", expected, got, "partition=singletons")
-        if not (isinstance(mixer, SumMixer) and mixer.alone):
+        if not (isinstance(mixer, SumMixer) and mixer.independent):
             raise InputError("mixer", "none for COMA", type(mixer).__name__, "mixer=none")
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> CounterfactualCritic:

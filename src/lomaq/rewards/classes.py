@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lomaq.errors import InputError, check_choice, check_float
-from lomaq.rewards.decomposition import Decomposition, Inputs, Share
+from lomaq.rewards.decomposition import Decomposition
 from lomaq.rewards.groups import RewardGroups
+from lomaq.rewards.settings import FitSettings, NetworkSettings
 
 Value = Literal["expected", "likeliest"]
 
@@ -31,7 +32,7 @@ SMALLEST = 1e-13
 
 
 class RewardClassification(Decomposition):
-    """Networks say which value of K_I a group's reward has; the likelihood of the team reward r = Σ_I r_I is raised.
+    """Networks predict which value of K_I a group's reward has, by the likelihood of the team reward r = Σ_I r_I.
 
     Groups are independent given their observations, so p(r) is the convolution of their distributions: a tree of
     batched pairwise convolutions, O(n · range · log n) with the Fourier transform, where the paper's is exponential
@@ -60,18 +61,11 @@ class RewardClassification(Decomposition):
         n_actions: int,
         values: Sequence[Sequence[float]],
         value: Value = "expected",
-        inputs: Inputs = "observations",
-        share: Share = "size",
-        hidden: Sequence[int] = (64, 128, 64),
-        regularisation: float = 0.0,
-        weights: Sequence[float] = (0.0, 1.0, 2.0, 3.0, 4.0),
-        tolerance: float | None = None,
+        networks: NetworkSettings = NetworkSettings(),
+        fit: FitSettings = FitSettings(),
     ) -> None:
         sets = _check_values(values, len(groups.members))
-        n_outputs = [len(numbers) for numbers in sets]
-        super().__init__(
-            groups, obs_size, n_actions, inputs, share, hidden, regularisation, weights, tolerance, n_outputs
-        )
+        super().__init__(groups, obs_size, n_actions, networks, fit, [len(numbers) for numbers in sets])
         self.value = check_choice("reward.value", value, ("expected", "likeliest"))
         counts = [len(rows) for rows in groups.members.values()]
         step, places = _lattice(sets)

@@ -10,24 +10,27 @@ import torch
 from torch import Tensor, distributed, nn
 
 from lomaq.envs import Rollout
-from lomaq.errors import InputError, check_choice, check_float, check_int
+from lomaq.errors import InputError, check_choice
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn import observation_factors
+from lomaq.nn.moments import deviation, moments, sum_over_processes
 from lomaq.rewards.classes import RewardClassification, Value
-from lomaq.rewards.decomposition import Decomposition, Inputs, Loss, RewardDecomposition, Share
+from lomaq.rewards.decomposition import Decomposition, RewardDecomposition
 from lomaq.rewards.groups import RewardGroups
-from lomaq.rewards.source import BlockReward, Figures
+from lomaq.rewards.settings import FitSettings, GateSettings, NetworkSettings
+from lomaq.rewards.source import BlockReward, Metrics
 
 
 class DecomposedReward(nn.Module, BlockReward):
     """r_J = Σ_{i∈J} r_i with r_i = Σ_{I∋i} r_I / |I| and groups' rewards r_I fitted to the team reward.
 
-    In each iteration the networks take ``updates`` steps, then give the drawn samples their rewards anew, as the
+    In each iteration the networks take ``fit.updates`` steps, then give the drawn samples their rewards anew, as the
     released code does. (Algorithm 3 as printed decomposes a reward once, when it is stored; rewards from networks that
     knew little would stay in the replay memory.) Samples whose predicted team reward is off by more than Δ are left out
-    of the value loss; where fewer than ``pass_rate`` of the valid ones pass, values are not learned in this iteration.
+    of the value loss; where fewer than ``gate.pass_rate`` of the valid ones pass, values are not learned in this
+    iteration.
 
-    Of the environment's rewards only the sum over the agents is ever learned from, see :meth:`visible`.
+    Of the environment's rewards only the sum over the agents is ever learned from, see :meth:`observe`.
 
     Args:
         partition: The blocks J.
@@ -37,18 +40,11 @@ class DecomposedReward(nn.Module, BlockReward):
         max_size: Most agents of a group, at least 1.
         variant: ``regression`` (one number a group) or ``classification`` (one of a few ``values``, Appendix B).
         values: For ``classification``, the values that a group of each size can have; unused else.
-        value: For ``classification``, ``expected`` or ``likeliest``: what a group is said to get.
-        inputs, share, hidden, regularisation, weights: See :class:`lomaq.rewards.decomposition.Decomposition`.
-        loss: For ``regression``, ``squared`` (Eq. 2) or ``log_cosh`` (the released code).
+        value: For ``classification``, a group's reward: its ``expected`` value or the ``likeliest`` one.
         observation_scale: Fixed factor for each observed number; None for none.
-        tolerance: Δ ≥ 0, in the unit of the team reward; None for Table 2's 0.1 an agent.
-        relative_tolerance: Δ is also at most this share ≥ 0 of the standard deviation of all team rewards so far; None
-            for no such bound, as in the paper. That deviation grows like √n while 0.1·n grows like n, so that with many
-            agents a network that knows only the mean would pass.
-        pass_rate: Share of valid samples that must pass before values are learned, in [0, 1].
-        lr: Learning rate of Adam, above 0; falls as ``learner.lr_decay`` says.
-        batch_size: Sequences of a step, drawn from the batch of the values; None for all of them.
-        updates: Steps in each iteration, at least 1.
+        networks: The groups' networks.
+        fit: How they are fitted.
+        gate: Which of their rewards are used.
     """
 
     _moments: Tensor
@@ -64,61 +60,44 @@ class DecomposedReward(nn.Module, BlockReward):
         variant: Literal["regression", "classification"] = "regression",
         values: Sequence[Sequence[float]] | None = None,
         value: Value = "expected",
-        inputs: Inputs = "observations",
-        share: Share = "size",
-        hidden: Sequence[int] = (64, 128, 64),
-        loss: Loss = "log_cosh",
-        regularisation: float = 0.0,
-        weights: Sequence[float] = (0.0, 1.0, 2.0, 3.0, 4.0),
         observation_scale: Sequence[float] | None = None,
-        tolerance: float | None = None,
-        relative_tolerance: float | None = None,
-        pass_rate: float = 0.9,
-        lr: float = 0.01,
-        batch_size: int | None = None,
-        updates: int = 1,
+        networks: NetworkSettings = NetworkSettings(),
+        fit: FitSettings = FitSettings(),
+        gate: GateSettings = GateSettings(),
     ) -> None:
         nn.Module.__init__(self)
         BlockReward.__init__(self, partition)
-        groups = RewardGroups.of(graph, max_size)
-        sizes = (groups, obs_size, n_actions)
+        self.fit, self.gate = fit, gate
+        kinds = {"networks": (networks, NetworkSettings), "fit": (fit, FitSettings), "gate": (gate, GateSettings)}
+        for name, (part, kind) in kinds.items():
+            if not isinstance(part, kind):
+                remedy = f"set one of them, reward.{name}.NAME=…"
+                raise InputError(f"reward.{name}", "a group of settings", repr(part), remedy)
+        sizes = (RewardGroups.of(graph, max_size), obs_size, n_actions)
         self.model: Decomposition
         if check_choice("reward.variant", variant, ("regression", "classification")) == "regression":
-            self.model = RewardDecomposition(*sizes, inputs, share, hidden, loss, regularisation, weights, tolerance)
+            self.model = RewardDecomposition(*sizes, networks, fit)
         elif values is None:
             raise InputError("reward.values", "values for each group size with reward.variant=classification", None)
         else:
-            self.model = RewardClassification(
-                *sizes, values, value, inputs, share, hidden, regularisation, weights, tolerance
-            )
+            self.model = RewardClassification(*sizes, values, value, networks, fit)
         factors = observation_factors("reward.observation_scale", observation_scale, obs_size)
         self.register_buffer("_scale", factors, persistent=False)
-        self.relative_tolerance = relative_tolerance
-        if relative_tolerance is not None:
-            self.relative_tolerance = check_float("reward.relative_tolerance", relative_tolerance, 0)
-        self.pass_rate = check_float("reward.pass_rate", pass_rate, 0, 1)
-        self.lr = check_float("reward.lr", lr, 0, above=True)
-        self.batch_size = None if batch_size is None else check_int("reward.batch_size", batch_size, 1)
-        self.updates = check_int("reward.updates", updates, 1)
-        #: Number, sum and sum of squares of all team rewards so far.
-        self.register_buffer("_moments", torch.zeros(3, dtype=torch.float64))
+        self.register_buffer("_moments", torch.zeros(3, dtype=torch.float64))  # of all team rewards so far
 
     @property
     def tolerance(self) -> float:
         """Δ of the gate at present, in the unit of the team reward."""
-        if self.relative_tolerance is None:
-            return self.model.tolerance
-        count, total, squares = self._moments.tolist()
-        if count == 0:
-            return self.model.tolerance
-        deviation = max(squares / count - (total / count) ** 2, 0.0) ** 0.5
-        return min(self.model.tolerance, self.relative_tolerance * deviation)
+        bound = 0.1 * self.model.n_agents if self.gate.tolerance is None else self.gate.tolerance
+        if self.gate.relative_tolerance is None or self._moments[0] == 0:
+            return bound
+        return min(bound, self.gate.relative_tolerance * deviation(self._moments))
 
     def agent_rewards(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Learned rewards of the agents.
 
         Args:
-            observations: ``[..., N, O]`` float32, as the environment shows them.
+            observations: ``[..., N, O]`` float32, as the environment gives them.
             actions: ``[..., N]`` int64.
 
         Returns:
@@ -127,43 +106,40 @@ class DecomposedReward(nn.Module, BlockReward):
         return self.model.agent_rewards(observations * self._scale, actions)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr, foreach=True)
+        return torch.optim.Adam(self.parameters(), lr=self.fit.lr, foreach=True)
 
     @torch.no_grad()
-    def visible(self, rollout: Rollout) -> tuple[Rollout, Figures]:
+    def observe(self, rollout: Rollout) -> tuple[Rollout, Metrics]:
         """Every agent's reward becomes an equal share of the team reward: the local ones are gone.
 
-        Before that they serve for one figure, which nothing is learned from: ``local_reward_error``, the mean
+        Before that they serve for one metric, which nothing is learned from: ``local_reward_error``, the mean
         |learned - true local reward| over agents and transitions.
         """
         team = rollout.rewards.sum(dim=-1)  # [T, B]
-        wide = team[rollout.mask].double()
-        moments = torch.stack([torch.ones_like(wide).sum(), wide.sum(), wide.square().sum()])
-        _sum_over_processes(moments)
-        self._moments += moments
+        self._moments += moments(team[rollout.mask])
         learned = self.agent_rewards(rollout.observations[:-1], rollout.actions)
         error = (learned - rollout.rewards)[rollout.mask].abs().mean()
         shared = (team / rollout.rewards.size(-1))[..., None].expand_as(rollout.rewards)
         return replace(rollout, rewards=shared.contiguous()), {"local_reward_error": float(error)}
 
-    def prepare(
+    def fit_and_relabel(
         self, batch: Rollout, optimizer: torch.optim.Optimizer | None, generator: torch.Generator
-    ) -> tuple[Rollout | None, Figures]:
+    ) -> tuple[Rollout | None, Metrics]:
         assert optimizer is not None
-        figures = self._learn(batch, optimizer, generator)
+        metrics = self._learn(batch, optimizer, generator)
         relabelled, more = self._relabel(batch)
-        return relabelled, figures | more
+        return relabelled, metrics | more
 
-    def _learn(self, batch: Rollout, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Figures:
+    def _learn(self, batch: Rollout, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Metrics:
         """Algorithm 4: ``updates`` steps, each on sequences drawn from ``batch``."""
         total = torch.zeros((), device=batch.rewards.device)
-        for _ in range(self.updates):
+        for _ in range(self.fit.updates):
             drawn = batch
-            if self.batch_size is not None and self.batch_size < batch.n_sequences:
-                columns = torch.randperm(batch.n_sequences, generator=generator)[: self.batch_size]
+            if self.fit.batch_size is not None and self.fit.batch_size < batch.n_sequences:
+                columns = torch.randperm(batch.n_sequences, generator=generator)[: self.fit.batch_size]
                 drawn = batch.select(columns.to(batch.actions.device))
             with torch.enable_grad():
-                loss, _ = self.model.loss(
+                loss = self.model.loss(
                     drawn.observations[:-1] * self._scale, drawn.actions, drawn.rewards.sum(dim=-1), drawn.mask
                 )
                 optimizer.zero_grad()
@@ -171,7 +147,7 @@ class DecomposedReward(nn.Module, BlockReward):
             self._average_gradients()
             optimizer.step()
             total += loss.detach()
-        return {"reward_loss": float(total) / self.updates}
+        return {"reward_loss": float(total) / self.fit.updates}
 
     def _average_gradients(self) -> None:
         """Over processes: these networks are outside of DDP, whose reducer wants every parameter in every pass."""
@@ -182,20 +158,14 @@ class DecomposedReward(nn.Module, BlockReward):
                 parameter.grad /= distributed.get_world_size()
 
     @torch.no_grad()
-    def _relabel(self, batch: Rollout) -> tuple[Rollout | None, Figures]:
-        """Algorithm 5: learned rewards, and ``valid`` only where they may be used; None where too few may."""
+    def _relabel(self, batch: Rollout) -> tuple[Rollout | None, Metrics]:
+        """Algorithm 5: learned rewards, and a ``mask`` of those that may be used; None where too few may."""
         rewards = self.agent_rewards(batch.observations[:-1], batch.actions)  # [T, B, N]
         error = (rewards.sum(dim=-1) - batch.rewards.sum(dim=-1)).abs()
         passed = batch.mask & (error <= self.tolerance)
         sums = torch.stack([passed.sum(), batch.mask.sum(), error[batch.mask].sum()]).double()
-        _sum_over_processes(sums)
-        passing, valid, off = sums.tolist()
-        figures = {"reward_pass_rate": passing / valid, "reward_error": off / valid}
-        if passing == 0 or passing < self.pass_rate * valid:
-            return None, figures
-        return replace(batch, rewards=rewards, mask=passed), figures
-
-
-def _sum_over_processes(values: Tensor) -> None:
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(values)
+        passing, valid, off = sum_over_processes(sums).tolist()
+        metrics = {"reward_pass_rate": passing / valid, "reward_error": off / valid}
+        if passing == 0 or passing < self.gate.pass_rate * valid:
+            return None, metrics
+        return replace(batch, rewards=rewards, mask=passed), metrics

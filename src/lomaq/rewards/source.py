@@ -11,15 +11,15 @@ from lomaq.envs import Rollout
 from lomaq.errors import check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
 
-#: Figures of one iteration, by their column in ``metrics.csv``.
-Figures = dict[str, float]
+#: Metrics of one iteration, by their column in ``metrics.csv``.
+Metrics = dict[str, float]
 
 
 class BlockReward:
     """Where the rewards of the blocks come from; here, where nothing has to be learned.
 
-    The learner calls :meth:`visible` on what it has collected, :meth:`prepare` on what it has drawn, and the object
-    itself on the agents' rewards that came out.
+    The learner calls :meth:`observe` on what it has collected, :meth:`fit_and_relabel` on what it has drawn, and
+    :meth:`aggregate` on the agents' rewards that came out.
 
     Args:
         partition: The blocks J.
@@ -32,13 +32,13 @@ class BlockReward:
         """The optimiser of what is learned, None where nothing is."""
         return None
 
-    def visible(self, rollout: Rollout) -> tuple[Rollout, Figures]:
+    def observe(self, rollout: Rollout) -> tuple[Rollout, Metrics]:
         """A collected rollout with only those rewards that learning may read."""
         return rollout, {}
 
-    def prepare(
+    def fit_and_relabel(
         self, batch: Rollout, optimizer: torch.optim.Optimizer | None, generator: torch.Generator
-    ) -> tuple[Rollout | None, Figures]:
+    ) -> tuple[Rollout | None, Metrics]:
         """Learn from a drawn batch and put the agents' rewards into it.
 
         Args:
@@ -51,7 +51,7 @@ class BlockReward:
         """
         return batch, {}
 
-    def block_rewards(self, rewards: Tensor) -> Tensor:
+    def aggregate(self, rewards: Tensor) -> Tensor:
         """r_J = Σ_{j∈J} r_j: rewards of the agents ``[..., N]`` → of the blocks ``[..., P]``."""
         return self.partition.block_sum(rewards)
 
@@ -81,15 +81,16 @@ class RewardSource(BlockReward):
         super().__init__(partition)
         self.source = check_choice("reward.source", source, ("local", "neighbourhood", "team"))
         self.parent = redistribute
-        self._reach = partition.reach(graph, check_int("kappa", kappa, 0)) if source == "neighbourhood" else None
+        near = source == "neighbourhood"
+        self._receptive_field = partition.receptive_field(graph, check_int("kappa", kappa, 0)) if near else None
 
-    def block_rewards(self, rewards: Tensor) -> Tensor:
+    def aggregate(self, rewards: Tensor) -> Tensor:
         if self.parent is not None:
             rewards = self.parent.redistribute(rewards)
         if self.source == "team":
             return rewards.sum(dim=-1, keepdim=True).expand(*rewards.shape[:-1], self.partition.n_blocks)
-        if self._reach is None:
-            return super().block_rewards(rewards)
-        self._reach = self._reach.to(rewards.device)
-        total = self._reach @ rewards.reshape(-1, rewards.size(-1)).T  # [P, M]
+        if self._receptive_field is None:
+            return super().aggregate(rewards)
+        self._receptive_field = self._receptive_field.to(rewards.device)
+        total = self._receptive_field @ rewards.reshape(-1, rewards.size(-1)).T  # [P, M]
         return total.T.reshape(*rewards.shape[:-1], -1)

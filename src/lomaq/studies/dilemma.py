@@ -123,7 +123,7 @@ class _Drift:
 
 def _case(run: RunRecord) -> _Case:
     settings, summary = run.settings, run.summary
-    method = run.label + (", tied" if settings.get("mixer.tie") else "")
+    method = run.label + (", tied" if settings.get("mixer.weight_sharing") else "")
     permuted = bool(settings.get("env.permute", False))
     return _Case(summary["n_agents"], settings["env.cost"], method, summary["kappa"], permuted)
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from lomaq.envs.navigation import COVER_DISTANCE, HALF_WIDTH
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import AgentGraph
+from lomaq.rewards import FitSettings
 from lomaq.rewards.decomposition import RewardDecomposition
 from lomaq.rewards.groups import RewardGroups
 from lomaq.runs.files import write_atomic
@@ -140,9 +141,8 @@ def learn(fit: Fit, training: Training) -> RewardDecomposition:
     groups = RewardGroups.of(AgentGraph.complete(2), fit.max_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        model = RewardDecomposition(
-            groups, 3, 1, loss="squared", regularisation=fit.regularisation, weights=(0.0, 1.0)
-        )  # 3 numbers observed, 1 action
+        least_squares = FitSettings("squared", regularisation=fit.regularisation, weights=(0.0, 1.0))
+        model = RewardDecomposition(groups, obs_size=3, n_actions=1, fit=least_squares)
     generator = torch.Generator().manual_seed(training.seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=training.lr, betas=(0.9, training.beta2))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 2 * (1 - step / training.steps)))
@@ -150,7 +150,7 @@ def learn(fit: Fit, training: Training) -> RewardDecomposition:
     valid = torch.ones(training.batch, dtype=torch.bool)
     for _ in range(training.steps):
         positions = draw_positions(training.batch, generator)
-        loss, _ = model.loss(observe(positions), actions, team_reward(positions), valid)
+        loss = model.loss(observe(positions), actions, team_reward(positions), valid)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -171,7 +171,7 @@ def learned(model: RewardDecomposition, positions: Tensor) -> dict[str, Tensor]:
 
 
 def averages(model: RewardDecomposition, seed: int) -> dict[str, dict[str, float]]:
-    """Mean of each function in each situation, both agents uniform in the square but for what the situation says."""
+    """Mean of each function in each situation, both agents uniform in the square but for the situation."""
     generator = torch.Generator().manual_seed(seed + 1)  # not the states that it was fitted to
     positions = draw_positions(math.ceil(2 * STATES / SHARE), generator)  # twice as many as needed on the landmark
     on = on_landmark(positions)
@@ -235,10 +235,10 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
         seconds = time.perf_counter() - start
         console.print(f"{fit}: at most {error:.3f} from what is expected, {seconds:.0f} s", highlight=False)
     result["why"] = (
-        "|I| <= 1 cannot say that two agents on the landmark are worth no more than one. |I| <= 2 can, but any part of "
-        "a reward may be moved between r_{1}, r_{2} and r_{12}, so that only the sum is expected there: the r_I follow "
-        "from the start and the optimiser. With lambda the pair keeps no more than it must, and a mean |r_{12}| of "
-        "share_of_the_square squared is the least it can keep."
+        "|I| <= 1 cannot express that two agents on the landmark are worth no more than one. |I| <= 2 can, but any "
+        "part of a reward may be moved between r_{1}, r_{2} and r_{12}, so that only the sum is expected there: the "
+        "r_I follow from the start and the optimiser. With lambda the pair keeps no more than it must, and a mean "
+        "|r_{12}| of share_of_the_square squared is the least it can keep."
     )
     write_atomic(folder / "sections.json", json.dumps(maps) + "\n")
     draw(folder, {"settings": settings, **result})

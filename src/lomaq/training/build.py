@@ -111,15 +111,14 @@ def build_run(config: dict[str, Any]) -> Run:
     make_env = env_maker(config)
     env = make_env(1, 0, torch.device("cpu"))
     partition = Partition.from_spec(config["partition"], env.graph)
-    kappa = config["kappa"]
+    kappa = check_int("kappa", config["kappa"], 0)
     sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
     mixer = build(
         _with_partition(config["mixer"], "enforce", env.graph),
         Mixer,
-        sizes,
+        {"kappa": kappa, **sizes},
         graph=env.graph,
         partition=partition,
-        kappa=kappa,
     )
     settings = build(config["learner"], LearnerSettings)
     utilities = build_utilities(config, env)

@@ -141,14 +141,14 @@ class LomaqModule(pl.LightningModule):
             batch = self.replay.sample(self.settings.batch_size, self.sampler, self.device)
         self.metrics["lr"] = self._set_learning_rate()
         own = self.trainer.optimizers[1] if len(self.trainer.optimizers) > 1 else None
-        ready, metrics = self.reward.prepare(batch, own, self.sampler)
+        ready, metrics = self.reward.fit_and_relabel(batch, own, self.sampler)
         self.metrics |= metrics
         if ready is not None:
             yield from self._minibatches(ready)
 
     def _collect(self) -> None:
         self.metrics = {"epsilon": self.epsilon}
-        rollout, metrics = self.reward.visible(self.collector.collect(self.epsilon))
+        rollout, metrics = self.reward.observe(self.collector.collect(self.epsilon))
         self.metrics |= metrics
         self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
         collected = torch.stack([rollout.mask.sum(), rollout.rewards.mul(rollout.mask[..., None]).sum()]).double()
@@ -189,7 +189,7 @@ class LomaqModule(pl.LightningModule):
         return shares and len(_Iteration(self)) == 1 and s.value_scale == "none"
 
     def _targets(self, rollout: Rollout, unrolled: Any = None) -> Targets:
-        rewards = self.reward.block_rewards(rollout.rewards)
+        rewards = self.reward.aggregate(rollout.rewards)
         return self.settings.objective.targets(
             Batch(self.networks, self.target, rollout, rewards, self.scale.sigma, unrolled, self.generator)
         )
@@ -223,7 +223,7 @@ class LomaqModule(pl.LightningModule):
         self.metrics |= {name: float(total) / self._updates for name, total in self._sums.items()}
         for name, value in self.metrics.items():
             if name.endswith("loss") and not np.isfinite(value):
-                remedy = "reward.lr" if name.startswith("reward") else "learner.lr or learner.grad_clip"
+                remedy = "reward.fit.lr" if name.startswith("reward") else "learner.lr or learner.grad_clip"
                 raise NonFiniteLossError(
                     f"the {name} became {value} at {self.env_steps} env steps; the last checkpoint is kept; "
                     f"lower {remedy}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from lomaq.errors import check_float
+from lomaq.nn.moments import deviation, moments
 
 
 class ValueScale:
@@ -41,13 +41,7 @@ class ValueScale:
             σ before / σ after.
         """
         before = self.sigma
-        wide = returns.double()
-        moments = torch.stack([torch.ones_like(wide).sum(), wide.sum(), wide.square().sum()])
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(moments)
-        count, total, squares = moments.tolist()
-        deviation = max(squares / count - (total / count) ** 2, 0.0) ** 0.5
-        self.average = self.decay * self.average + (1 - self.decay) * deviation
+        self.average = self.decay * self.average + (1 - self.decay) * deviation(moments(returns))
         self.weight = self.decay * self.weight + (1 - self.decay)
         return before / self.sigma
 
