@@ -165,7 +165,7 @@ def test_methods_alone_have_their_names_on_every_environment(number, env) -> Non
         "algo=lomaq partition=[[0,1],[2]]",
         "algo=lomaq_gcn kappa=0 mixer.hidden=8",
         "algo=lomaq_soft mixer.penalty=3 mixer.enforce=full",
-        "algo=lomaq_rd reward.max_size=2 reward.loss=squared mixer=gcn",
+        "algo=lomaq_rd reward.max_size=2 reward.fit.loss=squared mixer=gcn",
         "algo=ow_qmix learner.objective.alpha=0.5",
         "algo=vdn agent=gru agent.agent_id=true learner.lr=0.1 learner.target=soft seed=3",
         "algo=vdn mixer._target_=lomaq.mixers.sum.SumMixer",
