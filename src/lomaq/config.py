@@ -44,9 +44,17 @@ RENAMED = {
     "mixer.tie": "mixer.weight_sharing",
     "mixer.start": "mixer.init",
     "mixer.own": "mixer.independent",
+    "env.recommended.tie": "env.recommended.weight_sharing",
+    "learner.recommended.start": "learner.recommended.init",
     "algo.plays": "algo.policy",
     "algo.requires": "algo.identity",
     **{f"learner.objective.{name}": f"learner.objective.returns.{name}" for name in ("gamma", "lam", "time_limit")},
+    **{f"reward.{name}": f"reward.networks.{name}" for name in ("inputs", "share", "hidden")},
+    **{
+        f"reward.{name}": f"reward.fit.{name}"
+        for name in ("loss", "lr", "batch_size", "updates", "regularisation", "weights")
+    },
+    **{f"reward.{name}": f"reward.gate.{name}" for name in ("tolerance", "relative_tolerance", "pass_rate")},
     "learner=tuned": "learner=searched",
 }
 #: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
