@@ -31,6 +31,7 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
         extra += ["learner.n_envs=1", "learner.rollout_steps=null", "learner.minibatches=1", "total_env_steps=60"]
     extra = extra if group == "learner" else []
     extra += ["partition=full"] if group == "mixer" and choice in ONE_BLOCK else []
+    extra += ["env=nav"] if choice == "oracle" else []  # cart-pole's best return is known, and needs no oracle
     policy = compose([f"{group}={choice}"])["algo"]["policy"]
     folder, summary = run_small("run", f"{group}={choice}", *extra)
     assert (summary["env_steps"] > 0) == (policy == "utilities")
@@ -45,7 +46,7 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
 def test_every_environment_mixer_and_partition_fit_together(three_agents, env: str, mixer: str, partition: str) -> None:
     words = [f"env={env}", three_agents(env), f"mixer={mixer}", "kappa=2", f"partition={partition}"]
     if mixer in ONE_BLOCK and partition not in ("full", "communities"):
-        with pytest.raises(InputError, match=f"partition: expected full for mixer={mixer}"):
+        with pytest.raises(InputError, match="partition: expected full for"):
             build_run(compose(words))
         return
     run = build_run(compose(words))

@@ -109,7 +109,7 @@ def entropy(policy: Tensor) -> Tensor:
 class CounterfactualCritic(Critic):
     """Q_i(s, (u_-i, a)) of every agent i and each of its actions a, given the actions of the others.
 
-    The state s is what all agents observe, one behind the other. The first layer is linear in what one agent's output
+    The state s is the concatenated observations of all agents. The first layer is linear in what one agent's output
     sees (its observation, its number, the state, and a one-hot action of each other agent), so the others' part is the
     sum over all agents less its own, and no input of size N is built N times.
 
@@ -133,7 +133,7 @@ class CounterfactualCritic(Critic):
         self.register_buffer("_first", torch.arange(n_agents) * n_actions, persistent=False)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Values ``[..., N, A]`` at observations ``[..., N, O]`` float32, beside joint actions ``[..., N]`` int64."""
+        """Values ``[..., N, A]`` at observations ``[..., N, O]`` float32 and joint actions ``[..., N]`` int64."""
         observations = observations * self._scale
         done = nn.functional.embedding(actions + self._first, self.act)  # [..., N, H]
         others = done.sum(dim=-2, keepdim=True) - done

@@ -24,7 +24,7 @@ class QPLEX(JointQLearning):
     """(Q_tot - y)² with Q_tot(s, u) = Σ_i [w_i(s) V_i + b_i(s) + λ_i(s, u) w_i(s) A_i] (Wang et al., 2021, Section 3).
 
     V_i is an agent's largest utility, A_i = U_i - V_i ≤ 0 its advantage. Since w, λ > 0, the joint action that is best
-    for Q_tot is the one in which every agent takes its own best, whatever λ says of the others.
+    for Q_tot is the one in which every agent takes its own best, whatever λ gives the others.
 
     Args:
         returns: How returns are made of rewards and values.
@@ -65,7 +65,7 @@ class QPLEX(JointQLearning):
 class DuplexDuelling(Critic):
     """The weights w_i(s), biases b_i(s) and importances λ_i(s, u) of all agents.
 
-    w = |linear in features of s|, λ = exp(3 ψ(s, u)). The state s is what all agents observe, one behind the other. All
+    w = |linear in features of s|, λ = exp(3 ψ(s, u)). The state s is the concatenated observations of all agents. All
     begins as the plain sum of utilities: w = λ = 1 and b = 0, more or less.
 
     Args:

@@ -83,7 +83,7 @@ class WeightedQMIX(JointQLearning):
 class CentralValue(Critic):
     """Q*(s, u): utilities of all agents without any bond, and a network that mixes those of ``u`` with the state.
 
-    The state s is what all agents observe, one behind the other.
+    The state s is the concatenated observations of all agents.
 
     Args:
         utilities: The utilities of the agents it values.

@@ -36,7 +36,7 @@ class EvaluationCallback(Callback):
 class Recorder(Checkpoint):
     """Evaluates, saves and writes between iterations, and stops at the budget.
 
-    It runs behind the module's own hook, as Lightning has it for checkpoint callbacks. What it must remember lives in
+    It runs after the module's own hook, as Lightning runs checkpoint callbacks. What it must remember lives in
     ``module.history``, and so in the checkpoint.
 
     Args:
@@ -61,8 +61,8 @@ class Recorder(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = _module(pl_module)
-        copies = min(self.episodes, EVALUATION_BATCH)
-        self.env = self.make_env(copies, 0, module.device) if trainer.is_global_zero else None
+        n_envs = min(self.episodes, EVALUATION_BATCH)
+        self.env = self.make_env(n_envs, 0, module.device) if trainer.is_global_zero else None
         if module.history:
             if trainer.is_global_zero:
                 self.files.cut_metrics(module.env_steps)
@@ -138,7 +138,7 @@ def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, 
 class ProgressLine(Checkpoint):
     """A bar in env steps with speed, remaining time, metrics and the last test return; plain lines off a terminal.
 
-    A checkpoint callback in kind only, so that it runs behind the recorder.
+    A checkpoint callback in kind only, so that it runs after the recorder.
 
     Args:
         console: Where to write.

@@ -122,17 +122,11 @@ def _first_actions(actor: Actor, env: BatchedEnv) -> Tensor:
 
 
 def _episodes(actor: Actor, env: BatchedEnv) -> Tensor:
-    """One episode in every environment: ``[B]`` returns."""
-    observation = env.reset()
+    """Returns ``[B]`` of one episode in every environment."""
     actor.reset(env)
-    running = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.n_envs, dtype=torch.float64, device=env.device)
     weight = 1.0
-    for _ in range(env.max_steps):
-        observation, rewards, terminated, truncated = env.step(actor.act(env, observation))
-        returns += weight * rewards.sum(dim=1) * running
+    for step in env.episode(actor.act):
+        returns += weight * step.rewards.sum(dim=1) * step.running
         weight *= env.discount
-        running &= ~(terminated | truncated)
-        if not bool(running.any()):
-            break
     return returns

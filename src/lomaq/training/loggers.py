@@ -1,6 +1,6 @@
-"""Where figures go besides the files of the run folder: TensorBoard, Weights & Biases and MLflow, any of them at once.
+"""Where metrics go besides the files of the run folder: TensorBoard, Weights & Biases and MLflow, any of them at once.
 
-``metrics.csv`` has the same figures and is always written, so that no logger writes CSV.
+``metrics.csv`` has the same metrics and is always written, so that no logger writes CSV.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def open_loggers(names: Sequence[str], config: dict[str, Any], run_dir: Path) ->
         for name in names:
             try:
                 opened = _open(name, config["logger"], run_dir)
-                if name != "tensorboard":  # a table of hundreds of settings says nothing there
+                if name != "tensorboard":  # a table of hundreds of settings helps nobody there
                     opened.log_hyperparams(config)
             except Exception as error:  # each package has errors of its own
                 remedy = "log in or name its server, or give logger.offline=true"
@@ -71,7 +71,7 @@ def open_loggers(names: Sequence[str], config: dict[str, Any], run_dir: Path) ->
     finally:
         for logger in loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.finish()  # else the next run of this process would go on in this one
+                logger.experiment.finish()  # else the next run of this process would continue this one
 
 
 def log_gif(loggers: Sequence[Logger], tag: str, gif: Callable[[], bytes], env_steps: int) -> None:

@@ -26,7 +26,7 @@ def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
 class Replay:
     """Keeps the newest sequences, or with ``capacity`` None the last rollout only.
 
-    Sequences lie one behind the other, actions as 16-bit numbers; a shorter one is padded, and what is sampled is cut
+    Sequences are concatenated, actions as 16-bit numbers; a shorter one is padded, and what is sampled is cut
     to the longest of the batch.
 
     Args:

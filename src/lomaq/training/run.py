@@ -44,7 +44,7 @@ def train(
         config: Resolved configuration, plain containers.
         run_dir: Folder of the run; new, unless ``checkpoint`` is given.
         console: Where progress is shown.
-        checkpoint: Where to go on from.
+        checkpoint: Where to continue.
         callbacks: Lightning callbacks besides the run's own.
 
     Returns:
@@ -57,7 +57,7 @@ def train(
     threads = config["trainer"]["threads"]
     with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1)):
         if config["algo"]["policy"] != "utilities":
-            return _play_yardstick(config, RunFiles(run_dir))
+            return _play_baseline(config, RunFiles(run_dir))
         return _train(config, run_dir, console, checkpoint, callbacks)
 
 
@@ -173,7 +173,7 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
     )
 
 
-def _play_yardstick(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
+def _play_baseline(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
     """A run in which nothing is learned: the environment's oracle, or chance."""
     seed = check_int("seed", config["seed"], 0, 2**32 - 1)
     episodes = check_int("evaluation.episodes", config["evaluation"]["episodes"], 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,12 @@ from lomaq.objectives import Objective
 from lomaq.training.exploration import Epsilon
 
 OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+CHOICES: dict[str, Collection[str]] = {
+    "optimizer": OPTIMIZERS,
+    "lr_decay": ("linear", "none"),
+    "target": ("none", "hard", "soft"),
+    "value_scale": ("running", "none"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class LearnerSettings:
         grad_clip: Largest norm of the gradient, above 0.
         target: Networks that make the targets: ``none`` the online ones, ``hard`` a copy renewed every
             ``target_every`` rollouts, ``soft`` a moving average with rate ``target_rate``.
-        target_every: Rollouts between copies.
+        target_every: Rollouts between two renewals.
         target_rate: Rate of the average, in (0, 1].
         value_scale: ``running`` learns values in units of one running scale, ``none`` raw.
         scale_decay: Weight of the past in that scale at each iteration, in [0, 1).
@@ -62,41 +68,33 @@ class LearnerSettings:
     epsilon: Epsilon = field(default_factory=Epsilon)
 
     def __post_init__(self) -> None:
-        check_int("learner.n_envs", self.n_envs, 1)
+        if not isinstance(self.objective, Objective):
+            raise InputError("learner.objective", "an objective with its _target_", "none", "algo=coma has its own")
+        for name in ("n_envs", "epochs", "minibatches", "target_every"):
+            check_int(f"learner.{name}", getattr(self, name), 1)
+        for name, choices in CHOICES.items():
+            check_choice(f"learner.{name}", getattr(self, name), choices)
+        for name in ("lr", "grad_clip"):
+            check_float(f"learner.{name}", getattr(self, name), 0, above=True)
+        check_float("learner.target_rate", self.target_rate, 0, 1, above=True)
+        check_float("learner.scale_decay", self.scale_decay, 0, 1, below=True)
         if self.rollout_steps is not None:
             check_int("learner.rollout_steps", self.rollout_steps, 2)  # one could be a reset alone
         if (self.replay_capacity is None) != (self.batch_size is None):
-            raise InputError(
-                "learner.batch_size",
-                "a number exactly when learner.replay_capacity is one",
-                self.batch_size,
-                "set both for a replay memory, neither for the last rollout",
-            )
+            expected = "a number exactly when learner.replay_capacity is one"
+            remedy = "set both for a replay memory, neither for the last rollout"
+            raise InputError("learner.batch_size", expected, self.batch_size, remedy)
         if self.replay_capacity is not None:
             check_int("learner.replay_capacity", self.replay_capacity, self.n_envs)
             check_int("learner.batch_size", self.batch_size, 1, self.replay_capacity)
-        if self.objective.on_policy and self.replay_capacity is not None:
-            raise InputError(
-                "learner.replay_capacity",
-                f"null for {type(self.objective).__name__}, which learns from the present policy's steps only",
-                self.replay_capacity,
-                "learner.replay_capacity=null learner.batch_size=null",
-            )
-        check_int("learner.epochs", self.epochs, 1)
-        check_int("learner.minibatches", self.minibatches, 1)
+            if self.objective.on_policy:
+                expected = f"null for {type(self.objective).__name__}, which learns from the present policy alone"
+                remedy = "learner.replay_capacity=null learner.batch_size=null"
+                raise InputError("learner.replay_capacity", expected, self.replay_capacity, remedy)
         if self.minibatches > (sequences := self.batch_size or self.n_envs):
             whole = "learner.batch_size" if self.batch_size else "learner.n_envs"
             remedy = f"learner.minibatches={sequences}, or a larger {whole}"
             raise InputError("learner.minibatches", f"at most {whole}, {sequences}", self.minibatches, remedy)
-        check_choice("learner.optimizer", self.optimizer, OPTIMIZERS)
-        check_float("learner.lr", self.lr, 0, above=True)
-        check_choice("learner.lr_decay", self.lr_decay, ("linear", "none"))
-        check_float("learner.grad_clip", self.grad_clip, 0, above=True)
-        check_choice("learner.target", self.target, ("none", "hard", "soft"))
-        check_int("learner.target_every", self.target_every, 1)
-        check_float("learner.target_rate", self.target_rate, 0, 1, above=True)
-        check_float("learner.scale_decay", self.scale_decay, 0, 1, below=True)
-        check_choice("learner.value_scale", self.value_scale, ("running", "none"))
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser with its options.
@@ -107,6 +105,5 @@ class LearnerSettings:
         try:
             return OPTIMIZERS[self.optimizer](parameters, lr=self.lr, foreach=True, **self.optimizer_options)
         except (TypeError, ValueError) as error:
-            raise InputError(
-                "learner.optimizer_options", f"options of {self.optimizer}", self.optimizer_options, str(error)
-            ) from error
+            name, options = "learner.optimizer_options", self.optimizer_options
+            raise InputError(name, f"options of {self.optimizer}", options, str(error)) from error

@@ -92,7 +92,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
-    """Read the checkpoint that ``path`` means: to go on from, or to evaluate.
+    """Read the checkpoint that ``path`` means: to resume, or to evaluate.
 
     Raises:
         InputError: If there is none, it is damaged, or it cannot be resumed from.
@@ -102,9 +102,8 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     if resume and "loops" not in state:
         raise InputError("resume", "a run folder or its last.ckpt", file, "best.ckpt is for evaluation only")
     if resume and "method" not in state["lomaq"]["config"]:
-        raise InputError(
-            "resume", "a run of this version of lomaq", file, "it has settings of an older one; train anew"
-        )
+        remedy = "it has settings of an older one; train anew"
+        raise InputError("resume", "a run of this version of lomaq", file, remedy)
     return Checkpoint(file, state["lomaq"]["config"], state)
 
 
@@ -146,27 +145,14 @@ def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: in
 
 
 def _check_fit(trained: Utilities, env: BatchedEnv) -> None:
-    for name in ("obs_size", "n_actions"):
-        mine, theirs = getattr(trained, name), getattr(env, name)
+    alike = "evaluate on an environment whose agents observe and act alike"
+    for name, mine, theirs in (
+        ("obs_size", trained.obs_size, env.obs_size),
+        ("n_actions", trained.n_actions, env.n_actions),
+        ("agent types", len(trained.networks), int(env.graph.types.max()) + 1),
+    ):
         if mine != theirs:
-            raise InputError(
-                "checkpoint",
-                f"an environment with {name} {mine}, as in training",
-                theirs,
-                "evaluate on an environment whose agents observe and act alike",
-            )
-    types = int(env.graph.types.max()) + 1
-    if len(trained.networks) != types:
-        raise InputError(
-            "checkpoint",
-            f"an environment with {len(trained.networks)} agent types, as in training",
-            types,
-            "evaluate on an environment with the same types of agents",
-        )
+            raise InputError("checkpoint", f"an environment with {name} {mine}, as in training", theirs, alike)
     if trained.agent_id and trained.n_agents != env.n_agents:
-        raise InputError(
-            "env.n_agents",
-            f"{trained.n_agents}, since agent.agent_id=true fixes it",
-            env.n_agents,
-            "train with agent.agent_id=false to change it",
-        )
+        expected = f"{trained.n_agents}, since agent.agent_id=true fixes it"
+        raise InputError("env.n_agents", expected, env.n_agents, "train with agent.agent_id=false to change it")
