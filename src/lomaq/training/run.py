@@ -8,12 +8,12 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch_geometric
 from rich.console import Console
 
 from lomaq.envs import BatchedEnv
@@ -216,12 +216,5 @@ def _report(
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    from lomaq import __version__
-
-    return {
-        "lomaq": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": pl.__version__,
-        "torch_geometric": torch_geometric.__version__,
-    }
+    packages = {name: version(name) for name in ("lomaq", "torch", "pytorch_lightning", "torch_geometric")}
+    return {"python": platform.python_version(), **packages}
