@@ -17,7 +17,9 @@ from lomaq.runs.record import RunRecord, find_runs, names_of, read_run
 from lomaq.training.build import env_maker
 
 #: Settings that say nothing about what a run finds, or repeat what another setting says.
-ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "method", "env.recommended", "env.tuned")
+ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "method", "env.tuned")
+#: Keys, at any depth, of values that settings refer to; in a resolved configuration those settings hold them.
+NOTED = ("recommended", "searched")
 
 
 def describe_run(folder: Path) -> dict[str, str]:
@@ -208,7 +210,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if name not in ASIDE and (prefix != "algo." or key == "name"):
+        if name not in ASIDE and key not in NOTED and (prefix != "algo." or key == "name"):
             found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
 

@@ -77,11 +77,20 @@ def read_run(folder: Path) -> RunRecord:
     """
     if not is_run(folder):
         raise InputError("run", "a run folder, with config.yaml and metrics.csv", folder)
+    return read_record(folder)
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record of a run's folder, also where nothing but its results was kept.
+
+    Raises:
+        InputError: If one of its files is damaged.
+    """
     config, summary = folder / "config.yaml", folder / "summary.json"
     try:
         stored = yaml.safe_load(config.read_text()) if config.is_file() else {}
         ended = json.loads(summary.read_text()) if summary.is_file() else {}
-        rows = RunFiles(folder).read_metrics()[1]
+        rows = RunFiles(folder).read_metrics()[1] if is_run(folder) else []
         tests = _curve(row for row in rows if row.get("test_return_max"))
         if not tests.steps and (folder / "results.json").is_file():  # played, not trained
             tests = Curve.of(read_returns(folder))

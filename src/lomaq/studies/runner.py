@@ -26,7 +26,8 @@ from lomaq.analysis.compare import differing
 from lomaq.config import Job, word_of
 from lomaq.errors import InputError, check_int
 from lomaq.plots.run import train
-from lomaq.runs import RunFiles, RunRecord, read_run
+from lomaq.runs import RunFiles, RunRecord
+from lomaq.runs.record import read_record
 from lomaq.training.process import keep_freed_memory
 
 
@@ -167,9 +168,9 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
     if begun.is_file() and differing([yaml.safe_load(begun.read_text()), config]):
         raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if (place / "summary.json").is_file():
-        return replace(read_run(place), settings=settings)
+        return replace(read_record(place), settings=settings, config=config)
     checkpoint = place / "checkpoints" / "last.ckpt"
     if begun.is_file() and not checkpoint.is_file():  # stopped before anything was learned
         shutil.rmtree(place)
     train(config, place, console, checkpoint if checkpoint.is_file() else None)
-    return replace(read_run(place), settings=settings)
+    return replace(read_record(place), settings=settings, config=config)
