@@ -10,7 +10,6 @@ from rich.console import Console
 from lomaq.analysis.certificate import COPIES, certify_checkpoint, visit
 from lomaq.analysis.certify import exact_qsm
 from lomaq.config import compose
-from lomaq.envs.exact import block_q
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
 from lomaq.training.build import build_run
@@ -195,7 +194,7 @@ def test_exact_values_are_those_of_the_greedy_policy(trained):
     observations = everything.observe()[None]  # [1, S, N, O]
     none, first = torch.full((1, 8, 3), -1), torch.ones(1, 8, dtype=torch.bool)
     values, _ = run.module.networks.utilities(observations, none, first, torch.zeros(8, 3, 0))
-    expected = exact_qsm(block_q(everything.machines, values[0].argmax(dim=-1)), Partition([[0, 1], [2]], 3))
+    expected = exact_qsm(everything.machines.block_q(values[0].argmax(dim=-1)), Partition([[0, 1], [2]], 3))
     assert certify_checkpoint(stored).exact == expected
     assert (expected.n_states, expected.n_joint_actions) == (8, 8)
 

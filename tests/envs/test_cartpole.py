@@ -102,7 +102,7 @@ def test_observation_is_offset_velocity_angle_and_spin(put_carts):
     assert torch.equal(env.observe(), expected)
 
 
-def test_masked_reset_touches_only_the_masked_copies(carts_of):
+def test_masked_reset_touches_only_the_masked_environments(carts_of):
     env = CartPole(3, n_envs=4, seed=0)
     env.reset()
     actions = torch.ones(4, 3, dtype=torch.int64)
@@ -171,7 +171,7 @@ def test_state_of_another_size_is_refused():
         CartPole(3, n_envs=1).load_state_dict(env.state_dict())
 
 
-def test_copies_do_not_feel_each_other(cart_features, random_pushes):
+def test_parallel_environments_do_not_feel_each_other(cart_features, random_pushes):
     first, second = CartPole(3, n_envs=3, seed=0), CartPole(3, n_envs=3, seed=0)
     first.reset()
     second.reset()

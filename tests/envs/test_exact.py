@@ -61,8 +61,8 @@ def test_ring_of_six_has_its_known_returns(cost):
 @pytest.mark.parametrize("cost", [2.0, 3.0, 4.0, 5.0])
 def test_optimum_of_the_ring_is_local(cost):
     env = SysAdmin(6, cost=cost)
-    best = exact.optimal(env.machines)
-    local = exact.best_symmetric_local_policy(env.machines, env.all_states().observe())
+    best = env.machines.optimal()
+    local = env.machines.best_symmetric_local_policy(env.all_states().observe())
     every = env.all_states()
     assert torch.equal(best.actions.bool(), ~every.up | (every.failed_neighbours == 2))
     assert torch.equal(local.actions, best.actions)
@@ -72,10 +72,10 @@ def test_optimum_of_the_ring_is_local(cost):
 @pytest.mark.parametrize("cost", RING_OF_SIX)
 def test_a_lone_failure_is_a_gain_then_a_knife_edge_then_a_dilemma(cost):
     env, lone = SysAdmin(6, cost=cost), 2**6 - 2  # only machine 0 is failed
-    policy = exact.optimal(env.machines).actions
+    policy = env.machines.optimal().actions
     assert policy[lone].tolist() == [1, 0, 0, 0, 0, 0]
     for _ in range(10):  # agent 0 turns to its best response, all others stay with the optimum
-        own = exact.block_q(env.machines, policy)[0]  # [S, joint actions]
+        own = env.machines.block_q(policy)[0]  # [S, joint actions]
         others = exact.number_of(policy) & ~1
         gain = own.gather(1, (others | 1)[:, None]) - own.gather(1, others[:, None])
         policy[:, 0] = gain.squeeze(1) > 0
@@ -89,7 +89,7 @@ def test_a_lone_failure_is_a_gain_then_a_knife_edge_then_a_dilemma(cost):
 def test_transition_is_that_of_plain_loops(graph):
     env = SysAdmin(4, graph=graph, fail_alone=0.1, fail_per_neighbour=0.4)  # three failed neighbours: certain to fail
     actions, (chance, _) = some_policy(env), plain_model(env)
-    matrix = exact.transition(env.machines, actions)
+    matrix = env.machines.transition(actions)
     assert matrix.dtype == torch.float64
     np.testing.assert_allclose(matrix, chance[np.arange(16), plain_numbers(actions)], atol=1e-15)
     np.testing.assert_allclose(matrix.sum(dim=1), 1)
@@ -98,8 +98,8 @@ def test_transition_is_that_of_plain_loops(graph):
 def test_transition_takes_batches_of_policies():
     env = SysAdmin(3)
     batch = torch.stack([some_policy(env, seed) for seed in range(4)]).view(2, 2, 8, 3)
-    both = exact.transition(env.machines, batch)
-    assert torch.equal(both[1, 0], exact.transition(env.machines, batch[1, 0]))
+    both = env.machines.transition(batch)
+    assert torch.equal(both[1, 0], env.machines.transition(batch[1, 0]))
 
 
 def test_policy_values_are_those_of_plain_backward_induction():
@@ -112,18 +112,18 @@ def test_policy_values_are_those_of_plain_backward_induction():
             [[reward[s, numbers[s], i] + 0.8 * chance[s, numbers[s]] @ values[i] for s in range(8)] for i in range(3)]
         )
         if step in (1, 2, 7):
-            np.testing.assert_allclose(exact.policy_values(env.machines, actions, horizon=step), values, atol=1e-12)
-    np.testing.assert_allclose(exact.policy_values(env.machines, actions), values, atol=1e-12)
+            np.testing.assert_allclose(env.machines.policy_values(actions, horizon=step), values, atol=1e-12)
+    np.testing.assert_allclose(env.machines.policy_values(actions), values, atol=1e-12)
 
 
 def test_block_q_is_that_of_plain_loops():
     env = SysAdmin(3, cost=2.0, graph="star")
     actions, (chance, reward) = some_policy(env), plain_model(env)
-    values = exact.policy_values(env.machines, actions).numpy()
+    values = env.machines.policy_values(actions).numpy()
     expected = np.array(
         [[[reward[s, a, i] + 0.95 * chance[s, a] @ values[i] for a in range(8)] for s in range(8)] for i in range(3)]
     )
-    q = exact.block_q(env.machines, actions)
+    q = env.machines.block_q(actions)
     assert (q.shape, q.dtype) == ((3, 8, 8), torch.float64)
     np.testing.assert_allclose(q, expected, atol=1e-12)
     np.testing.assert_allclose(q[:, range(8), plain_numbers(actions)], values, atol=1e-12)
@@ -136,7 +136,7 @@ def test_optimum_is_that_of_plain_value_iteration(graph):
     values = np.zeros(8)
     for _ in range(200):
         values = (reward.sum(axis=2) + 0.7 * chance @ values).max(axis=1)
-    np.testing.assert_allclose(exact.optimal(env.machines).values, values, atol=1e-12)
+    np.testing.assert_allclose(env.machines.optimal().values, values, atol=1e-12)
 
 
 def test_best_local_policy_is_the_best_of_all_tables_tried_one_by_one():
@@ -147,13 +147,11 @@ def test_best_local_policy_is_the_best_of_all_tables_tried_one_by_one():
     for table in itertools.product((0, 1), repeat=len(kinds)):
         act = dict(zip(kinds, table, strict=True))
         actions = torch.tensor([[act[kind] for kind in copy] for copy in observations])
-        best = max(best, float(exact.policy_values(env.machines, actions).sum(dim=0)[-1]))
-    found = exact.best_symmetric_local_policy(env.machines, env.all_states().observe())
+        best = max(best, float(env.machines.policy_values(actions).sum(dim=0)[-1]))
+    found = env.machines.best_symmetric_local_policy(env.all_states().observe())
     assert len(kinds) == 10
     assert float(found.values[-1]) == pytest.approx(best)
-    assert found.test_return == pytest.approx(
-        float(exact.policy_values(env.machines, found.actions, 200).sum(dim=0)[-1])
-    )
+    assert found.test_return == pytest.approx(float(env.machines.policy_values(found.actions, 200).sum(dim=0)[-1]))
 
 
 # ------------------------------------------------------------------ properties
@@ -170,19 +168,19 @@ def test_best_local_policy_is_the_best_of_all_tables_tried_one_by_one():
 )
 def test_no_single_deviation_improves_the_optimum(n_agents, graph, cost, fail_alone, fail_per_neighbour, discount):
     env = SysAdmin(n_agents, cost, graph, fail_alone, fail_per_neighbour, discount)
-    best = exact.optimal(env.machines)
-    q = exact.block_q(env.machines, best.actions).sum(dim=0)
+    best = env.machines.optimal()
+    q = env.machines.block_q(best.actions).sum(dim=0)
     np.testing.assert_allclose(q.amax(dim=1), best.values, rtol=1e-9, atol=1e-9)
     for policy in (never, reboot_iff_failed):
         actions = policy(env.all_states()).long()
-        assert bool((exact.policy_values(env.machines, actions).sum(dim=0) <= best.values + 1e-6).all())
+        assert bool((env.machines.policy_values(actions).sum(dim=0) <= best.values + 1e-6).all())
 
 
 def test_optimum_of_eight_machines_meets_its_bellman_equation():
     env = SysAdmin(8, graph="grid")
-    best = exact.optimal(env.machines)
+    best = env.machines.optimal()
     assert best.actions.shape == (256, 8)
-    np.testing.assert_allclose(exact.block_q(env.machines, best.actions).sum(dim=0).amax(dim=1), best.values)
+    np.testing.assert_allclose(env.machines.block_q(best.actions).sum(dim=0).amax(dim=1), best.values)
 
 
 def test_a_permuted_graph_changes_no_exact_value():
@@ -191,7 +189,7 @@ def test_a_permuted_graph_changes_no_exact_value():
 
 
 def test_without_a_future_nobody_reboots():
-    best = exact.optimal(SysAdmin(4, discount=0.0).machines)
+    best = SysAdmin(4, discount=0.0).machines.optimal()
     assert not bool(best.actions[best.values > 0].any())
     assert best.test_return == 4.0
 
@@ -201,13 +199,13 @@ def test_without_a_future_nobody_reboots():
 
 def test_a_search_over_too_many_tables_is_left_out():
     env = SysAdmin(8, graph="star")  # 16 observations of the hub, 4 of the leaves
-    assert exact.best_symmetric_local_policy(env.machines, env.all_states().observe()) is None
+    assert env.machines.best_symmetric_local_policy(env.all_states().observe()) is None
     assert list(env.references()) == ["optimum", "reboot iff failed", "never"]
 
 
 @pytest.mark.parametrize(
     "compute",
-    [lambda env: exact.optimal(env.machines), SysAdmin.all_states, lambda env: exact.all_bits(env.n_agents)],
+    [lambda env: env.machines.optimal(), SysAdmin.all_states, lambda env: exact.all_bits(env.n_agents)],
 )
 def test_more_than_eight_machines_are_refused(compute):
     with pytest.raises(InputError, match=r"^env\.n_agents: expected at most 8 for exact values, got 9; simulate"):
@@ -216,7 +214,7 @@ def test_more_than_eight_machines_are_refused(compute):
 
 def test_an_environment_gives_action_values_of_a_policy_up_to_six_machines():
     env = SysAdmin(6, cost=5.0)
-    expected = exact.block_q(env.machines, reboot_iff_failed(env.all_states()))
+    expected = env.machines.block_q(reboot_iff_failed(env.all_states()))
     assert torch.equal(env.exact_q(reboot_iff_failed), expected)
     assert SysAdmin(7).exact_q(never) is None
     assert CartPole(2).exact_q(CartPole.up) is None

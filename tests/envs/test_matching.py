@@ -60,7 +60,7 @@ def test_pairs_that_cost_nothing_can_be_matched():
 def test_an_agent_without_a_target_is_refused():
     agent, target = all_pairs(2)
     cost = torch.tensor([[1.0], [math.inf], [1.0], [math.inf]])
-    with pytest.raises(InputError, match=r"^cost: expected possible pairs that give every agent a target"):
+    with pytest.raises(InputError, match=r"^cost: expected possible pairs that give every agent its own target"):
         match(cost, agent, target)
 
 

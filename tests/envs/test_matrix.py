@@ -117,7 +117,7 @@ def test_one_step_ends_the_game_really_and_is_no_truncation():
         assert truncated.tolist() == [False] * 3
 
 
-def test_masked_reset_starts_only_the_masked_copies():
+def test_masked_reset_starts_only_the_masked_environments():
     env = MatrixGame(FIGURE_7, n_envs=3)
     env.reset()
     env.step(torch.zeros(3, 2, dtype=torch.int64))
@@ -125,7 +125,7 @@ def test_masked_reset_starts_only_the_masked_copies():
     assert env.time.tolist() == [0, 1, 0]
 
 
-def test_copies_do_not_feel_each_other():
+def test_parallel_environments_do_not_feel_each_other():
     env = MatrixGame(game_of(2, 3), n_envs=3)
     first = env.step(torch.tensor([[0, 1], [1, 2], [1, 0]]))[1].clone()
     second = env.step(torch.tensor([[1, 1], [1, 2], [0, 2]]))[1]
@@ -179,50 +179,42 @@ def test_bad_edges_are_refused_by_name(edges):
 
 # ------------------------------------------------------------------- bad input
 
+TENSORS = r": expected a tensor of n dimensions for each of n agents \(at most 63\), all of one shape, got "
+NUMBER = r": expected a number in \[-3\.40282e\+38, 3\.40282e\+38\], got "
 BAD_PAYOFFS = {
-    "nothing": (None, "a list of payoff tensors, got None"),
-    "a number": (3, "a list of payoff tensors, got 3"),
-    "a word": ("abc", "a list of payoff tensors, got 'abc'"),
-    "no agents": ([], r"at least one agent, got \[\]"),
-    "no actions": ([[]], r"at least one action of each agent, got \[\] at \[0\]"),
-    "no actions of one": ([[[], []], [[], []]], r"at least one action of each agent, got \[\] at \[0\]\[0\]"),
-    "numbers for tensors": ([1, 2], r"2-dimensional tensors, one for each agent, got 1 at \[0\]"),
-    "ragged": ([[[0, 1], [1]], FIGURE_7[1]], r"2 entries along dimension 1, got 1 entries at \[0\]\[1\]"),
-    "ragged in depth": (
-        [[[0, 1], 5], FIGURE_7[1]],
-        r"2-dimensional tensors, one for each agent, got 5 at \[0\]\[1\]",
-    ),
-    "a list for a number": (
-        [[[0, 1], [1, [2]]], FIGURE_7[1]],
-        r"2-dimensional tensors.* got a list at \[0\]\[1\]\[1\]",
-    ),
-    "different shapes": (
-        [FIGURE_7[0], [[1, 2], [3, 4], [5, 6]]],
-        r"tensors of one shape, 2 entries along dimension 0, got 3 entries at \[1\]",
-    ),
-    "a tensor too few": ([[[0, 1], [1, 2]]], r"1-dimensional tensors, one for each agent, got a list at \[0\]\[0\]"),
-    "a tensor too many": ([*FIGURE_7, [[0, 0], [0, 0]]], r"3-dimensional tensors.* got 0 at \[0\]\[0\]\[0\]"),
-    "NaN": ([[0.0, math.nan]], r"finite numbers \(float32\), got nan at \[0\]\[1\]"),
-    "infinity": ([[[0, 1], [1, -math.inf]], FIGURE_7[1]], r"got -inf at \[0\]\[1\]\[1\]"),
-    "too large for float32": ([[1e39]], r"finite numbers \(float32\), got 1e\+39"),
-    "too large to print": ([[10**5000]], "a number that no float can hold"),
-    "a switch": ([[True, 1]], r"numbers, got True at \[0\]\[0\]"),
-    "a string for a number": ([[1, "2"]], r"numbers, got '2' at \[0\]\[1\]"),
-    "too many agents": ([[0]] * (MOST_AGENTS + 1), "at most 63 agents, got 64"),
+    "nothing": (None, TENSORS + "None"),
+    "a number": (3, TENSORS + "3"),
+    "a word": ("abc", TENSORS + "'abc'"),
+    "no agents": ([], TENSORS + r"lists of the common shape \[0\]"),
+    "no actions": ([[]], TENSORS + r".* \[1, 0\]"),
+    "no actions of one": ([[[], []], [[], []]], TENSORS + r".* \[2, 2, 0\]"),
+    "numbers for tensors": ([1, 2], TENSORS + r".* \[2\]"),
+    "ragged": ([[[0, 1], [1]], FIGURE_7[1]], TENSORS + r".* \[2, 2\]"),
+    "ragged in depth": ([[[0, 1], 5], FIGURE_7[1]], TENSORS + r".* \[2, 2\]"),
+    "a list for a number": ([[[0, 1], [1, [2]]], FIGURE_7[1]], r"\[0\]\[1\]\[1\]" + NUMBER + r"\[2\]"),
+    "different shapes": ([FIGURE_7[0], [[1, 2], [3, 4], [5, 6]]], TENSORS + r".* \[2\]"),
+    "a tensor too few": ([[[0, 1], [1, 2]]], TENSORS + r".* \[1, 2, 2\]"),
+    "a tensor too many": ([*FIGURE_7, [[0, 0], [0, 0]]], TENSORS + r".* \[3, 2, 2\]"),
+    "NaN": ([[0.0, math.nan]], r"\[0\]\[1\]" + NUMBER + "nan"),
+    "infinity": ([[[0, 1], [1, -math.inf]], FIGURE_7[1]], r"\[0\]\[1\]\[1\]" + NUMBER + "-inf"),
+    "too large for float32": ([[1e39]], r"\[0\]\[0\]" + NUMBER + r"1e\+39"),
+    "too large to print": ([[10**5000]], r"\[0\]\[0\]" + NUMBER + "a number that no float can hold"),
+    "a switch": ([[True, 1]], r"\[0\]\[0\]" + NUMBER + "True"),
+    "a string for a number": ([[1, "2"]], r"\[0\]\[1\]" + NUMBER + "'2'"),
+    "too many agents": ([[0]] * (MOST_AGENTS + 1), TENSORS + r".* \[64, 1\]"),
 }
 
 
 @pytest.mark.parametrize(("payoffs", "line"), BAD_PAYOFFS.values(), ids=BAD_PAYOFFS.keys())
 def test_impossible_payoffs_are_refused_in_one_line(payoffs, line):
-    with pytest.raises(InputError, match=rf"^env\.payoffs: expected .*{line}") as error:
+    with pytest.raises(InputError, match=rf"^env\.payoffs{line}$"):
         MatrixGame(payoffs)
-    assert "\n" not in str(error.value)
 
 
-def test_a_game_too_large_for_memory_is_refused_before_it_is_built():
+def test_a_game_too_large_for_memory_is_refused():
     row = [0.0] * 3000
     half = [row] * 1700  # 2 agents, 2 · 1700 · 3000 = 10.2 million payoffs, of one shared row
-    with pytest.raises(InputError, match=r"^env\.payoffs: expected at most 10,000,000 payoffs .*, got at least 10,2"):
+    with pytest.raises(InputError, match=r"^env\.payoffs: expected at most 10,000,000 payoffs .*, got 10,200,000$"):
         MatrixGame([half, half])
 
 
@@ -244,6 +236,6 @@ def test_the_largest_number_of_agents_plays():
 
 
 @pytest.mark.parametrize("n_envs", [0, 1.5])
-def test_impossible_numbers_of_copies_are_refused_by_name(n_envs):
+def test_impossible_numbers_of_parallel_environments_are_refused_by_name(n_envs):
     with pytest.raises(InputError, match=r"^env\.n_envs: expected "):
         MatrixGame(FIGURE_7, n_envs=n_envs)

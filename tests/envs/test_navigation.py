@@ -68,7 +68,7 @@ def test_episode_is_never_terminated_and_truncated_after_fifty_steps(random_move
         assert truncated.tolist() == [step == 50] * 2
 
 
-def test_masked_reset_touches_only_the_masked_copies(agents_of, random_moves):
+def test_masked_reset_touches_only_the_masked_environments(agents_of, random_moves):
     env = Navigation(4, n_envs=4, seed=0)
     first = env.reset()
     rng = np.random.default_rng(0)

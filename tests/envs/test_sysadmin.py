@@ -97,7 +97,7 @@ def test_episodes_start_working_and_only_time_ends_them():
     assert not bool(env.up.any())
 
 
-def test_masked_reset_starts_only_the_masked_copies():
+def test_masked_reset_starts_only_the_masked_environments():
     env = SysAdmin(3, fail_alone=1.0, n_envs=3)
     env.reset()
     env.step(torch.zeros(3, 3, dtype=torch.int64))

@@ -63,7 +63,7 @@ def test_the_best_return_is_that_of_the_best_episode():
     assert TwoStep().best_return == max(GAMES[first][a][b] for first, _, a, b in EPISODES)
 
 
-def test_masked_reset_starts_only_the_masked_copies():
+def test_masked_reset_starts_only_the_masked_environments():
     env = TwoStep(n_envs=3)
     env.step(torch.tensor([[0, 0], [1, 0], [1, 0]]))
     observations = env.reset(torch.tensor([True, False, False]))
@@ -103,6 +103,6 @@ def test_state_of_another_size_is_refused():
 
 
 @pytest.mark.parametrize("n_envs", [0, 1.5])
-def test_impossible_numbers_of_copies_are_refused_by_name(n_envs):
+def test_impossible_numbers_of_parallel_environments_are_refused_by_name(n_envs):
     with pytest.raises(InputError, match=r"^env\.n_envs: expected "):
         TwoStep(n_envs=n_envs)

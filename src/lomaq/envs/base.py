@@ -1,4 +1,4 @@
-"""What every environment is: a batch of B copies that step together, as tensors on one device."""
+"""What every environment is: B parallel environments that step together, as tensors on one device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PolicyFn = Callable[[Any], Tensor]
 
 
 class Step(NamedTuple):
-    """One step of an episode in every copy.
+    """One step of an episode in every parallel environment.
 
     Attributes:
         observation: ``[B, N, O]`` float32, what the agents saw before it.
@@ -25,7 +25,7 @@ class Step(NamedTuple):
         rewards: ``[B, N]`` float32, local rewards.
         terminated: ``[B]`` bool, it led to a real end.
         truncated: ``[B]`` bool, it led to the time limit.
-        running: ``[B]`` bool, the episode was not over before it; other copies do not count.
+        running: ``[B]`` bool, the episode was not over before it; other environments do not count.
     """
 
     observation: Tensor
@@ -37,19 +37,24 @@ class Step(NamedTuple):
 
 
 class BatchedEnv(ABC):
-    """``n_envs`` independent copies of a cooperative environment on a graph of agents.
+    """``n_envs`` independent parallel environments, cooperative, on a graph of agents.
 
-    A copy that ended must be reset by the caller before its next step counts; stepping it meanwhile is harmless.
-    A subclass sets its state in :meth:`_reset_state`, moves it in :meth:`_advance` and shows it in :meth:`observe`.
+    An environment that ended must be reset by the caller before its next step counts; stepping it meanwhile is
+    harmless. A subclass sets its state in :meth:`_reset_state`, moves it in :meth:`_advance` and shows it in
+    :meth:`observe`.
 
-    Attributes:
+    Args:
         graph: The dependency graph of the N agents.
-        n_envs: Number of copies B.
+        n_envs: Number of parallel environments B, at least 1.
         n_actions: Largest number of actions A of any agent.
         obs_size: Largest observation size O of any agent.
-        max_steps: Time limit of an episode in steps; reaching it is a truncation.
+        max_steps: Time limit of an episode in steps, at least 1; reaching it is a truncation.
+        seed: Seed of the environment's own generator.
+        device: Where the tensors live.
         best_return: Best possible episode return (sum over agents and steps), None where it is not known.
-        discount: What a test return multiplies with at each step; learning has a γ of its own.
+
+    Attributes:
+        discount: Factor of the test return at each step; learning has its own γ.
     """
 
     #: Names of the tensors that make up the state, for :meth:`state_dict`; the time step is added by the base.
@@ -69,11 +74,9 @@ class BatchedEnv(ABC):
     ) -> None:
         self.graph = graph
         self.n_envs = check_int("env.n_envs", n_envs, 1)
-        self.n_actions = n_actions
-        self.obs_size = obs_size
+        self.n_actions, self.obs_size = n_actions, obs_size
         self.max_steps = check_int("env.max_steps", max_steps, 1)
-        self.best_return = best_return
-        self.discount = 1.0
+        self.best_return, self.discount = best_return, 1.0
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.time = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
@@ -87,18 +90,11 @@ class BatchedEnv(ABC):
 
     @abstractmethod
     def _reset_state(self, rows: Tensor) -> None:
-        """Draw a new start for the copies ``rows`` (``[K]`` int64)."""
+        """Draw a new start for the environments ``rows`` (``[K]`` int64)."""
 
     @abstractmethod
     def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Move all copies by one step.
-
-        Args:
-            actions: ``[B, N]`` int64.
-
-        Returns:
-            Local rewards ``[B, N]`` float32 and real ends ``[B]`` bool.
-        """
+        """Take ``actions`` ``[B, N]`` int64: local rewards ``[B, N]`` float32 and real ends ``[B]`` bool."""
 
     @abstractmethod
     def observe(self) -> Tensor:
@@ -128,10 +124,9 @@ class BatchedEnv(ABC):
         return None
 
     def exact_q(self, policy: PolicyFn) -> Tensor | None:
-        """Each agent's own action values if a policy without memory is followed from the next step on.
+        """Each agent's action values if a policy without memory is followed from the next step on.
 
-        Returns:
-            ``[N, S, joint actions]`` float64 of all states S; None where they cannot be computed.
+        ``[N, S, joint actions]`` float64 of all states S; None where they cannot be computed.
         """
         return None
 
@@ -141,10 +136,10 @@ class BatchedEnv(ABC):
         """Start new episodes.
 
         Args:
-            mask: ``[B]`` bool, the copies to reset; None for all.
+            mask: ``[B]`` bool, the environments to reset; None for all.
 
         Returns:
-            Observations ``[B, N, O]`` of all copies.
+            Observations ``[B, N, O]`` of all environments.
         """
         rows = torch.arange(self.n_envs, device=self.device) if mask is None else mask.nonzero().squeeze(1)
         self.time[rows] = 0
@@ -152,10 +147,7 @@ class BatchedEnv(ABC):
         return self.observe()
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Take one step in every copy.
-
-        Args:
-            actions: ``[B, N]`` int64.
+        """Take ``actions`` ``[B, N]`` int64 in every environment.
 
         Returns:
             Observations ``[B, N, O]``, local rewards ``[B, N]``, terminated ``[B]`` and truncated ``[B]``; a step that
@@ -170,7 +162,7 @@ class BatchedEnv(ABC):
         return rewards, terminated, (self.time >= self.max_steps) & ~terminated
 
     def episode(self, act: Callable[[BatchedEnv, Tensor], Tensor], *, observed: bool = True) -> Iterator[Step]:
-        """Play one episode in every copy, from a reset until all have ended.
+        """Play one episode in every environment, from a reset until all have ended.
 
         While the caller holds a step, the environment is in the state that the step led to.
 
@@ -193,7 +185,7 @@ class BatchedEnv(ABC):
         return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict` of an environment of the same size."""
+        """Continue from :meth:`state_dict` of an environment of the same size."""
         for name in (*self.state_names, "time"):
             mine, stored = getattr(self, name), state[name]
             if mine.shape != stored.shape:

@@ -20,34 +20,22 @@ REST_DISTANCE = 1.0
 class CartPole(BatchedEnv):
     """n cart-poles in a row, joined by springs of rest length 1 and, at both ends, to walls.
 
-    Description:
-        Classic cart-pole constants, explicit Euler with 0.02 s; every cart also feels k(x_left - x) + k(x_right - x)
-        in offsets from rest places, all positions taken at the start of the step. (The paper's code moves the carts
-        one after the other.) A fallen cart freezes where it is, its springs still pull. The graph is a line.
+    Classic cart-pole constants, explicit Euler with 0.02 s; every cart also feels k(x_left - x) + k(x_right - x) in
+    offsets from rest places, all positions taken at the start of the step. (The paper's code moves the carts one after
+    the other.) A fallen cart freezes where it is, its springs still pull. The graph is a line.
 
-    Actions:
-        0 pushes left, 1 pushes right, with a force of 10.
-
-    Observations:
-        ``[4]``: offset from the own rest place, velocity, angle (rad), angular velocity (rad/s).
-
-    Reward:
-        1 per agent and step while its pole is up: angle at most 12 degrees and the cart between one rest distance left
-        of the first rest place and one right of the last. Judged on the state before the step.
-
-    Start:
-        Offset uniform in ±0.1, velocity, angle and angular velocity uniform in ±0.05.
-
-    End:
-        Terminated by the step after all have fallen; truncated after ``max_steps``.
+    - Actions: 0 pushes left, 1 pushes right, with a force of 10.
+    - Observations ``[4]``: offset from its rest place, velocity, angle (rad), angular velocity (rad/s).
+    - Reward: 1 per agent and step while its pole is up: angle at most 12 degrees and the cart between one rest distance
+      left of the first rest place and one right of the last. Judged on the state before the step.
+    - Start: offset uniform in ±0.1, velocity, angle and angular velocity uniform in ±0.05.
+    - End: terminated by the step after all have fallen; truncated after ``max_steps``.
 
     Args:
         n_agents: Number of carts, at least 1.
         stiffness: Spring constant k, at least 0.
-        max_steps: Time limit in steps.
-        n_envs: Number of copies B.
-        seed: Seed of the starts.
-        device: Where the tensors live.
+
+    The other arguments are those of :class:`BatchedEnv`.
     """
 
     state_names = ("offset", "velocity", "angle", "spin")
@@ -63,7 +51,6 @@ class CartPole(BatchedEnv):
         device: torch.device | str = "cpu",
     ) -> None:
         check_int("env.n_agents", n_agents, 1)
-        check_int("env.max_steps", max_steps, 1)
         self.stiffness = check_float("env.stiffness", stiffness, 0)
         super().__init__(
             AgentGraph.line(n_agents),
@@ -73,8 +60,8 @@ class CartPole(BatchedEnv):
             max_steps=max_steps,
             seed=seed,
             device=device,
-            best_return=float(n_agents * max_steps),
         )
+        self.best_return = float(n_agents * self.max_steps)
         rest = torch.arange(n_agents, dtype=torch.float32, device=self.device)
         self._lowest, self._highest = -REST_DISTANCE - rest, n_agents * REST_DISTANCE - rest  # allowed offsets, [N]
         shape = (n_envs, n_agents)

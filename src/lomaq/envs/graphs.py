@@ -16,14 +16,10 @@ def make_graph(graph: str, n_agents: int | None) -> AgentGraph:
     Args:
         graph: ``line``, ``ring``, ``star`` or ``grid`` of rows × columns = n, as near to square as n's divisors allow
             (a prime n makes a line); or the path of a graph file.
-        n_agents: Number of agents n, at least 1; None where a file says it.
+        n_agents: Number of agents n, at least 1; None where a file gives it.
 
     Raises:
         InputError: If the graph is unknown, its file damaged or of another size, or the number impossible.
-
-    Example:
-        >>> make_graph("grid", 6).n_edges
-        7
     """
     if isinstance(graph, str) and graph in _BUILDERS:
         return _BUILDERS[graph](check_int("env.n_agents", n_agents, 1))

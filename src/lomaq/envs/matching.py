@@ -13,9 +13,9 @@ from lomaq.graphs import RegionShape
 
 
 def match(cost: Tensor, agent: Tensor, target: Tensor) -> Tensor:
-    """The one-to-one matching of N agents with N targets of least total cost, in every copy.
+    """The one-to-one matching of N agents with N targets of least total cost, in every environment.
 
-    Only pairs that are listed can be matched; all copies are one sparse problem.
+    Only pairs that are listed can be matched; all environments are one sparse problem.
 
     Args:
         cost: ``[P, B]`` cost of each pair, at least 0; infinite where it is impossible.
@@ -26,22 +26,17 @@ def match(cost: Tensor, agent: Tensor, target: Tensor) -> Tensor:
         ``[N, B]`` int64, the target of each agent.
 
     Raises:
-        InputError: If in a copy the possible pairs leave an agent without a target.
-
-    Example:
-        >>> cost = torch.tensor([[1.0], [2.0], [0.0], [4.0]])
-        >>> match(cost, torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])).squeeze(1).tolist()
-        [1, 0]
+        InputError: If in an environment the possible pairs leave an agent without a target.
     """
     n, n_envs = int(agent.max()) + 1, cost.size(1)
     weight = cost.double().cpu().numpy() + 1  # the same for all matchings; SciPy drops pairs of weight 0
-    pair, copy = np.nonzero(np.isfinite(weight))
-    rows, columns = (copy * n + x.cpu().numpy()[pair] for x in (agent, target))
-    problem = csr_matrix((weight[pair, copy], (rows, columns)), shape=(n_envs * n, n_envs * n))
+    pair, env = np.nonzero(np.isfinite(weight))
+    rows, columns = (env * n + x.cpu().numpy()[pair] for x in (agent, target))
+    problem = csr_matrix((weight[pair, env], (rows, columns)), shape=(n_envs * n, n_envs * n))
     try:
         matched, chosen = min_weight_full_bipartite_matching(problem)
     except ValueError as error:
-        raise InputError("cost", "possible pairs that give every agent a target of its own", "too few") from error
+        raise InputError("cost", "possible pairs that give every agent its own target", "too few") from error
     found = np.empty(n_envs * n, dtype=np.int64)
     found[matched] = chosen % n
     return torch.from_numpy(found).to(cost.device).view(n_envs, n).T
@@ -54,10 +49,6 @@ def outside(offset: Tensor, half_width: float, shape: RegionShape) -> Tensor:
         offset: ``[P, 2, B]`` places less the middle of the region.
         half_width: Half the side of a square, or the radius of a circle.
         shape: ``square`` or ``circle``.
-
-    Example:
-        >>> outside(torch.tensor([[[1.3], [-1.4]]]), 1.0, "square")
-        tensor([[0.5000]])
     """
     if shape == "square":
         return (offset.abs() - half_width).clamp(min=0).norm(dim=1)

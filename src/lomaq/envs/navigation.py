@@ -26,44 +26,30 @@ SPACING = {"line": 0.75, "grid": 1.5}
 class Navigation(BatchedEnv):
     """n particles and n landmarks; every particle stays within its region and all together cover the landmarks.
 
-    Description:
-        Velocity loses a quarter a step, force 5 for 0.1 s moves a mass of 1; soft contact between agents closer than
-        0.3; positions are clipped to the agent's region. The graph has an edge where two regions overlap. Contact and
-        landmarks work along pairs that can ever meet, found once, so cost grows with n.
+    Velocity loses a quarter a step, force 5 for 0.1 s moves a mass of 1; soft contact between agents closer than 0.3;
+    positions are clipped to the agent's region. The graph has an edge where two regions overlap. Contact and landmarks
+    work along pairs that can ever meet, found once, so cost grows with n. The baseline policy, :meth:`oracle`, matches
+    all agents with landmarks centrally and steers each to its own; good, not optimal.
 
-    Actions:
-        0 none, 1 pushes -x, 2 +x, 3 -y, 4 +y.
-
-    Observations:
-        Velocity (2), position relative to the base (2), k relative landmark positions (2k), their distances (k), and
-        0 or, on a landmark, 1 + the number of others on the landmarks I am on (1); k = highest degree + 1. Which
-        landmarks: ``paper`` takes first those inside the own region in index order, then the nearest others (to the
-        base, so that a slot keeps its landmark through an episode); ``indexed`` the own one, then those of the k - 1
-        nearest bases in index order.
-
-    Reward:
-        Each landmark pays 1 a step, shared equally by the agents closer than 0.25; plus, for each landmark that an
-        agent can be near, 0.001 / max(0.1, distance). Judged on the state before the step.
-
-    Start:
-        Each agent at rest and each landmark uniform in the region of its number.
-
-    End:
-        Never terminated; truncated after ``max_steps``.
-
-    Baseline policy:
-        :meth:`oracle` matches all agents with landmarks centrally and steers each to its own; good, not optimal.
+    - Actions: 0 none, 1 pushes -x, 2 +x, 3 -y, 4 +y.
+    - Observations: velocity (2), position relative to the base (2), k relative landmark positions (2k), their distances
+      (k), and 0 or, on a landmark, 1 + the number of others on the landmarks I am on (1); k = highest degree + 1. Which
+      landmarks: ``paper`` takes first those inside the agent's region in index order, then the nearest others (to the
+      base, so that a slot keeps its landmark through an episode); ``indexed`` the agent's own, then those of the k - 1
+      nearest bases in index order.
+    - Reward: each landmark pays 1 a step, shared equally by the agents closer than 0.25; plus, for each landmark that
+      an agent can be near, 0.001 / max(0.1, distance). Judged on the state before the step.
+    - Start: each agent at rest and each landmark uniform in the region of its number.
+    - End: never terminated; truncated after ``max_steps``.
 
     Args:
         n_agents: Number of particles and of landmarks, at least 1.
         layout: ``line`` or ``grid`` (near square, filled row by row) of bases.
         regions: ``square`` of half width 1 or ``circle`` of radius 1.
         observation: ``paper`` or ``indexed``.
-        spacing: Distance of neighbouring bases; None for 0.75 on the line, 1.5 on the grid.
-        max_steps: Time limit in steps.
-        n_envs: Number of copies B.
-        seed: Seed of the starts.
-        device: Where the tensors live.
+        spacing: Distance of neighbouring bases, above 0; None for 0.75 on the line, 1.5 on the grid.
+
+    The other arguments are those of :class:`BatchedEnv`.
     """
 
     state_names = ("position", "velocity", "landmark", "slot")
@@ -92,20 +78,14 @@ class Navigation(BatchedEnv):
         bases = np.stack([number % columns, number // columns], axis=1) * gap
         graph = AgentGraph.regions(bases, HALF_WIDTH, regions)
         self.n_slots = int(graph.degree.max()) + 1
+        obs_size = 5 + 3 * self.n_slots
         super().__init__(
-            graph,
-            n_envs=n_envs,
-            n_actions=5,
-            obs_size=5 + 3 * self.n_slots,
-            max_steps=max_steps,
-            seed=seed,
-            device=device,
+            graph, n_envs=n_envs, n_actions=5, obs_size=obs_size, max_steps=max_steps, seed=seed, device=device
         )
         self._build_pairs(bases)
         where, b = self.device, n_envs  # the batch comes last inside, so that pairs gather whole rows
         self.position, self.velocity, self.landmark = (torch.zeros(n, 2, b, device=where) for _ in range(3))
         self.slot = torch.zeros(n, self.n_slots, b, dtype=torch.int64, device=where)
-        self.slot_place = torch.zeros(n, self.n_slots, 2, b, device=where)
         self._refresh()
         self.moves = FORCE * torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], dtype=torch.float32, device=where)
 
@@ -167,8 +147,7 @@ class Navigation(BatchedEnv):
     def _refresh(self) -> None:
         """Recompute what follows from the state."""
         index = self.slot[:, :, None].expand(-1, -1, 2, -1)
-        flat = index.reshape(-1, 2, self.n_envs)
-        self.slot_place = self.landmark.gather(0, flat).view(index.shape)
+        self.slot_place = self.landmark.gather(0, index.flatten(0, 1)).view(index.shape)
         self._measure()
 
     def _measure(self) -> None:
@@ -212,8 +191,7 @@ class Navigation(BatchedEnv):
         """Actions ``[B, N]`` int64 of a central matching of agents with landmarks that they can cover, at every step.
 
         The matching has the least sum over agents of |Δx| + |Δy| (pushes are along the axes) from where an agent
-        would coast to; then each steers to its landmark. Contact is left out of account, and that an agent may
-        cover two landmarks.
+        would coast to; then each steers to its landmark. It ignores contact, and that an agent may cover two landmarks.
         """
         landmark = self.landmark.index_select(0, self._landmark)  # [pairs, 2, B]
         gap = outside(landmark - self.base.index_select(0, self._agent), HALF_WIDTH, self.regions)
@@ -231,12 +209,9 @@ class Navigation(BatchedEnv):
 def _pairs_within(bases: np.ndarray, reach: float, regions: RegionShape) -> Tensor:
     """Pairs ``[2, E]`` of bases whose regions come as near as ``reach`` to each other, each pair once."""
     pairs = cKDTree(bases).query_pairs(2 * HALF_WIDTH * math.sqrt(2) + reach, output_type="ndarray")
-    apart = np.abs(bases[pairs[:, 0]] - bases[pairs[:, 1]])
-    if regions == "square":
-        gap = np.linalg.norm(np.maximum(apart - 2 * HALF_WIDTH, 0), axis=1)
-    else:
-        gap = np.linalg.norm(apart, axis=1) - 2 * HALF_WIDTH
-    return torch.from_numpy(pairs[gap <= reach + 1e-9].astype(np.int64).T.copy())
+    apart = torch.from_numpy(bases[pairs[:, 0]] - bases[pairs[:, 1]])[..., None]
+    gap = outside(apart, 2 * HALF_WIDTH, regions)[:, 0]
+    return torch.from_numpy(pairs.astype(np.int64))[gap <= reach + 1e-9].T.contiguous()
 
 
 def _candidates(bases: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ class Rollout:
     """``B`` sequences of ``T`` steps, time first.
 
     An environment that ended is reset in a step of its own, which is no transition: ``mask`` is false there, as it is
-    in the padding behind a shorter episode.
+    in the padding after a shorter episode.
 
     Attributes:
         observations: ``[T + 1, B, N, O]`` float32, the last one is what the last step led to.
@@ -29,7 +29,7 @@ class Rollout:
         last_actions: ``[B, N]`` int64, taken before the first observation (-1: none).
         hidden: ``[B, N, H]`` float32, recurrent state before the first observation (H = 0: no memory).
         action_mask: ``[T + 1, B, N, A]`` bool, or None where all actions are always allowed.
-        epsilon: ``[B]`` float32, the share of random actions; None behind a replay memory.
+        epsilon: ``[B]`` float32, the share of random actions; None from a replay memory.
     """
 
     observations: Tensor
@@ -46,7 +46,7 @@ class Rollout:
 
     @property
     def n_steps(self) -> int:
-        """Steps T of the longest sequence."""
+        """Steps T, of the longest sequence."""
         return self.actions.size(0)
 
     @property

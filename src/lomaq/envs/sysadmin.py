@@ -1,4 +1,4 @@
-"""SysAdmin: networked machines that bring each other down, where keeping the own one up pays the neighbours."""
+"""SysAdmin: networked machines that bring each other down; an agent that keeps its machine up helps its neighbours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lomaq.envs.graphs import make_graph
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.graphs import AgentGraph, csr_matrix
 
-#: Episodes behind each simulated reference return, and the most machines that step together for it.
+#: Episodes of each simulated reference return, and the most machines that step together for it.
 REFERENCE_EPISODES, _REFERENCE_MACHINES = 2_000, 2**17
 #: Most failed neighbours that a threshold policy waits for before it reboots a working machine.
 MOST_WAITED_FOR = 4
@@ -27,49 +27,35 @@ _PERMUTATIONS = 100
 class SysAdmin(BatchedEnv):
     """n agents each look after one machine; a failed machine makes its neighbours fail sooner.
 
-    Description:
-        Binary machines on a graph. A working machine that is not rebooted fails with probability min(1, fail_alone +
-        fail_per_neighbour · number of failed neighbours), of the state before the step; a rebooted one works in the
-        next step whatever it was; a failed one that is not rebooted stays failed. Where a reboot costs more than it
-        brings its own agent, agents that mind their own reward alone let the network go down.
+    Binary machines on a graph. A working machine that is not rebooted fails with probability min(1, fail_alone +
+    fail_per_neighbour · number of failed neighbours), of the state before the step; a rebooted one works in the next
+    step whatever it was; a failed one that is not rebooted stays failed. Where a reboot costs an agent more than it
+    brings that agent, agents that maximise their own reward alone let the network go down.
 
-    Actions:
-        0 leaves the machine, 1 reboots it; both are always allowed.
-
-    Observations:
-        ``[4]``, all in [0, 1]: 1 if the own machine works; share of its neighbours that are failed (0 without any);
-        probability that a working machine in its place fails in this step if it is left; 1 / (1 + degree).
-
-    Reward:
-        1 if the own machine works, less ``cost`` if it is rebooted; of the state before the step.
-
-    Start:
-        All machines work.
-
-    End:
-        Never terminated; truncated after ``max_steps``. The return is discounted, Σ_t discount^t Σ_i r_i.
+    - Actions: 0 leaves the machine, 1 reboots it; both are always allowed.
+    - Observations ``[4]``, all in [0, 1]: 1 if the agent's machine works; share of its neighbours that are failed (0
+      without any); probability that a working machine in its place fails in this step if it is left; 1 / (1 + degree).
+    - Reward: 1 if the agent's machine works, less ``cost`` if it is rebooted; of the state before the step.
+    - Start: all machines work.
+    - End: never terminated; truncated after ``max_steps``. The return is discounted, Σ_t discount^t Σ_i r_i.
 
     Args:
-        n_agents: Number of machines n, at least 1; None where a graph file says it.
+        n_agents: Number of machines n, at least 1; None where a graph file gives it.
         cost: Price of a reboot, at least 0; a working machine earns 1 a step.
-        graph: ``line``; ``ring``; ``star``; ``grid`` of rows × columns = n, as near to square as n's divisors allow (a
-            prime n makes a line); or the path of a graph file.
+        graph: Name or file, see :func:`lomaq.envs.graphs.make_graph`.
         fail_alone: Probability in [0, 1] that a machine fails in a step while its neighbours work.
         fail_per_neighbour: What each failed neighbour adds to it, in [0, 1].
         discount: Discount of the test return, in [0, 1).
-        max_steps: Time limit in steps.
-        permute: The causal control. The machines stay as they are, but ``graph``, which mixers see, is the true graph
+        permute: The causal control. The machines stay as they are, but ``graph``, which mixers get, is the true graph
             with its agents' names shuffled, so that few or no true neighbours remain neighbours.
-        n_envs: Number of copies B.
-        seed: Seed of the failures.
-        device: Where the tensors live.
+
+    The other arguments are those of :class:`BatchedEnv`.
 
     Attributes:
         up: ``[B, N]`` bool, the state: which machines work.
         failed_neighbours: ``[B, N]`` float32, how many neighbours of each machine are failed.
         risk: ``[B, N]`` float32, the probability that a working machine fails in this step if it is left.
-        true_graph: The graph that the machines are on, whatever ``permute`` says.
-        discount: Discount of the test return.
+        true_graph: The graph that the machines are on, with ``permute`` or without.
 
     Raises:
         InputError: If a number is out of range, the graph unknown, of another size, or no permutation changes it.
@@ -101,15 +87,8 @@ class SysAdmin(BatchedEnv):
         self.fail_alone = check_float("env.fail_alone", fail_alone, 0, 1)
         self.fail_per_neighbour = check_float("env.fail_per_neighbour", fail_per_neighbour, 0, 1)
         self.true_graph = make_graph(graph, n_agents)
-        super().__init__(
-            _shuffled(self.true_graph) if check_bool("env.permute", permute) else self.true_graph,
-            n_envs=n_envs,
-            n_actions=2,
-            obs_size=4,
-            max_steps=max_steps,
-            seed=seed,
-            device=device,
-        )
+        seen = _shuffled(self.true_graph) if check_bool("env.permute", permute) else self.true_graph
+        super().__init__(seen, n_envs=n_envs, n_actions=2, obs_size=4, max_steps=max_steps, seed=seed, device=device)
         self.discount = check_float("env.discount", discount, 0, 1, below=True)
         source, target = self.true_graph.edge_index.to(self.device)
         one = torch.ones(len(source), device=self.device)
@@ -150,8 +129,8 @@ class SysAdmin(BatchedEnv):
 
     # -------------------------------------- baseline policies and exact values
 
-    def copies(self, n_envs: int, seed: int = 0) -> SysAdmin:
-        """``n_envs`` fresh copies of these machines, all working, with a generator of their own."""
+    def fresh(self, n_envs: int, seed: int = 0) -> SysAdmin:
+        """``n_envs`` parallel environments of these machines, all working, with their own generator."""
         env = copy.copy(self)  # shares the graphs and the solutions, which never change
         env.n_envs = n_envs
         env.generator = torch.Generator(self.device).manual_seed(seed)
@@ -161,13 +140,13 @@ class SysAdmin(BatchedEnv):
         return env
 
     def all_states(self) -> SysAdmin:
-        """2^n copies, copy s in state s (machine i works where bit i of s is 1): a memoryless policy as a table.
+        """2^n environments, number s in state s (machine i works where bit i of s is 1), to tabulate a policy.
 
         Raises:
             InputError: If there are more than 8 machines.
         """
         states = exact.all_bits(self.n_agents).to(self.device)
-        env = self.copies(len(states))
+        env = self.fresh(len(states))
         env.up = states
         env._refresh()
         return env
@@ -176,13 +155,13 @@ class SysAdmin(BatchedEnv):
         """Exact discounted test return of a policy without memory; None for more than 8 machines."""
         if self.n_agents > exact.EXACT_LIMIT:
             return None
-        return exact.start_return(self.machines, policy(self.all_states()).cpu())
+        return self.machines.start_return(policy(self.all_states()).cpu())
 
     def exact_q(self, policy: PolicyFn) -> Tensor | None:
         """``[N, S, 2^N]`` float64, see the base; None for more than 6 machines."""
         if self.n_agents > exact.TABLE_LIMIT:
             return None
-        return exact.block_q(self.machines, policy(self.all_states()).cpu())
+        return self.machines.block_q(policy(self.all_states()).cpu())
 
     def simulate(self, policy: PolicyFn, episodes: int, seed: int = 0) -> Tensor:
         """Discounted test returns ``[episodes]`` float64 of fresh episodes; this environment is left as it is.
@@ -193,7 +172,7 @@ class SysAdmin(BatchedEnv):
             seed: Seed of the failures; at equal seeds all policies meet the same random numbers.
         """
         rounds = math.ceil(check_int("episodes", episodes, 1) * self.n_agents / _REFERENCE_MACHINES)
-        env = self.copies(math.ceil(episodes / rounds), seed)
+        env = self.fresh(math.ceil(episodes / rounds), seed)
         returns = torch.zeros(rounds, env.n_envs, dtype=torch.float64, device=self.device)
         for total in returns:
             for t, step in enumerate(env.episode(lambda states, _: policy(states), observed=False)):
@@ -201,7 +180,7 @@ class SysAdmin(BatchedEnv):
         return returns.flatten()[:episodes]
 
     def oracle(self) -> Tensor:
-        """Actions ``[B, N]`` int64 of the baseline policy in the present states.
+        """Actions ``[B, N]`` of the baseline policy in the present states.
 
         Up to 8 machines the exact optimum of the endless problem; beyond, the best of the threshold policies ("reboot
         if failed, or if at least k neighbours are failed") and "never", chosen once by simulation.
@@ -220,32 +199,20 @@ class SysAdmin(BatchedEnv):
         if self.n_agents > exact.EXACT_LIMIT:
             found = self._simulated
             return {"best threshold policy": max(found.values()), **{name: found[name] for name in _BASELINES}}
-        local = exact.best_symmetric_local_policy(self.machines, self.all_states().observe().cpu())
-        return {
-            "optimum": self._optimum.test_return,
-            **({} if local is None else {"best local policy": local.test_return}),
-            **{
-                name: exact.start_return(self.machines, act(self.all_states()).cpu())
-                for name, act in _BASELINES.items()
-            },
-        }
+        every, returns = self.all_states(), {"optimum": self._optimum.test_return}
+        local = self.machines.best_symmetric_local_policy(every.observe().cpu())
+        returns |= {} if local is None else {"best local policy": local.test_return}
+        return returns | {name: self.machines.start_return(act(every).cpu()) for name, act in _BASELINES.items()}
 
     @cached_property
     def machines(self) -> exact.Machines:
         """The machines as numbers, for exact values."""
-        return exact.Machines(
-            self.n_agents,
-            self.true_graph.edge_index.cpu(),
-            self.cost,
-            self.fail_alone,
-            self.fail_per_neighbour,
-            self.discount,
-            self.max_steps,
-        )
+        edges, risks = self.true_graph.edge_index.cpu(), (self.fail_alone, self.fail_per_neighbour)
+        return exact.Machines(self.n_agents, edges, self.cost, *risks, self.discount, self.max_steps)
 
     @cached_property
     def _optimum(self) -> exact.Solution:
-        return exact.optimal(self.machines)
+        return self.machines.optimal()
 
     @cached_property
     def _thresholds(self) -> dict[str, PolicyFn]:
@@ -255,9 +222,7 @@ class SysAdmin(BatchedEnv):
     @cached_property
     def _simulated(self) -> dict[str, float]:
         """Mean test return of each threshold policy, all on the same random numbers."""
-        return {
-            name: float(self.simulate(policy, REFERENCE_EPISODES).mean()) for name, policy in self._thresholds.items()
-        }
+        return {name: float(self.simulate(act, REFERENCE_EPISODES).mean()) for name, act in self._thresholds.items()}
 
 
 def never(env: SysAdmin) -> Tensor:

@@ -15,31 +15,17 @@ PAYOFFS = (((0.0, 0.0), (0.0, 0.0)), ((7.0, 7.0), (7.0, 7.0)), ((0.0, 1.0), (1.0
 class TwoStep(BatchedEnv):
     """Two agents; the first picks a game that is safe or one that pays more, but only if both then choose well.
 
-    Description:
-        In the first step only agent 0's action matters: 0 leads to game 2A, 1 to game 2B. Game 2A pays 7 whatever the
-        agents do, game 2B pays 8 if both choose 1, 1 if one does and 0 if none. A monotone mixing can represent game
-        2B. A sum of utilities cannot: fitted to uniformly random actions it says 6.5 for the 8 and prefers the 7
-        (actions that are mostly greedy raise the 6.5). Each agent is an ``agent_type`` of its own.
+    In the first step only agent 0's action matters: 0 leads to game 2A, 1 to game 2B. Game 2A pays 7 whatever the
+    agents do, game 2B pays 8 if both choose 1, 1 if one does and 0 if none. A monotone mixing can represent game 2B. A
+    sum of utilities cannot: fitted to uniformly random actions it predicts 6.5 for the 8 and prefers the 7 (actions
+    that are mostly greedy raise the 6.5). Each agent has its own ``agent_type``. Arguments are those of
+    :class:`BatchedEnv`.
 
-    Actions:
-        0 and 1, always both allowed.
-
-    Observations:
-        ``[3]``: one-hot, the state: first step, game 2A, game 2B.
-
-    Reward:
-        Half of the team's pay for each agent; 0 in the first step.
-
-    Start:
-        Always the same.
-
-    End:
-        Terminated by the second step. The return is not discounted: at best 8, which :meth:`oracle` reaches.
-
-    Args:
-        n_envs: Number of copies B.
-        seed: As in every environment; nothing here is random.
-        device: Where the tensors live.
+    - Actions: 0 and 1, always both allowed.
+    - Observations ``[3]``: one-hot, the state: first step, game 2A, game 2B.
+    - Reward: half of the team's pay for each agent; 0 in the first step.
+    - Start: always the same; nothing is random.
+    - End: terminated by the second step. The return is not discounted: at best 8, which :meth:`oracle` reaches.
 
     Attributes:
         state: ``[B]`` int64, 0 in the first step, 1 in game 2A, 2 in game 2B.
@@ -55,16 +41,9 @@ class TwoStep(BatchedEnv):
     state_names = ("state",)
 
     def __init__(self, *, n_envs: int = 1, seed: int = 0, device: torch.device | str = "cpu") -> None:
-        super().__init__(
-            AgentGraph.from_edges(2, [(0, 1)], agent_type=[0, 1]),
-            n_envs=n_envs,
-            n_actions=2,
-            obs_size=len(PAYOFFS),
-            max_steps=2,
-            seed=seed,
-            device=device,
-            best_return=8.0,
-        )
+        graph = AgentGraph.from_edges(2, [(0, 1)], agent_type=[0, 1])
+        super().__init__(graph, n_envs=n_envs, n_actions=2, obs_size=3, max_steps=2, seed=seed, device=device)
+        self.best_return = 8.0
         self._shares = torch.tensor(PAYOFFS, device=self.device) / 2  # [state, A, A]
         self.state = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
 

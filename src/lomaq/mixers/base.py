@@ -27,7 +27,7 @@ class Mixer(nn.Module, ABC):
     """
 
     _block_scale: Tensor
-    #: What a user should know before a run starts, such as a cost that grows out of hand; one line.
+    #: A warning to print before a run starts, such as a cost that grows out of hand; one line.
     note: str | None = None
 
     def __init__(self, graph: AgentGraph, partition: Partition, kappa: int) -> None:
@@ -39,28 +39,20 @@ class Mixer(nn.Module, ABC):
         self.register_buffer("_block_scale", torch.ones(self.n_blocks), persistent=False)
 
     def forward(self, utilities: Tensor, observations: Tensor | None = None) -> Tensor:
-        """Mix.
+        """Block values ``[..., P]``.
 
         Args:
             utilities: ``[..., N]`` float32, one utility an agent.
             observations: ``[..., N, O]`` float32; only mixers whose weights depend on the state use them.
-
-        Returns:
-            Block values ``[..., P]``.
         """
         assert utilities.size(-1) == self.n_agents, (utilities.shape, self.n_agents)
         values = self._mix(utilities.reshape(-1, self.n_agents).T, observations)  # [P, M]
         return (values.T * self._block_scale).view(*utilities.shape[:-1], self.n_blocks)
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mix, and measure how far the mixer is from being monotone: Σ_J Σ_i ReLU(-∂F_J/∂U_i) (Section 4.1).
+        """Block values ``[..., P]``, and how far the mixer is from monotone, Σ_J Σ_i ReLU(-∂F_J/∂U_i) (Section 4.1).
 
-        Args:
-            utilities: ``[..., N]``, requiring a gradient.
-            observations: ``[..., N, O]``, as in :meth:`forward`.
-
-        Returns:
-            Block values ``[..., P]`` and the violation ``[...]``, both differentiable.
+        Arguments are those of :meth:`forward`, ``utilities`` require a gradient; the violation ``[...]`` has one too.
         """
         raise NotImplementedError(f"{type(self).__name__} has no soft monotonicity")
 
@@ -83,9 +75,9 @@ class Mixer(nn.Module, ABC):
 
 
 class StateMixer(Mixer):
-    """A mixer of one block whose weights a hypernetwork makes from the state s: the observations of all agents.
+    """A mixer of one block whose weights a hypernetwork computes from the state s: the observations of all agents.
 
-    The state moves weights of both signs, of which absolute values are taken, so that F is monotone in every utility.
+    F uses their absolute values, and is monotone in every utility.
 
     Args:
         graph: The agents.
@@ -96,8 +88,7 @@ class StateMixer(Mixer):
         observation_scale: Fixed factor for each of the O observed numbers, or None.
 
     Raises:
-        InputError: If there are several blocks; for these, ``mixer=mlp mixer.state=local`` has weights that depend on
-            the state.
+        InputError: If there are several blocks.
     """
 
     _scale: Tensor
@@ -128,10 +119,9 @@ class StateMixer(Mixer):
 class MonotoneNetwork(Mixer):
     """A mixer whose weights do not depend on the state; their sign makes it monotone (Section 4.1).
 
+    The first arguments are those of :class:`Mixer`.
+
     Args:
-        graph: The agents.
-        partition: The blocks J.
-        kappa: Radius of a block's receptive field in hops, at least 0.
         hidden: Width of the hidden layers, at least 2; an even number for ``split``.
         monotonicity: ``projection`` clamps weights at 0 after every update (the paper's hard constraint);
             ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
@@ -140,10 +130,9 @@ class MonotoneNetwork(Mixer):
         init: How weights and hidden biases are initialised, ``mean``, ``normal``, ``decayed`` or ``negative_bias``, see
             :func:`lomaq.nn.init_weight_` and :func:`lomaq.nn.init_bias`.
         weight_sharing: How far the agents of a receptive field share their weights, in [0, 1]: 0 learns each weight
-            freely, 1 gives all the same, so that a block is a monotone function of the sum of its inputs. With free
-            weights a block comes to depend mostly on its owner, whose state decides most of its reward, and an action
-            that costs the owner and helps the neighbours looks bad in the only utility that could want it; with equal
-            weights a utility carries the sum of its effects on every block that depends on it.
+            freely, 1 gives all the same, so that a block is a monotone function of the sum of its inputs, and a utility
+            carries the sum of its effects on every block that depends on it. With free weights a block comes to depend
+            mostly on its owner, and an action that costs the owner and helps its neighbours has a low utility.
     """
 
     identity: ClassVar[tuple[str, ...]] = ("monotonicity",)

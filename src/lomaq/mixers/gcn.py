@@ -51,9 +51,8 @@ class GCNMixer(MonotoneNetwork):
 
     def _build(self, graph: AgentGraph, partition: Partition) -> None:
         if self.monotonicity == "soft":
-            raise InputError(
-                "mixer.monotonicity", "projection or reparametrisation for mixer=gcn", "soft", "use mixer=mlp"
-            )
+            expected = "projection or reparametrisation for mixer=gcn"
+            raise InputError("mixer.monotonicity", expected, "soft", "use mixer=mlp")
         widths = [1] + [self.hidden] * self.kappa
         self.convolutions = nn.ModuleList(
             _Convolution(inputs, outputs, self.init) for inputs, outputs in itertools.pairwise(widths)
@@ -64,9 +63,8 @@ class GCNMixer(MonotoneNetwork):
         init_weight_(self.w1, widths[-1], self.init)
         init_weight_(self.w2, self.hidden, self.init)
         index, weight = gcn_norm(graph.edge_index, None, graph.n_agents, add_self_loops=True)
-        self.register_buffer(
-            "_adjacency", csr_matrix(index[0], index[1], weight, (self.n_agents, self.n_agents)), persistent=False
-        )
+        adjacency = csr_matrix(index[0], index[1], weight, (self.n_agents, self.n_agents))
+        self.register_buffer("_adjacency", adjacency, persistent=False)
         mean = None
         if self.n_blocks < self.n_agents:
             share = 1 / partition.sizes[partition.block_of].float()

@@ -1,4 +1,4 @@
-"""GraphMIX's mixer: a graph network over the utilities, with attention as edges and weights made from the state."""
+"""GraphMIX's mixer: a graph network over the utilities, with attention as edges and weights from the state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from lomaq.errors import check_bool, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers.base import StateMixer
 
-EDGES = ("complete", "graph")
-#: Above this number of agents, attention between all pairs is announced.
+#: Above this number of agents, attention between all pairs gets a warning.
 MANY_AGENTS = 100
 
 
@@ -25,8 +24,6 @@ class GraphMIXMixer(StateMixer):
     - a_ij = softmax_j ((W_q e_i)·(W_k e_j) / √d) over the agents j that i attends to, e = ReLU(Linear(observation)),
     - x_i = ELU(|W_2(s)| LeakyReLU(|w_1(s)| Σ_j a_ij U_j + b_1(s)) + b_2(s)),
     - φ_i = softmax_i (x_i · w'(s)), the agent's fraction of the team reward; an offset b'(s) would cancel.
-
-    w' (``fraction``) gives the fractions alone, of which its sign is free.
 
     Args:
         attention: Size d of what attention compares, at least 1.
@@ -54,12 +51,10 @@ class GraphMIXMixer(StateMixer):
     ) -> None:
         super().__init__(graph, partition, obs_size, hidden, hyper_hidden, observation_scale)
         check_int("mixer.attention", attention, 1)
-        check_choice("mixer.edges", edges, EDGES)
+        check_choice("mixer.edges", edges, ("complete", "graph"))
         if edges == "complete" and self.n_agents > MANY_AGENTS:
-            self.note = (
-                f"mixer.edges=complete compares all pairs of {self.n_agents} agents: time and memory grow with the"
-                " square of their number; with mixer.edges=graph they grow with the edges of the graph"
-            )
+            cost = f"compares all pairs of {self.n_agents} agents: time and memory grow with the square of their number"
+            self.note = f"mixer.edges=complete {cost}; with mixer.edges=graph they grow with the edges of the graph"
         pairs = add_self_loops(graph.edge_index, num_nodes=self.n_agents)[0].flip(0) if edges == "graph" else None
         self.register_buffer("_edges", pairs, persistent=False)  # [2, E], who attends and to whom
         self.embed = nn.Sequential(nn.Linear(obs_size, attention), nn.ReLU())
@@ -75,22 +70,14 @@ class GraphMIXMixer(StateMixer):
         self.value = nn.Sequential(nn.Linear(state, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward_with_fractions(self, utilities: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix, and divide the team reward among the agents.
-
-        Args:
-            utilities: ``[..., N]`` float32, one utility an agent.
-            observations: ``[..., N, O]`` float32.
-
-        Returns:
-            The value ``[..., 1]`` and the fractions φ ``[..., N]``, which sum to 1.
-        """
+        """The value ``[..., 1]`` and the fractions φ ``[..., N]``, which sum to 1; arguments as in :meth:`forward`."""
         x, state = self._features(utilities.reshape(-1, self.n_agents), observations)
         fractions = torch.bmm(x, self.fraction(state)[..., None])[..., 0].softmax(dim=-1)  # [M, N]
-        return self._read(x, state).view(*utilities.shape[:-1], 1), fractions.view(utilities.shape)
+        return self._read_out(x, state).view(*utilities.shape[:-1], 1), fractions.view(utilities.shape)
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         assert observations is not None
-        return self._read(*self._features(utilities.T, observations))[None]  # [1, M]
+        return self._read_out(*self._features(utilities.T, observations))[None]  # [1, M]
 
     def _features(self, utilities: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
         """x ``[M, N, H]`` and the state ``[M, N * O]`` of utilities ``[M, N]`` and observations ``[..., N, O]``."""
@@ -110,7 +97,7 @@ class GraphMIXMixer(StateMixer):
         weighted = edge_attention(query, key, self._edges) * utilities.index_select(1, self._edges[1])  # [M, E]
         return scatter(weighted, self._edges[0], dim=1, dim_size=self.n_agents)
 
-    def _read(self, x: Tensor, state: Tensor) -> Tensor:
+    def _read_out(self, x: Tensor, state: Tensor) -> Tensor:
         """|w(s)|ᵀ mean_i x_i + V(s), ``[M]``."""
         return (x.mean(dim=1) * self.w3(state).abs()).sum(dim=1) + self.value(state)[:, 0]
 
@@ -119,29 +106,12 @@ class GraphMIXMixer(StateMixer):
 
 
 def pair_attention(query: Tensor, key: Tensor) -> Tensor:
-    """softmax_j (q_i · k_j / √d) over all agents j.
-
-    Args:
-        query: ``[M, N, d]`` float32.
-        key: ``[M, N, d]`` float32.
-
-    Returns:
-        ``[M, N, N]``; each row sums to 1.
-    """
+    """softmax_j (q_i · k_j / √d) over all agents j, ``[M, N, N]``, of queries and keys ``[M, N, d]``."""
     return torch.bmm(query * query.size(-1) ** -0.5, key.mT).softmax(dim=-1)
 
 
 def edge_attention(query: Tensor, key: Tensor, edges: Tensor) -> Tensor:
-    """softmax_j (q_i · k_j / √d) over the agents j with an edge (i, j).
-
-    Args:
-        query: ``[M, N, d]`` float32.
-        key: ``[M, N, d]`` float32.
-        edges: ``[2, E]`` int64, who attends and to whom.
-
-    Returns:
-        ``[M, E]``; the edges of each attending agent sum to 1.
-    """
+    """softmax_j (q_i · k_j / √d) over the agents j with an edge (i, j) ``[2, E]``: ``[M, E]``, else as above."""
     agent, other = edges
     likeness = (query.index_select(1, agent) * key.index_select(1, other)).sum(dim=-1)  # [M, E]
     return softmax(likeness * query.size(-1) ** -0.5, agent, num_nodes=query.size(1), dim=1)

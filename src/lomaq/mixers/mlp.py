@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ Share = Literal["ego", "all", "none"]
 State = Literal["none", "local"]
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     """Where each block's first layer finds its weights: slots in the order of ``ego.agents``."""
 
     network: np.ndarray  # [P] which network a block uses
@@ -45,7 +43,7 @@ class MaskedMLPMixer(MonotoneNetwork):
         enforce: Partition P′ whose blocks are to be monotone where ``monotonicity`` is ``soft``; every block of
             ``partition`` must lie in one of them. None for ``partition`` itself.
         state: ``none``, or ``local``: a hypernetwork on the observations of the agents within ``kappa`` hops of
-            the block, and nothing else, scales the weights and shifts the biases (Appendix B: "hyper-networks and
+            the block scales the weights and shifts the biases (Appendix B: "hyper-networks and
             global sub-states"). It starts without effect.
         obs_size: Observation size O; needed for ``state="local"``.
 
@@ -99,17 +97,13 @@ class MaskedMLPMixer(MonotoneNetwork):
         """Which slopes of a bucket add up to the slope of one block of P′ in one agent."""
         breaker = partition.refinement_breaker(enforce)
         if breaker is not None:
+            got = f"block {list(breaker)} in several of its blocks"
             raise InputError(
-                "mixer.enforce",
-                "a partition that the training partition refines",
-                f"block {list(breaker)} in several of its blocks",
-                "merge those blocks",
+                "mixer.enforce", "a partition that the training partition refines", got, "merge those blocks"
             )
         parent = torch.stack([enforce.block_of[block[0]] for block in partition.blocks])
-        keys = []
-        for number in range(self.n_buckets):
-            blocks, agent = self.get_buffer(f"_blocks_{number}"), self.get_buffer(f"_agent_{number}")
-            keys.append((parent[blocks][:, None] * self.n_agents + agent).flatten())
+        buckets = [self._bucket(number, "blocks", "agent") for number in range(self.n_buckets)]
+        keys = [(parent[blocks][:, None] * self.n_agents + agent).flatten() for blocks, agent in buckets]
         found, self._pair = torch.cat(keys).unique(return_inverse=True)
         self._n_pairs = len(found)
 
@@ -135,7 +129,7 @@ class MaskedMLPMixer(MonotoneNetwork):
                 self.register_buffer(f"_{name}_{self.n_buckets}", torch.from_numpy(value), persistent=False)
             self.n_buckets += 1
             begin = end
-        order = torch.cat([self.get_buffer(f"_blocks_{number}") for number in range(self.n_buckets)])
+        order = torch.cat([self._bucket(number, "blocks")[0] for number in range(self.n_buckets)])
         self.register_buffer("_place", torch.argsort(order), persistent=False)
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
@@ -159,12 +153,15 @@ class MaskedMLPMixer(MonotoneNetwork):
     def _in_order(self, parts: list[Tensor]) -> Tensor:
         return parts[0] if self.n_buckets == 1 else torch.cat(parts).index_select(0, self._place)
 
+    def _bucket(self, number: int, *names: str) -> list[Tensor]:
+        return [self.get_buffer(f"_{name}_{number}") for name in names]
+
     def _gather(self, utilities: Tensor, bucket: int) -> Tensor:
-        agent = self.get_buffer(f"_agent_{bucket}")
+        (agent,) = self._bucket(bucket, "agent")
         return utilities.index_select(0, agent.flatten()).view(*agent.shape, -1)  # [P, W, M]
 
     def _mix_bucket(self, seen: Tensor, observations: Tensor | None, bucket: int) -> Tensor:
-        row, factor, network = (self.get_buffer(f"_{name}_{bucket}") for name in ("row", "factor", "network"))
+        agent, row, factor, network = self._bucket(bucket, "agent", "row", "factor", "network")
         w1, w2, w3 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2, self.w3))
         first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]  # [P, W, H]
         if self.weight_sharing > 0:
@@ -177,10 +174,8 @@ class MaskedMLPMixer(MonotoneNetwork):
             x = activate(torch.baddbmm(self.b2[network][:, None], x, w2[network]), self.activation)
             return torch.baddbmm(self.b3[network][:, None, None], x, w3[network][..., None])[..., 0]  # [P, M]
         assert observations is not None
-        agent = self.get_buffer(f"_agent_{bucket}")
-        scale1, shift1, scale2, shift2, shift3 = self.hyper(
-            observations.reshape(-1, *observations.shape[-2:]), agent, row, factor, network
-        )
+        observations = observations.reshape(-1, *observations.shape[-2:])  # [M, N, O]
+        scale1, shift1, scale2, shift2, shift3 = self.hyper(observations, agent, row, factor, network)
         x = torch.bmm(seen.transpose(1, 2), first) * scale1 + self.b1[network][:, None] + shift1  # [P, M, H]
         x = activate(x, self.activation)
         x = torch.bmm(x, w2[network]) * scale2 + self.b2[network][:, None] + shift2
@@ -227,18 +222,12 @@ class _Hypernetwork(nn.Module):
 
 def _lay_out(ego: EgoClasses, share: str) -> _Layout:
     owner = np.repeat(np.arange(len(ego.widths)), ego.widths)
-    ones = np.ones(len(owner))
     if share == "all":
         n_rows = int(ego.distance.max()) + 1
         count = np.zeros((len(ego.widths), n_rows))
         np.add.at(count, (owner, ego.distance), 1)
-        return _Layout(
-            np.zeros(len(ego.widths), dtype=np.int64),
-            ego.distance,
-            1 / count[owner, ego.distance],
-            np.full(n_rows, n_rows),
-            np.arange(n_rows),
-        )
+        network, factor = np.zeros(len(ego.widths), dtype=np.int64), 1 / count[owner, ego.distance]
+        return _Layout(network, ego.distance, factor, np.full(n_rows, n_rows), np.arange(n_rows))
     network = ego.class_of if share == "ego" else np.arange(len(ego.widths))
     width = ego.widths[np.unique(network, return_index=True)[1]]
     first_row = np.cumsum(width) - width
@@ -246,4 +235,4 @@ def _lay_out(ego: EgoClasses, share: str) -> _Layout:
     row = first_row[network[owner]] + slot
     hops = np.empty(width.sum(), dtype=np.int64)
     hops[row] = ego.distance
-    return _Layout(network, row, ones, np.repeat(width, width), hops)
+    return _Layout(network, row, np.ones(len(owner)), np.repeat(width, width), hops)

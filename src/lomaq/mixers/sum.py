@@ -26,12 +26,6 @@ class SumMixer(Mixer):
 
     Attributes:
         independent: Whether each block is the utility of one agent, so that nothing is mixed.
-
-    Example:
-        >>> import torch
-        >>> line = AgentGraph.line(3)
-        >>> SumMixer(line, Partition.singletons(3), kappa=1)(torch.tensor([1.0, 10.0, 100.0]))
-        tensor([ 11., 111., 110.])
     """
 
     identity: ClassVar[tuple[str, ...]] = ("independent",)

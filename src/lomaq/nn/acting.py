@@ -1,4 +1,4 @@
-"""How agents act: what they carry from step to step, and how actions follow from their networks' outputs."""
+"""How agents act: what they carry from step to step, and how actions follow from the outputs of their networks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ActingState:
     hidden: Tensor
 
     def acted(self, actions: Tensor, is_first: Tensor) -> None:
-        """Take note of ``actions`` ``[B, N]``, and of where a new episode begins, ``[B]`` bool."""
+        """Store ``actions`` ``[B, N]`` and where a new episode begins, ``[B]`` bool."""
         self.previous, self.is_first = actions.masked_fill(is_first[:, None], -1), is_first
 
 
 def gather_actions(utilities: Tensor, actions: Tensor) -> Tensor:
-    """What ``utilities`` ``[..., N, A]`` say of ``actions`` ``[..., N]``: ``[..., N]``."""
+    """Entries ``[..., N]`` of ``utilities`` ``[..., N, A]`` at ``actions`` ``[..., N]``."""
     return utilities.gather(-1, actions[..., None])[..., 0]
 
 
@@ -44,7 +44,7 @@ def epsilon_greedy(
     Args:
         utilities: ``[B, N, A]``.
         epsilon: Probability of a random action, in [0, 1].
-        generator: Where chance comes from; may be None for ε = 0.
+        generator: May be None for ε = 0.
         action_mask: ``[B, N, A]`` bool, the allowed actions; None for all.
 
     Returns:
@@ -80,17 +80,7 @@ def softmax_policy(logits: Tensor, epsilon: float | Tensor, action_mask: Tensor 
 def epsilon_softmax(
     logits: Tensor, epsilon: float | Tensor, generator: torch.Generator | None, action_mask: Tensor | None = None
 ) -> Tensor:
-    """Each agent draws an action from :func:`softmax_policy`.
-
-    Args:
-        logits: ``[..., A]``.
-        epsilon: Share of random actions, in [0, 1]; a tensor must broadcast against ``[..., 1]``.
-        generator: Where chance comes from; None for torch's own.
-        action_mask: ``[..., A]`` bool, the allowed actions; None for all.
-
-    Returns:
-        Actions ``[...]`` int64.
-    """
+    """Each agent draws an action ``[...]`` int64 from :func:`softmax_policy`; no generator means torch's default."""
     probabilities = softmax_policy(logits, epsilon, action_mask)
     # the largest of p / E, E exponential, is a draw from p
     waiting = torch.empty_like(probabilities).exponential_(generator=generator)

@@ -38,11 +38,6 @@ def max_plus(
     Returns:
         ``[..., N, A]``, finite also for forbidden actions; each agent's best allowed one is its part of the joint
         action.
-
-    Example:
-        >>> agree = torch.tensor([[[5.0, 0.0], [0.0, 1.0]]])  # two agents, of which each for itself prefers action 1
-        >>> max_plus(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), agree, torch.tensor([[0], [1]]), rounds=1).argmax(dim=-1)
-        tensor([0, 0])
     """
     (*lead, n_agents, n_actions), n_edges = utilities.shape, edges.size(1)
     samples = math.prod(lead)
@@ -77,15 +72,7 @@ def _mean(messages: Tensor, allowed: Tensor | None) -> Tensor:
 
 
 def _best_round(marginals: Tensor, own: Tensor, pay: Tensor, edges: Tensor, forbidden: Tensor | None) -> Tensor:
-    """Which round's joint action is worth most, ``[M]`` int64; the first of equals.
-
-    Args:
-        marginals: ``[R + 1, N, A, M]`` of all rounds.
-        own: Utilities ``[N, A, M]``.
-        pay: Payoffs ``[E, A, A, M]``.
-        edges: ``[2, E]`` int64.
-        forbidden: ``[N, A, M]`` bool, or None.
-    """
+    """Which round's joint action is worth most, ``[M]`` int64, the first of equals; marginals ``[R + 1, N, A, M]``."""
     if forbidden is not None:
         marginals = marginals.masked_fill(forbidden, -torch.inf)
     actions = marginals.max(dim=2).indices.transpose(0, 1)  # [N, R + 1, M]; argmax is ten times slower here
@@ -101,19 +88,12 @@ class CoordinationGraph(Utilities):
     2020). No parameter depends on the number of agents or edges.
 
     Args:
-        graph: The agents; those with equal ``agent_type`` share one network, and all edges share the payoffs'.
-        obs_size: Observation size O.
-        n_actions: Number of actions A.
-        network: As in :class:`Utilities`, like all up to ``agent_id``.
-        hidden: Hidden sizes, each at least 1.
-        layer_norm: LayerNorm before each ReLU of the agents' networks.
-        observation_scale: Fixed factor for each of the O observed numbers, or None.
-        last_action: Show each agent its previous action.
-        agent_id: Show each agent its own number.
         payoff_hidden: Width of the payoffs' hidden layer, at least 1.
         payoff_rank: K of payoffs Σ_k f̂_k(a_i) f̄_k(a_j), at least 1; None for a free A × A matrix.
         rounds: Rounds of messages, at least 1.
         reduction: Whether q has the ``sum`` over agents and the sum over edges, or the ``mean`` over each (the paper).
+
+    The other arguments are those of :class:`Utilities`; all edges share one network.
     """
 
     decentralised = False
@@ -155,10 +135,9 @@ class CoordinationGraph(Utilities):
         hidden: Tensor,
         action_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Max-marginals of every action along sequences: each agent's largest is its part of the joint action.
+        """Max-marginals in units of the joint value: each agent's largest is its part of the joint action.
 
-        They are in units of the joint value, and neighbours reckon with what ``action_mask`` allows. Shapes are those
-        of :meth:`Utilities.forward`.
+        Shapes are those of :meth:`Utilities.forward`; messages cover only what ``action_mask`` allows.
         """
         utilities, payoffs, state = self.terms(observations, previous_actions, first, hidden)
         return self.max_marginals(utilities, payoffs, action_mask), state
@@ -182,16 +161,7 @@ class CoordinationGraph(Utilities):
         return max_plus(utilities * of_agent, payoffs * of_edge, self._edges, self.rounds, action_mask)
 
     def joint_value(self, utilities: Tensor, payoffs: Tensor, actions: Tensor) -> Tensor:
-        """q(s, a) of one joint action.
-
-        Args:
-            utilities: ``[..., N, A]``.
-            payoffs: ``[..., E, A, A]``.
-            actions: ``[..., N]`` int64.
-
-        Returns:
-            ``[...]``.
-        """
+        """q(s, a) ``[...]`` of utilities ``[..., N, A]``, payoffs ``[..., E, A, A]`` and actions ``[..., N]`` int64."""
         of_agent, of_edge = self._weights
         alone = gather_actions(utilities, actions).sum(dim=-1)
         pairs = actions[..., self._edges[0]] * self.n_actions + actions[..., self._edges[1]]  # [..., E]
@@ -208,7 +178,7 @@ class CoordinationGraph(Utilities):
 class Payoffs(nn.Module):
     """f_ij(a_i, a_j | h_i, h_j), a network on both agents' features, averaged over both orders (Böhmer et al., 2020).
 
-    The hidden layer of an ordered pair is ReLU(W h_i + W' h_j + b), where both products are made once an agent.
+    The hidden layer of an ordered pair is ReLU(W h_i + W' h_j + b), where both products are computed once per agent.
 
     Args:
         features: Width H of an agent's features.
@@ -226,14 +196,9 @@ class Payoffs(nn.Module):
         self.head = nn.Linear(hidden, math.prod(self.shape))
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
-        """Payoffs of every edge.
+        """Payoffs ``[..., E, A, A]`` of ``edges`` ``[2, E]`` int64, the actions of ``edges[0]`` first.
 
-        Args:
-            features: ``[..., N, H]``.
-            edges: ``[2, E]`` int64.
-
-        Returns:
-            ``[..., E, A, A]``, the actions of ``edges[0]`` first; for an edge written the other way, transposed.
+        ``features`` are ``[..., N, H]``; for an edge written the other way, the payoffs are transposed.
         """
         sources, targets = torch.cat([edges, edges.flip(0)], dim=1)
         pairs = self.first(features).index_select(-2, sources) + self.second(features).index_select(-2, targets)

@@ -14,11 +14,7 @@ _ROWS = 384  # sequences that run together, so that what a step needs stays in a
 
 
 def chunks(rows: int) -> list[slice]:
-    """Cut M sequences into equal chunks of at most :data:`_ROWS`, which run one after the other.
-
-    >>> chunks(3), chunks(500)
-    ([slice(0, 3, None)], [slice(0, 250, None), slice(250, 500, None)])
-    """
+    """Cut M sequences into equal chunks of at most :data:`_ROWS`, which run one after the other."""
     size = max(1, -(-rows // max(1, -(-rows // _ROWS))))
     return [slice(top, min(top + size, rows)) for top in range(0, rows, size)]
 
@@ -31,7 +27,7 @@ class _Parameters(NamedTuple):
 
 
 class _Gates:
-    """The gates n, r, z, m of one step for some rows, in buffers that every step uses anew.
+    """The gates n, r, z, m of one step for some rows, in buffers that every step reuses.
 
     r, z and n as in :class:`GRU`, and m = W_hn h + b_hn. In this order two products fill them all: x goes to the first
     three and h to the last three.
@@ -64,54 +60,41 @@ class _Gates:
 
 
 class _Gradients:
-    """What the way back finds; None is what nobody asked for."""
+    """The gradients of the parameters and, where ``of_x`` asks for it, of the inputs."""
 
-    def __init__(self, parameters: _Parameters, x: Tensor, needed: tuple[bool, ...]) -> None:
-        size = parameters.w_hh.size(1)
-        self.w_x, self.w_h = parameters.w_ih.roll(size, 0), parameters.w_hh
+    def __init__(self, parameters: _Parameters, x: Tensor, of_x: bool) -> None:
+        self.size = parameters.w_hh.size(1)
+        self.w_x, self.w_h = parameters.w_ih.roll(self.size, 0), parameters.w_hh
         self.ones = x.new_ones(x.size(1))
-        self.x = x.new_empty(x.shape) if needed[0] else None
-        self.of_w_x = torch.zeros_like(self.w_x) if needed[2] else None
-        self.of_w_h = torch.zeros_like(self.w_h, memory_format=torch.contiguous_format) if needed[3] else None
-        self.of_bias = x.new_zeros(4 * size) if needed[4] or needed[5] else None
+        self.x = x.new_empty(x.shape) if of_x else None
+        self.of_w_x = torch.zeros_like(self.w_x)
+        self.of_w_h = torch.zeros_like(self.w_h, memory_format=torch.contiguous_format)
+        self.of_bias = x.new_zeros(4 * self.size)
 
     def add(self, gates: Tensor, x: Tensor, h: Tensor) -> None:
-        """Add one step's share: its gradients ``[rows, 4H]`` in front of the activations, its inputs and memory."""
-        size = h.size(1)
-        if self.of_w_x is not None:
-            self.of_w_x.addmm_(gates[:, : 3 * size].t(), x)
-        if self.of_w_h is not None:
-            self.of_w_h.addmm_(gates[:, size:].t(), h)
-        if self.of_bias is not None:
-            self.of_bias.addmv_(gates.t(), self.ones[: len(gates)])
+        """Add one step's share: its gradients ``[rows, 4H]`` before the activations, its inputs and memory."""
+        self.of_w_x.addmm_(gates[:, : 3 * self.size].t(), x)
+        self.of_w_h.addmm_(gates[:, self.size :].t(), h)
+        self.of_bias.addmv_(gates.t(), self.ones[: len(gates)])
 
-    def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of the parameters, in their own order."""
-        size = self.w_h.size(1)
-        of_w_x = None if self.of_w_x is None else self.of_w_x.roll(-size, 0)
-        if self.of_bias is None:
-            return of_w_x, self.of_w_h, None, None
-        return of_w_x, self.of_w_h, self.of_bias[: 3 * size].roll(-size, 0), self.of_bias[size:].clone()
+        of_b_ih, of_b_hh = self.of_bias[: 3 * self.size].roll(-self.size, 0), self.of_bias[self.size :].clone()
+        return self.of_w_x.roll(-self.size, 0), self.of_w_h, of_b_ih, of_b_hh
 
 
 def _go_back(
     found: _Gradients, rows: slice, x: Tensor, kept: Tensor, before: Tensor, output: Tensor, grad: Tensor, carry: Tensor
 ) -> None:
-    """Go back through all steps of some sequences.
+    """Go back through all steps of the sequences ``rows``, and add their gradients to ``found``.
 
-    With u = (1 - z) dh the gradients in front of the activations are
+    With u = (1 - z) dh the gradients before the activations are
 
         dn = u (1 - n²),   dm = r dn,   dr = m dm (1 - r),   dz = z (h - n) u,   where z (h - n) = h' - n.
 
-    Args:
-        found: Where the gradients are added up.
-        rows: Which sequences.
-        x: ``[T, M, I]`` inputs.
-        kept: ``[T, M, 4H]`` gates.
-        before: ``[rows, H]`` memory before the first step.
-        output: ``[T, M, H]`` memory after each step.
-        grad: ``[T, M, H]`` gradient of ``output``.
-        carry: ``[rows, H]`` gradient of the last memory; becomes that of ``before``.
+    ``kept`` are the gates ``[T, M, 4H]``, ``before`` is the memory ``[rows, H]`` before the first step, ``grad``
+    ``[T, M, H]`` the gradient of ``output``, and ``carry`` ``[rows, H]`` that of the last memory; it becomes that of
+    ``before``.
     """
     xs, gates_at, grads = (tensor[:, rows].unbind(0) for tensor in (x, kept, grad))
     memories = (before, *output[:, rows].unbind(0))
@@ -146,14 +129,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        state: Tensor,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        b_ih: Tensor,
-        b_hh: Tensor,
-        keep: bool,
+        ctx: Any, x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, keep: bool
     ) -> tuple[Tensor, Tensor]:
         parameters, size = _Parameters(w_ih, w_hh, b_ih, b_hh), w_hh.size(1)
         output = x.new_empty(*x.shape[:2], size)
@@ -179,7 +155,7 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
         x, state, *parameters, output, kept = ctx.saved_tensors
-        found = _Gradients(_Parameters(*parameters), x, ctx.needs_input_grad)
+        found = _Gradients(_Parameters(*parameters), x, ctx.needs_input_grad[0])
         if grad is None:
             grad = output.new_zeros(()).expand_as(output)
         carry = torch.zeros_like(state, memory_format=torch.contiguous_format)
@@ -199,19 +175,12 @@ class GRU(nn.GRU):
         h' = (1 - z) n + z h
 
     Gradients of gradients are not available where T > 1.
-
-    Args:
-        inputs: Input size I.
-        hidden: Size H of the memory.
     """
 
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
-
-    def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__(inputs, hidden)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Run M sequences.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,9 @@ from torch.nn import functional
 Activation = Literal["elu", "split"]
 Constraint = Literal["projection", "reparametrisation", "soft"]
 Init = Literal["mean", "normal", "decayed", "negative_bias"]
-ACTIVATIONS: tuple[Activation, ...] = ("elu", "split")
-CONSTRAINTS: tuple[Constraint, ...] = ("projection", "reparametrisation", "soft")
-#: What each hop multiplies an agent's first weight with in ``decayed``: the decay of Proposition 5 as a prior.
-DECAY = 0.25
-#: What ``decayed`` multiplies each layer with.
-GAIN = 2.5
-INITS: tuple[Init, ...] = ("mean", "normal", "decayed", "negative_bias")
+ACTIVATIONS, CONSTRAINTS, INITS = get_args(Activation), get_args(Constraint), get_args(Init)
+#: Factors of ``decayed``: of an agent's first weight for each hop (the decay of Proposition 5 as a prior), of a layer.
+DECAY, GAIN = 0.25, 2.5
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -52,10 +48,10 @@ def init_weight_(weight: Tensor, fan_in: Tensor | float, init: Init, hops: Tenso
     part of standard normals, as in the paper's released code.
 
     Args:
-        weight: Parameter of any shape.
-        fan_in: Number of inputs, a number or a tensor that broadcasts against ``weight``.
+        weight: Parameter of any shape; tensors below broadcast against it.
+        fan_in: Number of inputs.
         init: Which of them.
-        hops: Distance of the agents that a weight is for, a number or a tensor that broadcasts against ``weight``.
+        hops: Distance of the agents that a weight is for.
     """
     with torch.no_grad():
         if init == "normal":
@@ -69,7 +65,7 @@ def init_weight_(weight: Tensor, fan_in: Tensor | float, init: Init, hops: Tenso
 def init_bias(*shape: int, init: Init) -> nn.Parameter:
     """Biases of a hidden layer: zeros, or for ``negative_bias`` uniform in [-2, 0].
 
-    Where values are positive, every unit that starts at zero lies on the straight side of ELU; the mixer is then
+    Where values are positive, every unit that starts at zero lies on the linear side of ELU; the mixer is then
     additive, its best additive fit is a stationary point, and it may never learn more. With ``negative_bias`` units
     begin on both sides.
     """

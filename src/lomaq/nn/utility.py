@@ -1,4 +1,4 @@
-"""Utilities U_i(τ_i, ·): all that an agent needs to act alone. Networks are shared among agents of one type."""
+"""Utilities U_i(τ_i, ·): all that an agent needs to act. Networks are shared among agents of one type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Network = Literal["mlp", "gru"]
 
 
 def observation_factors(name: str, scale: Sequence[float] | None, obs_size: int) -> Tensor:
-    """What observed numbers are multiplied with, ``[O]`` float32: ``scale``, or ones where it is None.
+    """Factors of the observed numbers, ``[O]`` float32: ``scale``, or ones where it is None.
 
     Raises:
         InputError: If ``scale``, the setting ``name``, is no list of ``obs_size`` finite numbers.
@@ -34,12 +34,8 @@ def observation_factors(name: str, scale: Sequence[float] | None, obs_size: int)
 def _body(inputs: int, sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
     """Linear – LayerNorm – ReLU for each size."""
     layers: list[nn.Module] = []
-    for size in sizes:
-        layers.append(nn.Linear(inputs, size))
-        if layer_norm:
-            layers.append(nn.LayerNorm(size))
-        layers.append(nn.ReLU())
-        inputs = size
+    for before, size in itertools.pairwise([inputs, *sizes]):
+        layers += [nn.Linear(before, size), *([nn.LayerNorm(size)] if layer_norm else []), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -175,7 +171,7 @@ class Utilities(nn.Module):
             previous_actions: ``[T, B, N]`` int64, -1 where there is none.
             first: ``[T, B]`` bool, an episode begins here.
             hidden: ``[B, N, H]`` memory before the first step.
-            action_mask: ``[T, B, N, A]`` bool, the allowed actions; an agent that acts alone need not know them here.
+            action_mask: ``[T, B, N, A]`` bool, the allowed actions; only networks that are not decentralised use them.
 
         Returns:
             Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` after the last step.
@@ -186,10 +182,7 @@ class Utilities(nn.Module):
     def _run(
         self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Outputs of the network of each type for its n agents: utilities ``[T, B, n, A]``, features, memory.
-
-        Features ``[T, B, n, H]`` are what the last layer, the head, makes the utilities of.
-        """
+        """For the n agents of each type: utilities ``[T, B, n, A]``, the head's inputs ``[T, B, n, H]``, and memory."""
         x = observations if self.observation_scale is None else observations * self.observation_scale
         if self.last_action:
             choices = torch.arange(self.n_actions, device=x.device)
@@ -205,7 +198,7 @@ class Utilities(nn.Module):
         return list(values), list(features), list(states)
 
     def _together(self, parts: list[Tensor], dim: int) -> Tensor:
-        """What belongs to the agents of each type, in the order of the agents along ``dim``."""
+        """Parts of the agents of each type, in the order of the agents along ``dim``."""
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim).index_select(dim, self._place)
 
     @torch.no_grad()
