@@ -1,4 +1,4 @@
-"""What every environment has from its base: one episode in every copy, and refusals."""
+"""What every environment has from its base: one episode in every parallel environment, and refusals."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from lomaq.graphs import AgentGraph
 
 
 class Countdown(BatchedEnv):
-    """Copy b ends really after b + 1 steps; every agent is paid the number of the step."""
+    """Environment b ends really after b + 1 steps; every agent is paid the number of the step."""
 
     def __init__(self, n_envs: int, max_steps: int) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class Countdown(BatchedEnv):
         return self.time[:, None, None].float().expand(-1, 2, 1)
 
 
-def test_an_episode_goes_on_until_every_copy_has_ended():
+def test_an_episode_continues_until_every_environment_has_ended():
     env = Countdown(n_envs=3, max_steps=10)
     steps = list(env.episode(lambda env, seen: seen[..., 0].long()))
     assert [step.running.tolist() for step in steps] == [[True] * 3, [False, True, True], [False, False, True]]
@@ -37,10 +37,10 @@ def test_an_episode_goes_on_until_every_copy_has_ended():
     assert sum(step.rewards.sum(dim=1) * step.running for step in steps).tolist() == [2, 6, 12]
 
 
-def test_an_episode_ends_at_the_time_limit_in_the_copies_that_last_longer():
+def test_an_episode_ends_at_the_time_limit_in_the_environments_that_last_longer():
     steps = list(Countdown(n_envs=4, max_steps=2).episode(lambda env, _: torch.zeros(4, 2, dtype=torch.int64)))
     assert len(steps) == 2
-    assert steps[1].truncated.tolist() == [True, False, True, True]  # copy 1 ended really in this step
+    assert steps[1].truncated.tolist() == [True, False, True, True]  # environment 1 ended really in this step
     assert steps[1].terminated.tolist() == [False, True, False, False]
 
 

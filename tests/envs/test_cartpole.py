@@ -1,4 +1,4 @@
-"""Coupled carts and poles around their steps: ends, best return, starts, seeds, checkpoints, copies and arguments."""
+"""Coupled carts and poles around their steps: ends, best return, starts, seeds, checkpoints, parallel environments and arguments."""
 
 import math
 
@@ -139,7 +139,7 @@ def test_starts_do_not_depend_on_the_global_generator():
     assert torch.equal(CartPole(3, seed=7).reset(), first)
 
 
-def test_state_dict_lets_another_environment_go_on_identically(trajectory):
+def test_state_dict_lets_another_environment_continue_identically(trajectory):
     env = CartPole(3, n_envs=2, seed=7)
     env.reset()
     trajectory(env, 10)

@@ -135,7 +135,7 @@ def test_no_springs_leave_carts_alone(put_carts):
     assert env.velocity[0].tolist() == pytest.approx([float(env.velocity[0, 0])] * 3)
 
 
-def test_fallen_carts_freeze_and_go_on_pulling_their_neighbours(put_carts, carts_of):
+def test_fallen_carts_freeze_and_keep_pulling_their_neighbours(put_carts, carts_of):
     env = CartPole(3, n_envs=2)
     env.reset()
     offset = [[0.0, 0.4, 0.0], [0.0, 0.0, 0.0]]

@@ -76,7 +76,7 @@ def test_an_agent_without_a_target_is_refused():
         ((0.2, -1.0), (0.0, 0.0), 3),
         ((0.2, 1.0), (0.0, 0.0), 4),
         ((0.0, 0.0), (1.0, 0.0), 1),  # brakes
-        ((1.0, 0.0), (0.0, 1.0), 2),  # goes on to the target first
+        ((1.0, 0.0), (0.0, 1.0), 2),  # continues to the target first
         ((0.13125, 0.0), (1.0, 0.0), 0),  # 0.1 · (1 + 0.75) · 0.75: coasting brings it there
     ],
 )
@@ -163,7 +163,7 @@ def test_the_oracle_neither_draws_numbers_nor_changes_the_state():
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_copies_are_matched_on_their_own():
+def test_parallel_environments_are_matched_independently():
     env, alone = Navigation(5, n_envs=4, seed=0), Navigation(5, n_envs=1, seed=1)
     env.reset()
     state = env.state_dict()

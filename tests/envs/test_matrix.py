@@ -139,7 +139,7 @@ def test_changing_rewards_in_place_leaves_the_payoffs_alone():
     assert env.payoffs.tolist() == FIGURE_7
 
 
-def test_state_dict_lets_another_environment_go_on_identically():
+def test_state_dict_lets_another_environment_continue_identically():
     env, other = (MatrixGame(FIGURE_7, n_envs=3, seed=seed) for seed in (1, 2))
     env.step(torch.zeros(3, 2, dtype=torch.int64))
     env.reset(torch.tensor([False, True, False]))

@@ -12,7 +12,7 @@ from lomaq.errors import InputError
 
 @pytest.fixture
 def trajectory(random_moves):
-    """All that random moves bring to see and to earn, one behind the other: ``trajectory(env, steps)``."""
+    """Observations and rewards of random moves, concatenated: ``trajectory(env, steps)``."""
 
     def play(env, steps, seed=0):
         rng = np.random.default_rng(seed)
@@ -159,7 +159,7 @@ def test_equal_seeds_give_equal_trajectories_and_other_seeds_others(trajectory, 
 
 
 @pytest.mark.parametrize("observation", ["paper", "indexed"])
-def test_state_dict_lets_another_environment_go_on_identically(trajectory, observation):
+def test_state_dict_lets_another_environment_continue_identically(trajectory, observation):
     env = Navigation(4, observation=observation, n_envs=2, seed=7)
     env.reset()
     trajectory(env, 10)

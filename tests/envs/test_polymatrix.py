@@ -129,7 +129,7 @@ def test_changing_rewards_and_oracle_in_place_leaves_the_game_alone():
     assert env.step(env.oracle())[1].tolist() == [[8.0] * 3]
 
 
-def test_state_dict_lets_another_environment_go_on_identically():
+def test_state_dict_lets_another_environment_continue_identically():
     env, other = (PolymatrixGame(3, n_envs=2, seed=seed) for seed in (1, 2))
     env.step(torch.zeros(2, 3, dtype=torch.int64))
     env.reset(torch.tensor([False, True]))
@@ -141,7 +141,7 @@ def test_state_dict_lets_another_environment_go_on_identically():
 # ------------------------------------------------------------------ baseline policy
 
 
-def test_stag_looks_worst_beside_random_neighbours_although_all_stag_is_best():
+def test_stag_looks_worst_next_to_random_neighbours_although_all_stag_is_best():
     pay = np.array(STAG_HUNT) + np.array(STAG_HUNT).T
     np.testing.assert_allclose(3 * pay.mean(axis=1), [-7, -4, -7])
     assert pay.max() == pay[0, 0] == 8
@@ -207,7 +207,7 @@ def test_names_of_graphs(n_agents, graph, expected):
     assert torch.equal(PolymatrixGame(n_agents, graph=graph).graph.edge_index, expected.edge_index)
 
 
-def test_a_graph_file_says_the_number_of_agents_and_their_types(kite, tmp_path):
+def test_a_graph_file_gives_the_number_of_agents_and_their_types(kite, tmp_path):
     assert undirected(PolymatrixGame(None, graph=kite).graph) == sorted(KITE)
     AgentGraph.from_edges(2, [(0, 1)], agent_type=[0, 1]).to_file(tmp_path / "types.json")
     assert PolymatrixGame(2, graph=str(tmp_path / "types.json")).graph.agent_type.tolist() == [0, 1]

@@ -9,7 +9,7 @@ STEPS, SEQUENCES, AGENTS, FEATURES, HIDDEN, ACTIONS = 3, 2, 2, 4, 5, 3
 
 
 def rollout(**changes):
-    """Sequence 0 ends after step 1 and is reset by step 2; sequence 1 goes on from before."""
+    """Sequence 0 ends after step 1 and is reset by step 2; sequence 1 continues from before."""
     fields = {
         "observations": torch.arange(4 * 2 * 2 * 4, dtype=torch.float32).view(STEPS + 1, SEQUENCES, AGENTS, FEATURES),
         "actions": torch.tensor([[[0, 1], [2, 1]], [[1, 0], [0, 2]], [[2, 2], [1, 1]]]),

@@ -31,7 +31,7 @@ def neighbours_of(name):
 
 
 def put(env, up):
-    """Bring all copies into the states ``up`` as a checkpoint would."""
+    """Bring all environments into the states ``up`` as a checkpoint would."""
     env.load_state_dict({**env.state_dict(), "up": torch.tensor(up, dtype=torch.bool)})
 
 
@@ -69,7 +69,7 @@ def test_rewards_by_hand():
     assert env.up[0, 1:].tolist() == [True, False, True]  # rebooted works, failed stays failed, rebooted works
 
 
-def test_two_failed_neighbours_are_certain_where_the_probabilities_say_so():
+def test_two_failed_neighbours_are_certain_where_the_probabilities_add_up_to_one():
     env = SysAdmin(5, fail_alone=0.0, fail_per_neighbour=0.5, n_envs=200)
     put(env, [[0, 1, 0, 1, 1]] * 200)
     env.step(torch.zeros(200, 5, dtype=torch.int64))
@@ -116,7 +116,7 @@ def test_frequencies_of_next_states_are_the_exact_transition():
     torch.testing.assert_close(counts, expected, atol=4 * math.sqrt(0.25 / 20_000), rtol=0)
 
 
-def test_state_dict_lets_another_environment_go_on_identically():
+def test_state_dict_lets_another_environment_continue_identically():
     env, other = (SysAdmin(5, n_envs=8, seed=seed) for seed in (1, 2))
     for _ in range(10):
         env.step(torch.zeros(8, 5, dtype=torch.int64))
@@ -186,7 +186,7 @@ def test_names_of_graphs(n_agents, graph, expected):
     assert undirected(env.graph) == undirected(expected)
 
 
-def test_a_graph_file_says_the_number_of_agents(kite):
+def test_a_graph_file_gives_the_number_of_agents(kite):
     assert SysAdmin(None, graph=kite).n_agents == 4
     assert undirected(SysAdmin(4, graph=kite).graph) == set(FOUR["kite"])
     with pytest.raises(InputError, match=r"^env\.n_agents: expected null or the 4 of .*, got 6; set env.n_agents=null"):

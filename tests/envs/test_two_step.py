@@ -32,7 +32,7 @@ def test_every_episode_pays_what_its_matrix_holds_split_equally():
         assert rewards[copy].tolist() == [GAMES[first][a][b] / 2] * 2
 
 
-def test_agent_1_has_no_say_in_the_first_step():
+def test_agent_1_has_no_effect_in_the_first_step():
     env = TwoStep(n_envs=4)
     env.step(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]))
     assert env.state.tolist() == [1, 1, 2, 2]
@@ -87,7 +87,7 @@ def test_changing_what_is_returned_in_place_leaves_the_game_alone():
     assert env.step(torch.tensor([[1, 0], [1, 1]]))[1].tolist() == [[3.5, 3.5], [4.0, 4.0]]
 
 
-def test_state_dict_lets_another_environment_go_on_identically():
+def test_state_dict_lets_another_environment_continue_identically():
     env, other = TwoStep(n_envs=2), TwoStep(n_envs=2)
     env.step(torch.tensor([[0, 0], [1, 0]]))
     state = env.state_dict()

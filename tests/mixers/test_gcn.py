@@ -82,7 +82,7 @@ def test_an_agent_without_neighbours_sees_itself_in_full():
 @pytest.mark.parametrize("activation", ["elu", "split"])
 @pytest.mark.parametrize("monotonicity", ["projection", "reparametrisation"])
 @pytest.mark.parametrize("weight_sharing", [0.0, 0.25, 1.0])
-def test_one_convolution_is_what_its_equation_says(monotonicity, activation, weight_sharing):
+def test_one_convolution_is_its_equation(monotonicity, activation, weight_sharing):
     mixer = GCNMixer(AgentGraph.line(4), Partition.singletons(4), 2, 6, monotonicity, activation)
     randomise_(mixer, 0)
     layer = mixer.convolutions[1]

@@ -234,7 +234,7 @@ def test_quadratic_cost_is_told_only_where_it_matters():
 
 
 @pytest.mark.parametrize(("edges", "told"), [("complete", 1), ("graph", 0)])
-def test_a_run_says_before_it_starts_that_its_cost_is_quadratic(small, tmp_path, edges, told):
+def test_a_run_warns_before_it_starts_that_its_cost_is_quadratic(small, tmp_path, edges, told):
     words = ["algo=graphmix", "env.n_agents=101", f"mixer.edges={edges}", "total_env_steps=40"]
     output = io.StringIO()
     train(compose([*small, *words, "evaluation.references=false"]), tmp_path / "run", Console(file=output))

@@ -33,7 +33,7 @@ def slow_values(mixer, graph, partition, utilities, observations=None):
     b1, b2, b3 = (b.detach().double().numpy() for b in (mixer.b1, mixer.b2, mixer.b3))
     ego = ego_classes(graph, partition.blocks, mixer.kappa)
     mean_size = graph.n_agents / partition.n_blocks
-    rows_of = {}  # first-layer rows of each network, one behind the other
+    rows_of = {}  # first-layer rows of each network, concatenated
     for block in range(partition.n_blocks):
         network = {"ego": ego.class_of[block], "none": block, "all": 0}[mixer.share]
         rows_of.setdefault(network, ego.widths[block])

@@ -31,7 +31,7 @@ def start(utilities):
 
 @pytest.mark.parametrize("agent_type", [None, [0, 1, 0]])
 @pytest.mark.parametrize(("network", "memory"), [("mlp", 0), ("gru", 6)])
-def test_result_has_a_value_for_every_action_and_the_memory_behind_the_last_step(network, memory, agent_type):
+def test_result_has_a_value_for_every_action_and_the_memory_after_the_last_step(network, memory, agent_type):
     utilities = make(network, agent_type, last_action=True, agent_id=True)
     values, hidden = utilities(*inputs(), start(utilities))
     assert values.shape == (T, B, N, A)
