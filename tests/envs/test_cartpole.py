@@ -1,4 +1,4 @@
-"""Coupled carts and poles around their steps: ends, best return, starts, seeds, checkpoints, parallel environments and arguments."""
+"""Coupled carts and poles around their steps: ends, best return, starts, seeds, checkpoints and arguments."""
 
 import math
 
