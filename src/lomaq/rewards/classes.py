@@ -45,13 +45,6 @@ class RewardClassification(Decomposition):
 
     The other arguments are those of :class:`lomaq.rewards.decomposition.Decomposition`; |r_I| in the regularisation is
     the expected magnitude, in the unit of the team reward.
-
-    Example:
-        >>> from lomaq.graphs import AgentGraph
-        >>> groups = RewardGroups.of(AgentGraph.line(3), max_size=1)
-        >>> model = RewardClassification(groups, obs_size=4, n_actions=2, values=[[0, 0.5, 1]])
-        >>> model.step, model.n_steps
-        (0.5, 6)
     """
 
     def __init__(
@@ -129,11 +122,6 @@ def log_likelihood(chances: Tensor, total: Tensor) -> Tensor:
 
     Returns:
         ``[M]`` float64.
-
-    Example:
-        >>> coins = torch.full((1, 100, 2), 0.5, dtype=torch.float64)
-        >>> round(float(log_likelihood(coins, torch.tensor([100])) / math.log(0.5)), 9)
-        100.0
     """
     logs = chances.clamp(min=torch.finfo(chances.dtype).tiny).log().masked_fill(chances == 0, -torch.inf)
     numbers = torch.arange(chances.size(-1), dtype=chances.dtype, device=chances.device)

@@ -21,10 +21,6 @@ def log_cosh(x: Tensor) -> Tensor:
     """log cosh x = x + log(1 + e^{-2x}) - log 2, elementwise and without overflow.
 
     Near 0 it is x² / 2, far away |x| - log 2.
-
-    Example:
-        >>> log_cosh(torch.tensor([0.0, 100.0]))
-        tensor([ 0.0000, 99.3069])
     """
     return x + functional.softplus(-2 * x) - math.log(2)
 
@@ -140,13 +136,6 @@ class RewardDecomposition(Decomposition):
     """The regression variant: one number a group, Σ_I r_I fitted to the team reward (Eq. 2).
 
     Arguments are those of :class:`Decomposition` but for ``n_outputs``.
-
-    Example:
-        >>> from lomaq.graphs import AgentGraph
-        >>> groups = RewardGroups.of(AgentGraph.line(3), max_size=2)
-        >>> model = RewardDecomposition(groups, obs_size=4, n_actions=2)
-        >>> model.agent_rewards(torch.zeros(5, 3, 4), torch.zeros(5, 3, dtype=torch.int64)).shape
-        torch.Size([5, 3])
     """
 
     def __init__(

@@ -27,11 +27,6 @@ class RewardGroups:
         graph: The agents.
         members: For each size k = 1, 2, … that occurs: ``[G_k, k]`` int64, agents of each group in rising order, rows
             in lexicographic order. ``members[1]`` is every agent on its own.
-
-    Example:
-        >>> groups = RewardGroups.of(AgentGraph.line(4), max_size=3)
-        >>> groups.n_groups, groups.members[3].tolist()
-        (9, [[0, 1, 2], [1, 2, 3]])
     """
 
     graph: AgentGraph
