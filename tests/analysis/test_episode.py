@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from lomaq import cli
-from lomaq.analysis.decompose import EpisodeRewards, decompose_checkpoint
+from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.plots.decomposition import draw_decomposition
