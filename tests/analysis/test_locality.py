@@ -45,7 +45,7 @@ def make(kind, graph, partition, kappa):
 
 
 def leaky(mixer, block, agent, size=1e-3):
-    """``mixer``, whose one ``block`` also sees one ``agent``."""
+    """``mixer``, whose one ``block`` also depends on one ``agent``."""
 
     def mix(utilities, observations):
         values = mixer(utilities, observations).clone()

@@ -43,8 +43,8 @@ class Policy(nn.Module):
         self.register_buffer("scale", utilities.observation_scale)
         self.n_agents, self.n_actions = utilities.n_agents, utilities.n_actions
         memory = utilities.memory_size > 0
-        sees = {"previous_action": utilities.last_action, "agent": utilities.agent_id, "hidden": memory}
-        self.inputs = _ports(utilities, {"observation": True, "action_mask": True, **sees})
+        optional = {"previous_action": utilities.last_action, "agent": utilities.agent_id, "hidden": memory}
+        self.inputs = _ports(utilities, {"observation": True, "action_mask": True, **optional})
         self.outputs = _ports(utilities, {"action": True, "utilities": True, "next_hidden": memory})
 
     def forward(
