@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import lomaq
 from lomaq import AgentGraph, Partition
-from lomaq.analysis.decompose import decompose_checkpoint
+from lomaq.analysis.episode import decompose_checkpoint
 from lomaq.envs import CartPole, Navigation, SysAdmin
 from lomaq.mixers import MaskedMLPMixer, Mixer
 from lomaq.plots.graph_plot import draw_graph

@@ -17,12 +17,11 @@ from numpy.typing import ArrayLike
 from rich.console import Console
 from torch import Tensor
 
-from lomaq.analysis.certificate import certify_checkpoint, visit
-from lomaq.analysis.certify import Certificate
+from lomaq.analysis.certificate import Certificate, certify_checkpoint, probe_run, visit
 from lomaq.analysis.compare import Comparison
 from lomaq.analysis.compare import compare as compare_runs
-from lomaq.analysis.decompose import EpisodeRewards, decompose_checkpoint
-from lomaq.analysis.influence import influence
+from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
+from lomaq.analysis.locality import influence
 from lomaq.config import CONF, compose, word_of
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
@@ -120,9 +119,8 @@ class Policy:
             seed: Seed of these episodes.
         """
         run = self.stored.run()
-        mixer, graph = run.module.networks.mixer, run.make_env(1, 0, torch.device("cpu")).graph
-        seen = visit(run.module.networks, run, states, epsilon, seed)
-        return influence(mixer, graph, run.partition, mixer.kappa, seen.chosen, seen.observations)
+        networks = run.module.networks
+        return influence(probe_run(networks, run, visit(networks, run, states, epsilon, seed)))
 
     def decompose(self, seed: int = 0) -> EpisodeRewards:
         """Learned and true rewards of one greedy episode, as ``lomaq decompose`` plays it."""

@@ -7,8 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.analysis.certificate import COPIES, certify_checkpoint, visit
-from lomaq.analysis.certify import exact_qsm
+from lomaq.analysis.certificate import N_ENVS, certify_checkpoint, visit
+from lomaq.analysis.joint import exact_qsm
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
@@ -24,9 +24,9 @@ RUNS = {
     "sum on cart-pole": (("mixer=sum", "kappa=0"), (0, 3, 3, 64)),
     "gcn on nav": (("env=nav", "mixer=gcn"), (1, 3, 9, 64)),  # the bases stand so near that all are neighbours
     "pairs on nav": (("env=nav", "partition=pairs"), (1, 2, 6, 64)),
-    "mlp on matrix": (("env=matrix",), (1, 3, 9, COPIES)),  # episodes of one step
-    "sum on matrix": (("env=matrix", "mixer=sum", "partition=full"), (1, 1, 3, COPIES)),
-    "hypernetworks": (("algo=qmix",), (1, 1, 3, 64)),
+    "mlp on matrix": (("env=matrix",), (1, 3, 9, N_ENVS)),  # episodes of one step
+    "sum on matrix": (("env=matrix", "mixer=sum", "partition=full"), (1, 1, 3, N_ENVS)),
+    "hypernetworks": (("algo=qmix",), (0, 1, 3, 64)),
     "gcn on sysadmin": (("env=sysadmin", "mixer=gcn", "env.graph=star"), (1, 3, 7, 64)),
     "local state": (("env=sysadmin", "mixer.state=local"), (1, 3, 9, 64)),
     "a memory": (("agent=gru", "agent.last_action=true"), (1, 3, 7, 64)),
@@ -209,22 +209,22 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
     networks = run.module.networks.eval()
     seen = visit(networks, run, 10**6, 0.0, seed=3)
 
-    env = run.make_env(COPIES, FRESH_SEED + 3, torch.device("cpu"))
+    env = run.make_env(N_ENVS, FRESH_SEED + 3, torch.device("cpu"))
     env.reset()  # as a collector does before its episodes
     observation = env.reset()
     actor = GreedyActor(networks.utilities)
     actor.reset(env)
-    running, expected, ends = torch.ones(COPIES, dtype=torch.bool), [], []
+    running, expected, ends = torch.ones(N_ENVS, dtype=torch.bool), [], []
     while running.any():
         expected.append(observation[running])
         with torch.no_grad():
             observation, _, terminated, truncated = env.step(actor.act(env, observation))
         running &= ~(terminated | truncated)
         ends.append(int(running.sum()))
-    assert torch.equal(seen.observations, torch.cat(expected))  # none twice, none of an ended copy
+    assert torch.equal(seen.observations, torch.cat(expected))  # none twice, none of an ended environment
     assert torch.equal(seen.chosen, seen.utilities.amax(dim=-1))  # greedy
     assert seen.action_mask is None
-    assert overrides or 0 < ends[-2] < COPIES  # carts fall at different times
+    assert overrides or 0 < ends[-2] < N_ENVS  # carts fall at different times
 
 
 def test_fewer_states_are_drawn_from_the_visited_ones_without_repetition(trained):

@@ -5,7 +5,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from lomaq.analysis.certify import certify, exact_qsm
+from lomaq.analysis.certificate import certify
+from lomaq.analysis.joint import exact_qsm
+from lomaq.analysis.probe import Probe
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer
 from lomaq.plots.certificate import draw_certificate
@@ -17,15 +19,8 @@ def certificate(mix=None, n=6, kappa=1, states=8, **options):
     graph, partition = AgentGraph.line(n), Partition.singletons(n)
     mixer = GCNMixer(graph, partition, kappa, 8, activation="split")
     utilities = torch.randn(states, n, 3)
-    return certify(
-        mixer if mix is None else lambda u, o: mix(mixer(u, o), u),
-        graph,
-        partition,
-        kappa,
-        utilities[..., 0],
-        utilities,
-        **options,
-    )
+    mixed = mixer if mix is None else lambda u, o: mix(mixer(u, o), u)
+    return certify(Probe(mixed, graph, partition, kappa, utilities[..., 0]), utilities, **options)
 
 
 def verdicts(found):
@@ -73,7 +68,7 @@ def test_failures_say_how_many_how_much_and_who():
     assert " negative (" in lines[0]
     assert "FAIL  6 blocks changed, by up to " in lines[1]
     assert "; worst: block " in lines[1]
-    assert " sees agent " in lines[1]
+    assert " depends on agent " in lines[1]
     assert "greedy is beaten by up to " in lines[2]
     assert " too much in " in lines[3]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lomaq.analysis.colouring import Colouring
+from lomaq.analysis.probe import Probe
 from lomaq.analysis.truncation import truncation
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
@@ -29,9 +29,8 @@ def test_weights_of_rho_to_the_distance_give_rho_back(rho):
     graph, kappa = AgentGraph.ring(16), 5
     rise = torch.randn(40, 1, dtype=torch.float64)
     utilities = rise.expand(40, 16)  # all agents alike, so that errors add up without chance
-    found = truncation(
-        decaying(graph, kappa, rho), Colouring(graph, Partition.singletons(16), kappa), utilities, tolerance=0.5
-    )
+    probe = Probe(decaying(graph, kappa, rho), graph, Partition.singletons(16), kappa, utilities)
+    found = truncation(probe, tolerance=0.5)
     off = (rise - rise.mean()).abs()
     beyond = [2 * rho ** (k + 1) / (1 - rho) for k in range(kappa)]
     whole = 1 + 2 * rho / (1 - rho)
@@ -55,7 +54,7 @@ def test_errors_are_those_of_hiding_one_block_and_k_at_a_time(spec):
         for parameter in mixer.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     utilities, observations = torch.randn(9, 6).double(), torch.randn(9, 6, 2).double()
-    found = truncation(mixer, Colouring(graph, partition, kappa), utilities, observations)
+    found = truncation(Probe(mixer, graph, partition, kappa, utilities, observations))
     values = mixer(utilities, observations).detach().numpy()
     for k in range(kappa + 1):
         errors = []
@@ -75,7 +74,7 @@ def test_errors_are_those_of_hiding_one_block_and_k_at_a_time(spec):
 @pytest.mark.parametrize("kind", [GCNMixer, MaskedMLPMixer])
 def test_one_hop_leaves_one_error_and_no_rate(kind):
     graph, partition = AgentGraph.line(6), Partition.singletons(6)
-    found = truncation(kind(graph, partition, 1), Colouring(graph, partition, 1), torch.randn(20, 6))
+    found = truncation(Probe(kind(graph, partition, 1), graph, partition, 1, torch.randn(20, 6)))
     assert found.mean_error[0] > 0
     assert found.mean_error[1] == 0
     assert (found.rho, found.c, found.r_squared, found.n_points) == (None, None, None, 1)
@@ -86,8 +85,11 @@ def test_one_hop_leaves_one_error_and_no_rate(kind):
 def test_changes_that_are_rounding_of_large_values_are_not_fitted():
     graph, partition = AgentGraph.line(9), Partition.singletons(9)
     weight = torch.tensor([1.0, 1e-1, 1e-2, 1e-4])[distances(graph, 3).clamp(min=0)] * (distances(graph, 3) >= 0)
-    colouring, utilities = Colouring(graph, partition, 3), torch.randn(30, 9, dtype=torch.float64)
-    small, large = (truncation(lambda u, _, at=at: u @ weight.double() + at, colouring, utilities) for at in (0, 1000))
+    utilities = torch.randn(30, 9, dtype=torch.float64)
+    small, large = (
+        truncation(Probe(lambda u, _, at=at: u @ weight.double() + at, graph, partition, 3, utilities))
+        for at in (0, 1000)
+    )
     assert small.mean_error == pytest.approx(large.mean_error)
     assert (small.n_points, large.n_points) == (3, 2)  # an error of 1e-4 in values of 1000 is lost in float32
 
@@ -95,7 +97,7 @@ def test_changes_that_are_rounding_of_large_values_are_not_fitted():
 def test_no_k_is_enough_for_a_mixer_that_sees_more_than_it_may():
     graph, partition = AgentGraph.line(6), Partition.singletons(6)
     found = truncation(
-        lambda u, _: u.sum(-1, keepdim=True).expand(-1, 6), Colouring(graph, partition, 1), torch.randn(9, 6)
+        Probe(lambda u, _: u.sum(-1, keepdim=True).expand(-1, 6), graph, partition, 1, torch.randn(9, 6))
     )
     assert found.smallest_k is None
     assert found.n_points == 2
@@ -105,27 +107,25 @@ def test_no_k_is_enough_for_a_mixer_that_sees_more_than_it_may():
 def test_blocks_whose_value_never_varies_are_left_out():
     graph, partition = AgentGraph.line(3), Partition.singletons(3)
     weight = torch.tensor([1.0, 0.0, 1.0])
-    found = truncation(lambda u, _: u * weight + 5, Colouring(graph, partition, 1), torch.randn(9, 3))
+    found = truncation(Probe(lambda u, _: u * weight + 5, graph, partition, 1, torch.randn(9, 3)))
     assert (found.n_blocks, found.mean_error, found.smallest_k) == (2, (0.0, 0.0), 0)
 
 
 @pytest.mark.parametrize("states", [1, 4])
 def test_states_that_are_all_alike_have_no_unit(states):
     graph, partition = AgentGraph.line(3), Partition.singletons(3)
-    found = truncation(GCNMixer(graph, partition, 1), Colouring(graph, partition, 1), torch.ones(states, 3))
+    found = truncation(Probe(GCNMixer(graph, partition, 1), graph, partition, 1, torch.ones(states, 3)))
     assert (found.mean_error, found.max_error, found.smallest_k, found.rho) == ((), (), None, None)
     assert found.reason == "no block's value varies over the visited states"
 
 
 def test_values_that_are_not_finite_have_no_error():
-    found = truncation(
-        lambda u, _: u * math.nan, Colouring(AgentGraph.line(3), Partition.singletons(3), 1), torch.randn(2, 3)
-    )
+    graph, partition = AgentGraph.line(3), Partition.singletons(3)
+    found = truncation(Probe(lambda u, _: u * math.nan, graph, partition, 1, torch.randn(2, 3)))
     assert (found.mean_error, found.reason) == ((), "a block's value is not finite")
 
 
 def test_an_impossible_tolerance_is_refused():
+    probe = Probe(lambda u, _: u, AgentGraph.line(3), Partition.singletons(3), 1, torch.randn(2, 3))
     with pytest.raises(InputError, match="tolerance: expected a number"):
-        truncation(
-            lambda u, _: u, Colouring(AgentGraph.line(3), Partition.singletons(3), 1), torch.randn(2, 3), tolerance=0
-        )
+        truncation(probe, tolerance=0)

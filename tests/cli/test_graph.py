@@ -101,8 +101,7 @@ def test_degrees_are_numbers_of_neighbours(graph, drawn, words):
 @pytest.mark.parametrize("colour", ["reward", "utility"])
 def test_pictures_and_pages_show_the_steps_of_an_episode(graph, run_folder, drawn, colour):
     stored = open_checkpoint(run_folder, resume=False)
-    episode = play_episode(stored, stored.config, 3)
-    steps = episode.rewards if colour == "reward" else episode.utilities
+    steps = play_episode(stored, stored.config, 3)[colour]
     for output in ("graph.png", "graph.html"):
         words = (f"checkpoint={run_folder}", f"colour={colour}", "seed=3", f"output={output}")
         assert graph(*words)[0] == 0
@@ -114,7 +113,7 @@ def test_pictures_and_pages_show_the_steps_of_an_episode(graph, run_folder, draw
 def test_the_page_of_an_episode_has_a_frame_a_step(graph, run_folder, tmp_path):
     assert graph(f"checkpoint={run_folder}", "colour=reward", "output=graph.html")[0] == 0
     stored = open_checkpoint(run_folder, resume=False)
-    steps = len(play_episode(stored, stored.config, 0).rewards)
+    steps = len(play_episode(stored, stored.config, 0)["reward"])
     found = re.search(r"Plotly\.addFrames\('[^']*', (\[.*?\])\)", (tmp_path / "graph.html").read_text(), re.DOTALL)
     assert found is not None
     assert len(json.loads(found[1])) == steps
@@ -124,9 +123,9 @@ def test_the_episode_is_the_first_that_evaluate_plays(run_folder):
     stored = open_checkpoint(run_folder, resume=False)
     for seed in (0, 5):
         episode = play_episode(stored, stored.config, seed)
-        assert episode.rewards.shape == episode.utilities.shape
+        assert episode["reward"].shape == episode["utility"].shape
         expected = evaluate_checkpoint(stored, stored.config, 1, seed)["test_return_mean"]
-        assert episode.rewards.sum() == pytest.approx(expected)
+        assert episode["reward"].sum() == pytest.approx(expected)
 
 
 def test_utilities_are_those_of_the_actions_taken(run_folder):
@@ -135,7 +134,7 @@ def test_utilities_are_those_of_the_actions_taken(run_folder):
     head = [name for name in weights if name.startswith("networks.utilities.") and ".head." in name]
     for name in head:  # utilities that are 1 for the first action and 2 for the second, whatever is observed
         weights[name] = torch.tensor([1.0, 2.0]) if name.endswith("bias") else torch.zeros_like(weights[name])
-    assert (play_episode(stored, stored.config).utilities == 2).all()
+    assert (play_episode(stored, stored.config)["utility"] == 2).all()
     for name in head:
         nn.init.constant_(weights[name], float("nan"))
     with pytest.raises(InputError, match=r"^checkpoint: expected finite utilities, got NaN"):

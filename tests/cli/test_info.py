@@ -61,10 +61,10 @@ def test_a_run_that_has_not_ended_says_how_far_and_how_good_it_is(command, tmp_p
     assert lines["first reached"] == "300 at 120, 400 at 120"
     assert lines["speed"] == "100 env steps/s, 2.0 s of training"
     assert "metrics.csv" in lines["files"]
-    assert "go on" not in lines  # there is no checkpoint
+    assert "continue" not in lines  # there is no checkpoint
 
 
-def test_a_finished_run_says_how_to_go_on_and_how_to_play_it(command, run_small) -> None:
+def test_a_finished_run_says_how_to_continue_and_how_to_play_it(command, run_small) -> None:
     folder, summary = run_small("a=1,[2 3]", "evaluation.every_env_steps=1000")
     status, out, err = command("info", f"run={folder}")
     assert (status, err) == (0, "")

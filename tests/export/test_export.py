@@ -1,4 +1,4 @@
-"""Exported policies: they act as the trained network, say how to be called, and run without this package."""
+"""Exported policies: they act as the trained network, describe how to be called, and run without this package."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_recurrent_policy_follows_the_trained_sequence(exported, stored) -> No
         torch.testing.assert_close(found, expected[t, 0], atol=1e-5, rtol=0)
 
 
-# ------------------------------------------------------------------------ what it says
+# ------------------------------------------------------------------------ the contract
 
 
 def test_the_contract_names_what_goes_in_and_comes_out(exported) -> None:
@@ -192,8 +192,8 @@ def test_the_contract_and_the_onnx_files_agree(exported, name) -> None:
     for number, policy in enumerate(contract["policies"]):
         model = session(folder, number)
         for ports, nodes in ((policy["inputs"], model.get_inputs()), (policy["outputs"], model.get_outputs())):
-            said = [(port["name"], dtypes[port["dtype"]], port["shape"]) for port in ports]
-            assert [(node.name, node.type, node.shape) for node in nodes] == said
+            expected = [(port["name"], dtypes[port["dtype"]], port["shape"]) for port in ports]
+            assert [(node.name, node.type, node.shape) for node in nodes] == expected
 
 
 def test_the_contract_describes_agents_graph_normalisation_and_training(exported, stored) -> None:

@@ -8,7 +8,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from lomaq.analysis.influence import influence
+from lomaq.analysis.locality import influence
+from lomaq.analysis.probe import Probe
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
@@ -164,7 +165,7 @@ def test_weights_may_all_be_zero_and_edges_none():
 def test_influence_is_the_mean_size_of_both_directions():
     graph = AgentGraph.from_edges(3, [[0, 1], [0, 2]])
     matrix = torch.tensor([[1.0, 2, -3], [4, 1, 0], [5, 0, 1]])  # row J, column i
-    weights = influence(lambda u, _: u @ matrix.T, graph, Partition.singletons(3), 1, torch.zeros(2, 3))
+    weights = influence(Probe(lambda u, _: u @ matrix.T, graph, Partition.singletons(3), 1, torch.zeros(2, 3)))
     assert weights.tolist() == [3.0, 4.0]
     drawn(graph, edge_weights=weights)
 
@@ -172,13 +173,13 @@ def test_influence_is_the_mean_size_of_both_directions():
 def test_influence_in_a_sum_is_one_inside_blocks_and_nothing_between_them():
     graph, blocks = AgentGraph.line(4), Partition([[0, 1], [2, 3]], 4)
     mixer = SumMixer(graph, blocks, 0)
-    assert influence(mixer, graph, blocks, 0, torch.randn(5, 4)).tolist() == [1.0, 0.0, 1.0]
+    assert influence(Probe(mixer, graph, blocks, 0, torch.randn(5, 4))).tolist() == [1.0, 0.0, 1.0]
 
 
 def test_influence_of_a_constant_is_refused():
     graph, blocks = AgentGraph.line(2), Partition.singletons(2)
     with pytest.raises(InputError, match=r"^mixer: expected block values that can be differentiated"):
-        influence(lambda u, _: torch.zeros(3, 2), graph, blocks, 1, torch.zeros(3, 2))
+        influence(Probe(lambda u, _: torch.zeros(3, 2), graph, blocks, 1, torch.zeros(3, 2)))
 
 
 # ----------------------------------------------------------------------- files

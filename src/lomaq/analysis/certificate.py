@@ -1,14 +1,21 @@
-"""The certificate of a checkpoint: play with its utilities, then examine its mixer at the states that were visited."""
+"""The certificate of a learned mixer: what LOMAQ's theory asks of it, checked at the states that its policy visits.
+
+The mixer is a black box throughout, so that a broken one is found out.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lomaq.analysis.certify import Certificate, ExactQSM, certify, exact_qsm
-from lomaq.analysis.colouring import MixerFunction
+from lomaq.analysis.joint import ExactQSM, JointMaximisation, exact_qsm, joint_maximisation
+from lomaq.analysis.locality import Locality, Slopes, locality, slopes
+from lomaq.analysis.probe import MixerFunction, Probe
+from lomaq.analysis.truncation import Truncation, truncation
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.nn import gather_actions
@@ -18,25 +25,105 @@ from lomaq.training.collector import Collector
 from lomaq.training.evaluation import GreedyActor
 from lomaq.training.stored import FRESH_SEED, Checkpoint
 
-#: Copies of the environment that visit states together.
-COPIES = 16
+#: Parallel environments that visit states.
+N_ENVS = 16
+VERDICTS = {True: "pass", False: "FAIL", None: ""}
 
 
 @dataclass(frozen=True)
-class Visited:
-    """What the networks say at M visited states.
+class Certificate:
+    """What was checked and what came out.
 
     Attributes:
-        observations: ``[M, N, O]``.
-        utilities: ``[M, N, A]``, of all actions.
-        chosen: ``[M, N]``, of the actions taken.
-        action_mask: ``[M, N, A]`` bool; None where all actions are always allowed.
+        n_agents: Number of agents N.
+        n_blocks: Number of blocks P.
+        kappa: Hops within which a block may depend on agents.
+        n_states: Visited states M.
+        slopes: Monotone within kappa hops?
+        locality: Blind beyond?
+        joint: QSM and IGM of the learned values.
+        truncation: Value against distance.
+        exact: QSM of exact values, where these are known.
     """
 
-    observations: Tensor
-    utilities: Tensor
-    chosen: Tensor
-    action_mask: Tensor | None
+    n_agents: int
+    n_blocks: int
+    kappa: int
+    n_states: int
+    slopes: Slopes
+    locality: Locality
+    joint: JointMaximisation
+    truncation: Truncation
+    exact: ExactQSM | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the mixer is monotone and local."""
+        return self.slopes.passed and self.locality.passed
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers for ``json.dump``; numbers that are not finite become strings such as ``"inf"``."""
+        content = asdict(self)
+        for name in ("slopes", "locality", "joint"):
+            content[name] = {"passed": getattr(self, name).passed, **content[name]}
+        text = json.dumps({"passed": self.passed, **content})
+        return dict(json.loads(text, parse_constant=lambda number: str(float(number))))
+
+    def checks(self) -> list[tuple[str, bool | None, str]]:
+        """Name, verdict (None where there is none to give) and what was found, of each check."""
+        igm, qsm = self.joint.lines()
+        result = [
+            ("monotone", self.slopes.passed, self.slopes.line()),
+            ("local", self.locality.passed, self.locality.line(self.kappa)),
+            ("IGM", self.joint.igm_share == 0, igm),
+            ("QSM", self.joint.qsm_share == 0, qsm),
+            ("truncation", None, self.truncation.line()),
+        ]
+        return result if self.exact is None else [*result, ("exact QSM", None, self.exact.line())]
+
+    def lines(self) -> list[str]:
+        """One line a check: name, verdict and what was found."""
+        return [f"{name:<12}{VERDICTS[passed]:<6}{text}" for name, passed, text in self.checks()]
+
+
+def certify(
+    probe: Probe,
+    action_utilities: Tensor,
+    action_mask: Tensor | None = None,
+    *,
+    tolerance: float = 0.05,
+    limit: int = 4096,
+    samples: int = 64,
+    seed: int = 0,
+    exact: ExactQSM | None = None,
+) -> Certificate:
+    """Run every check.
+
+    Args:
+        probe: The mixer at M visited states.
+        action_utilities: ``[M, N, A]`` float, of all actions there.
+        action_mask: ``[M, N, A]`` bool, the actions allowed there; None where all are.
+        tolerance: As in :func:`truncation`.
+        limit: As in :func:`joint_maximisation`.
+        samples: As in :func:`joint_maximisation`.
+        seed: Of all random numbers.
+        exact: Result of :func:`exact_qsm` to put in.
+
+    Raises:
+        InputError: If a number or a shape is impossible, or the mixer's values cannot be differentiated.
+    """
+    tried = {"limit": limit, "samples": samples, "seed": seed}
+    return Certificate(
+        probe.graph.n_agents,
+        probe.partition.n_blocks,
+        probe.kappa,
+        len(probe.utilities),
+        slopes(probe),
+        locality(probe, seed),
+        joint_maximisation(probe.mixer, action_utilities, probe.observations, action_mask, **tried),
+        truncation(probe, tolerance),
+        exact,
+    )
 
 
 def certify_checkpoint(
@@ -72,30 +159,43 @@ def certify_checkpoint(
         got = f"{type(objective).__name__}, whose values no mixer makes"
         raise InputError("checkpoint", "values that a mixer makes of the utilities", got)
     seen = visit(networks, run, states, epsilon, seed)
+    probe = probe_run(networks, run, seen, mixer)
+    exact = _exact(networks, run)
     return certify(
-        networks.mixer if mixer is None else mixer,
-        run.make_env(1, 0, torch.device("cpu")).graph,
-        run.partition,
-        networks.mixer.kappa,
-        seen.chosen,
-        seen.utilities,
-        seen.observations,
-        seen.action_mask,
-        tolerance=tolerance,
-        samples=samples,
-        seed=seed,
-        exact=_exact(networks, run),
+        probe, seen.utilities, seen.action_mask, tolerance=tolerance, samples=samples, seed=seed, exact=exact
     )
+
+
+class Visited(NamedTuple):
+    """M visited states and what the networks predict there.
+
+    Attributes:
+        observations: ``[M, N, O]``.
+        utilities: ``[M, N, A]``, of all actions.
+        chosen: ``[M, N]``, of the actions taken.
+        action_mask: ``[M, N, A]`` bool; None where all actions are always allowed.
+    """
+
+    observations: Tensor
+    utilities: Tensor
+    chosen: Tensor
+    action_mask: Tensor | None
+
+
+def probe_run(networks: ValueNetworks, run: Run, seen: Visited, mixer: MixerFunction | None = None) -> Probe:
+    """The mixer of a run, or ``mixer`` in its place, at visited states."""
+    graph = run.make_env(1, 0, torch.device("cpu")).graph
+    kappa = networks.mixer.kappa
+    mixer = networks.mixer if mixer is None else mixer
+    return Probe(mixer, graph, run.partition, kappa, seen.chosen, seen.observations)
 
 
 @torch.no_grad()
 def visit(networks: ValueNetworks, run: Run, states: int, epsilon: float, seed: int) -> Visited:
     """Play episodes and keep ``states`` of the states that they pass, drawn uniformly."""
-    env = run.make_env(COPIES, FRESH_SEED + seed, torch.device("cpu"))
-    collector = Collector(env, networks.utilities, seed, None)
-    rollout = collector.collect(epsilon)
+    env = run.make_env(N_ENVS, FRESH_SEED + seed, torch.device("cpu"))
+    rollout = Collector(env, networks.utilities, seed, None).collect(epsilon)
     utilities = networks.unroll(rollout, rollout.n_steps)  # [T, B, N, A]
-    chosen = gather_actions(utilities, rollout.actions)
     real = rollout.mask.flatten().nonzero()[:, 0]
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:states]
     rows = real[order].sort().values
@@ -104,7 +204,7 @@ def visit(networks: ValueNetworks, run: Run, states: int, epsilon: float, seed: 
         return x[: rollout.n_steps].flatten(0, 1)[rows]
 
     mask = None if rollout.action_mask is None else pick(rollout.action_mask)
-    return Visited(pick(rollout.observations), pick(utilities), pick(chosen), mask)
+    return Visited(pick(rollout.observations), pick(utilities), pick(gather_actions(utilities, rollout.actions)), mask)
 
 
 def _exact(networks: ValueNetworks, run: Run) -> ExactQSM | None:

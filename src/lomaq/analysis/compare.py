@@ -1,4 +1,4 @@
-"""What run folders say: one run in a few lines, several side by side; no checkpoint is opened."""
+"""Run folders in words: one run in a few lines, several side by side; no checkpoint is opened."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.filesize import decimal
 
 from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.record import RunRecord, find_runs, names_of, read_run
 from lomaq.training.build import env_maker
 
-#: Settings that say nothing about what a run finds, or repeat what another setting says.
+#: Settings that have no effect on what a run finds, or repeat another setting.
 ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "method", "env.tuned")
 #: Keys, at any depth, of values that settings refer to; in a resolved configuration those settings hold them.
 NOTED = ("recommended", "searched")
@@ -47,17 +48,16 @@ def describe_run(folder: Path) -> dict[str, str]:
             "learner": f"{config['learner']['name']}, reward {config['reward']['name']}",
         }
     if run.tests.mean:
-        best = max(run.tests.mean)
-        at = run.tests.steps[run.tests.mean.index(best)]
+        best, reached = max(run.tests.mean), _reached(run)
+        firsts = [f"{threshold:,.6g} at {step:,}" for threshold, step in reached.items() if step is not None]
+        none = "none of " + ", ".join(f"{threshold:,.6g}" for threshold in reached) if reached else "no threshold"
         lines["last test"] = f"{run.tests.mean[-1]:,.1f} at {run.tests.steps[-1]:,.0f} env steps"
-        lines["best test"] = f"{best:,.1f} at {at:,.0f} env steps"
-        lines["first reached"] = ", ".join(
-            f"{threshold:,.6g} at {step:,}" for threshold, step in _reached(run).items() if step is not None
-        ) or ("no threshold" if not _reached(run) else "none of " + ", ".join(f"{t:,.6g}" for t in _reached(run)))
+        lines["best test"] = f"{best:,.1f} at {run.first_at(best):,} env steps"
+        lines["first reached"] = ", ".join(firsts) or none
     if run.train_seconds:
         speed = run.env_steps / run.train_seconds
         lines["speed"] = f"{speed:,.0f} env steps/s, {run.train_seconds:,.1f} s of training"
-    lines["files"] = ", ".join(f"{name} {_size(size)}" for name, size in _sizes(folder).items())
+    lines["files"] = ", ".join(f"{name} {decimal(size)}" for name, size in _sizes(folder).items())
     return lines | _remedies(run, trains)
 
 
@@ -101,38 +101,24 @@ def _reached(run: RunRecord) -> dict[float, int | None]:
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of each file and, with a ``/``, of each folder, ``checkpoints`` file by file."""
     places = sorted([p for p in folder.iterdir() if p.name != "checkpoints"] + [*folder.glob("checkpoints/*")])
-    sizes = {}
-    for place in places:
-        inside = [p for p in place.rglob("*") if p.is_file()] if place.is_dir() else [place]
-        sizes[f"{place.relative_to(folder)}{'/' * place.is_dir()}"] = sum(p.stat().st_size for p in inside)
-    return sizes
-
-
-def _size(n_bytes: int) -> str:
-    """A size as people read it.
-
-    >>> _size(812), _size(20_480), _size(3_500_000)
-    ('812 B', '20 kB', '3.5 MB')
-    """
-    if n_bytes < 1000:
-        return f"{n_bytes} B"
-    return f"{n_bytes / 1000:.0f} kB" if n_bytes < 1_000_000 else f"{n_bytes / 1_000_000:.1f} MB"
+    return {
+        f"{place.relative_to(folder)}{'/' * place.is_dir()}": sum(
+            p.stat().st_size for p in [place, *place.rglob("*")] if p.is_file()
+        )
+        for place in places
+    }
 
 
 def _remedies(run: RunRecord, trains: bool) -> dict[str, str]:
     """What can be done with a run."""
-    folder, checkpoints = run.folder, run.folder / "checkpoints"
-    lines = {}
+    folder, checkpoints, lines = run.folder, run.folder / "checkpoints", {}
     if trains and (checkpoints / "last.ckpt").is_file():
         total = run.config["total_env_steps"]
         more = f" total_env_steps={2 * total}" if run.env_steps >= total else ""
-        lines["go on"] = f"lomaq train {shlex.quote(f'resume={folder}')}{more}"
+        lines["continue"] = f"lomaq train {shlex.quote(f'resume={folder}')}{more}"
     if (checkpoints / "best.ckpt").is_file():
         lines["play"] = f"lomaq evaluate {shlex.quote(f'checkpoint={folder}')} episodes=100"
     return lines
-
-
-# ------------------------------------------------------------------ side by side
 
 
 @dataclass(frozen=True)
@@ -155,15 +141,10 @@ class Comparison:
         """Write ``compare.json`` into ``output``, which is made where it is missing."""
         output.mkdir(parents=True, exist_ok=True)
         curves = {name: vars(curve) for panel in self.panels.values() for name, curve in panel.items()}
-        runs = {
-            name: {
-                "folder": str(folder),
-                **{row: values[number] for row, values in self.rows.items()},
-                "curve": curves.get(name),
-            }
-            for number, (name, folder) in enumerate(zip(self.names, self.folders, strict=True))
-        }
-        RunFiles(output).write_json("compare.json", runs)
+        columns = [dict(zip(self.rows, values, strict=True)) for values in zip(*self.rows.values(), strict=True)]
+        runs = zip(self.names, self.folders, columns, strict=True)
+        content = {name: {"folder": str(folder), **row, "curve": curves.get(name)} for name, folder, row in runs}
+        RunFiles(output).write_json("compare.json", content)
 
 
 def compare(patterns: Sequence[str]) -> Comparison:

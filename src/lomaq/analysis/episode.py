@@ -1,36 +1,29 @@
-"""One greedy episode of a checkpoint, agent by agent and step by step."""
+"""One greedy episode of a checkpoint, agent by agent and step by step: rewards, utilities and learned rewards."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lomaq.envs import BatchedEnv, Rollout
 from lomaq.errors import InputError, check_int
-from lomaq.nn import Utilities
-from lomaq.training.build import env_maker
+from lomaq.graphs import Partition
+from lomaq.nn import Utilities, gather_actions
+from lomaq.rewards import DecomposedReward
+from lomaq.training.build import build, env_maker
 from lomaq.training.collector import Collector
+from lomaq.training.process import building
 from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 
-@dataclass(frozen=True)
-class Episode:
-    """What happened to the N agents in an episode of T steps.
-
-    Attributes:
-        rewards: ``[T, N]`` float64, the environment's local rewards.
-        utilities: ``[T, N]`` float64, utility of the action that each agent took, as its network says it.
-    """
-
-    rewards: np.ndarray
-    utilities: np.ndarray
-
-
-def greedy_rollout(stored: Checkpoint, config: dict[str, Any], seed: int) -> tuple[BatchedEnv, Utilities, Rollout]:
-    """Collect the greedy episode that ``evaluate`` plays first with the same seed and ``episodes=1``.
+@torch.no_grad()
+def play_episode(stored: Checkpoint, config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+    """Play the greedy episode that ``evaluate`` plays first with the same seed and ``episodes=1``.
 
     Args:
         stored: The checkpoint.
@@ -38,38 +31,126 @@ def greedy_rollout(stored: Checkpoint, config: dict[str, Any], seed: int) -> tup
         seed: Seed of the start and of what happens in the episode, 0 … 2^32 - 1.
 
     Returns:
-        The environment, a single copy; the utilities that acted in it; the episode, B = 1.
+        ``reward``: the environment's local rewards, ``[T, N]`` float64 for N agents and T steps. ``utility``: the
+        utility of the action that each agent took, likewise.
 
     Raises:
-        InputError: If the utilities do not fit the environment.
+        InputError: If the utilities do not fit the environment, or have diverged.
     """
-    check_int("seed", seed, 0, 2**32 - 1)
-    env = env_maker(config)(1, 0, torch.device("cpu"))
-    utilities = stored.utilities(env)
-    collector = Collector(env, utilities, 0, None)
-    env.generator.manual_seed(FRESH_SEED + seed)
-    rollout = collector.collect(0.0)
-    assert bool(rollout.mask.all())  # a single copy: nothing is played behind its end
-    return env, utilities, rollout
+    _, utilities, rollout = _greedy_rollout(stored, config, seed)
+    steps = slice(rollout.n_steps)
+    previous, first = rollout.previous_actions()[steps], rollout.is_first[steps]
+    values = utilities(rollout.observations[steps], previous, first, rollout.hidden)[0]  # [T, 1, N, A]
+    chosen = _finite(gather_actions(values, rollout.actions), "utilities")
+    return {"reward": rollout.rewards[:, 0].double().numpy(), "utility": chosen[:, 0].double().numpy()}
+
+
+@dataclass(frozen=True)
+class EpisodeRewards:
+    """The rewards of an episode of T steps.
+
+    Attributes:
+        learned: ``[T, N]`` float64, the learned reward of each agent; their sum over agents is the prediction.
+        true: ``[T, N]`` float64, the environment's local rewards; their sum over agents is the team reward.
+        tolerance: Δ of the gate, in the unit of the team reward.
+    """
+
+    learned: np.ndarray
+    true: np.ndarray
+    tolerance: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Metrics of the episode; those in ``metrics.csv`` have their name from there.
+
+        Errors are means of absolute differences: ``local_reward_error`` and ``equal_share_error`` (every agent gets
+        r / N) over steps and agents, ``reward_error`` of the team reward over steps. Correlations are Pearson's, None
+        where one side never changes.
+        """
+        team, predicted = self.true.sum(axis=1), self.learned.sum(axis=1)  # [T]
+        off = np.abs(predicted - team)
+        n_steps, n_agents = self.true.shape
+        return {
+            "n_agents": n_agents,
+            "steps": n_steps,
+            "team_reward_sum": float(team.sum()),
+            "predicted_sum": float(predicted.sum()),
+            "local_reward_error": float(np.abs(self.learned - self.true).mean()),
+            "equal_share_error": float(np.abs(team[:, None] / n_agents - self.true).mean()),
+            "local_correlation": _correlation(self.learned, self.true),
+            "reward_error": float(off.mean()),
+            "team_correlation": _correlation(predicted, team),
+            "tolerance": self.tolerance,
+            "reward_pass_rate": float((off <= self.tolerance).mean()),
+        }
+
+    def to_csv(self) -> str:
+        """A line for each step and agent: ``step, agent, learned, true``, both counted from 0."""
+        table = np.stack([*np.indices(self.true.shape), self.learned, self.true], axis=-1).reshape(-1, 4)
+        text = io.StringIO()
+        np.savetxt(text, table, "%d,%d,%.6g,%.6g", header="step,agent,learned,true", comments="")
+        return text.getvalue()
 
 
 @torch.no_grad()
-def play_episode(stored: Checkpoint, config: dict[str, Any], seed: int = 0) -> Episode:
-    """Play the episode of :func:`greedy_rollout`.
+@building()
+def decompose_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int = 0) -> EpisodeRewards:
+    """Play the episode of :func:`play_episode` with a checkpoint that learned rewards.
 
     Args:
         stored: The checkpoint.
         config: Its configuration, where ``env`` may have been changed.
         seed: Seed of the start and of what happens in the episode, 0 … 2^32 - 1.
 
+    Returns:
+        Learned and true rewards. Δ is that of the gate at the checkpoint; the deviation of the team reward that
+        ``reward.gate.relative_tolerance`` refers to is that of the training, also in another environment.
+
     Raises:
-        InputError: If the utilities do not fit the environment, or have diverged.
+        InputError: If no rewards were learned, or the networks do not fit the environment.
     """
-    _, utilities, rollout = greedy_rollout(stored, config, seed)
-    steps = slice(rollout.n_steps)
-    previous, first = rollout.previous_actions()[steps], rollout.is_first[steps]
-    values = utilities(rollout.observations[steps], previous, first, rollout.hidden)[0]  # [T, 1, N, A]
-    chosen = values.gather(-1, rollout.actions[..., None])[:, 0, :, 0]  # [T, N]
-    if not bool(chosen.isfinite().all()):
-        raise InputError("checkpoint", "finite utilities", "NaN or infinity", "its training has diverged")
-    return Episode(rollout.rewards[:, 0].double().numpy(), chosen.double().numpy())
+    if "variant" not in stored.config["reward"]:
+        got = f"one with reward={stored.config['reward']['name']}"
+        raise InputError("checkpoint", "one with learned rewards", got, "train with algo=lomaq_rd")
+    if stored.env_steps == 0:
+        got = f"{stored.path} of env step 0"
+        raise InputError("checkpoint", "one in which rewards were learned", got, "take last.ckpt")
+    env, _, rollout = _greedy_rollout(stored, config, seed)
+    sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
+    blocks = Partition.from_spec("singletons", env.graph)  # what the agents get does not depend on it
+    reward = build(config["reward"], DecomposedReward, partition=blocks, graph=env.graph, **sizes)
+    _check_groups(reward, stored, env)
+    stored.load_into(reward, "reward.")
+    learned = _finite(reward.agent_rewards(rollout.observations[:-1], rollout.actions), "learned rewards")  # [T, 1, N]
+    return EpisodeRewards(learned[:, 0].double().numpy(), rollout.rewards[:, 0].double().numpy(), reward.tolerance)
+
+
+def _greedy_rollout(stored: Checkpoint, config: dict[str, Any], seed: int) -> tuple[BatchedEnv, Utilities, Rollout]:
+    """The environment, a single one; the utilities that acted in it; the episode, B = 1."""
+    check_int("seed", seed, 0, 2**32 - 1)
+    env = env_maker(config)(1, 0, torch.device("cpu"))
+    utilities = stored.utilities(env)
+    collector = Collector(env, utilities, 0, None)
+    env.generator.manual_seed(FRESH_SEED + seed)
+    rollout = collector.collect(0.0)
+    assert bool(rollout.mask.all())  # a single environment: nothing is played after its end
+    return env, utilities, rollout
+
+
+def _finite(values: Tensor, name: str) -> Tensor:
+    if not bool(values.isfinite().all()):
+        raise InputError("checkpoint", f"finite {name}", "NaN or infinity", "its training has diverged")
+    return values
+
+
+def _check_groups(reward: DecomposedReward, stored: Checkpoint, env: BatchedEnv) -> None:
+    """Networks that are not shared by all groups of a size belong to those of one graph, whatever their number."""
+    trained = env_maker(stored.config)(1, 0, torch.device("cpu")).graph
+    same = trained.n_agents == env.n_agents and torch.equal(trained.edge_index, env.graph.edge_index)
+    if not same and reward.model.share != "size":
+        why = f"since reward.networks.share={reward.model.share} gives networks to its groups"
+        got = f"another one, of {env.n_agents} agents"
+        raise InputError("env", f"the graph of the training, {why}", got, "leave out what changes it")
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    return float(np.corrcoef(x.ravel(), y.ravel())[0, 1]) if min(np.ptp(x), np.ptp(y)) > 0 else None

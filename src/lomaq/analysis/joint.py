@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lomaq.analysis.colouring import MixerFunction
+from lomaq.analysis.probe import MixerFunction
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import Partition
 
@@ -50,6 +50,17 @@ class JointMaximisation:
         """Whether no violation of either was found."""
         return self.igm_share == 0 and self.qsm_share == 0
 
+    def lines(self) -> tuple[str, str]:
+        """What was found of IGM and of QSM, in words."""
+        tried = f"{'all' if self.exhaustive else 'a sample of'} {self.n_joint_actions:,} joint actions"
+        among = f"among {tried} in each of {self.n_states:,} states"
+        igm = f"greedy is beaten by up to {self.igm_largest:.2g} in {self.igm_share:.1%} of states, {among}"
+        qsm = f"the blocks' maxima add up to {self.qsm_largest:.2g} too much in {self.qsm_share:.1%} of states, {among}"
+        return (
+            f"greedy is best {among}" if self.igm_share == 0 else igm,
+            f"the blocks' maxima add up to the maximum of their sum, {among}" if self.qsm_share == 0 else qsm,
+        )
+
 
 @torch.no_grad()
 def joint_maximisation(
@@ -86,12 +97,12 @@ def joint_maximisation(
     check_float("tolerance", tolerance, 0)
     ranked, count = _rank(utilities, action_mask)
     n_states, n_agents, _ = ranked.shape
-    sizes = count.amax(dim=0)
-    total = math.prod(sizes.tolist())
+    sizes = count.amax(dim=0).tolist()
+    total = math.prod(sizes)
     exhaustive = total <= check_int("limit", limit, 1)
     step = max(1, CHUNK // (n_states * n_agents))
-    generator = torch.Generator(utilities.device).manual_seed(seed)
-    batches = _all_ranks(sizes, step) if exhaustive else _sampled_ranks(count, sizes, samples, step, generator)
+    generator = torch.Generator().manual_seed(seed)
+    batches = _all_ranks(sizes, total, step) if exhaustive else _sampled_ranks(count, sizes, samples, step, generator)
     greedy = mixer(ranked[..., 0], observations).double()  # [M, P]
     best, best_of_block, largest = greedy.sum(dim=1), greedy, greedy.abs()
     n_tried = 0
@@ -128,36 +139,33 @@ def _rank(utilities: Tensor, action_mask: Tensor | None) -> tuple[Tensor, Tensor
     if not bool(count.all()):
         raise InputError("action_mask", "at least one allowed action of every agent", "none")
     ranked = utilities.masked_fill(~action_mask, -torch.inf).sort(dim=2, descending=True).values
-    allowed = torch.arange(utilities.size(2), device=utilities.device) < count[..., None]
+    allowed = torch.arange(utilities.size(2)) < count[..., None]
     if not bool(ranked[allowed].isfinite().all()):
         raise InputError("utilities", "finite numbers", "NaN or infinity", "the networks have diverged")
     return torch.where(allowed, ranked, ranked[..., :1]), count
 
 
-def _all_ranks(sizes: Tensor, step: int) -> Iterator[Tensor]:
+def _all_ranks(sizes: list[int], total: int, step: int) -> Iterator[Tensor]:
     """Every joint action, as ranks ``[1, c, N]`` int64 below ``sizes``."""
-    strides = torch.cat([sizes.flip(0).cumprod(0).flip(0)[1:], sizes.new_ones(1)])
-    for numbers in torch.arange(int(sizes.prod()), device=sizes.device).split(step):
-        yield (numbers[:, None] // strides % sizes)[None]
+    for numbers in torch.arange(total).split(step):
+        yield torch.stack(torch.unravel_index(numbers, tuple(sizes)), dim=-1)[None]
 
 
 def _sampled_ranks(
-    count: Tensor, sizes: Tensor, samples: int, step: int, generator: torch.Generator
+    count: Tensor, sizes: list[int], samples: int, step: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
     """Single deviations ``[1, c, N]``, then joint actions drawn uniformly for each state ``[M, c, N]``."""
-    device = sizes.device
-    agent = torch.repeat_interleave(sizes - 1)
-    rank = torch.arange(len(agent), device=device) - ((sizes - 1).cumsum(0) - (sizes - 1))[agent] + 1
+    agent, rank = (torch.arange(1, max(sizes)) < torch.tensor(sizes)[:, None]).nonzero().unbind(1)  # rank 1 is number 0
     if len(agent) > samples:
-        drawn = torch.randperm(len(agent), generator=generator, device=device)[:samples]
+        drawn = torch.randperm(len(agent), generator=generator)[:samples]
         agent, rank = agent[drawn], rank[drawn]
-    for some in torch.arange(len(agent), device=device).split(step):
-        ranks = torch.zeros(len(some), len(sizes), dtype=torch.int64, device=device)
-        yield ranks.scatter_(1, agent[some, None], rank[some, None])[None]
+    for agents, ranks in zip(agent.split(step), rank.split(step), strict=True):
+        yield torch.zeros(len(agents), len(sizes), dtype=torch.int64).scatter_(1, agents[:, None], ranks[:, None] + 1)[
+            None
+        ]
     for begin in range(0, samples, step):
         shape = (len(count), min(step, samples - begin), len(sizes))
-        uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
-        yield (uniform * count[:, None]).long()
+        yield (torch.rand(shape, generator=generator, dtype=torch.float64) * count[:, None]).long()
 
 
 @dataclass(frozen=True)
@@ -184,6 +192,14 @@ class ExactQSM:
     relative_mean_gap: float
     relative_largest_gap: float
 
+    def line(self) -> str:
+        """What was found, in words."""
+        return (
+            f"holds in {self.share_satisfied:.1%} of {self.n_states:,} states with {self.n_joint_actions:,} joint "
+            f"actions each; gap {self.relative_mean_gap:.2%} of the value range on average, "
+            f"{self.relative_largest_gap:.2%} at most"
+        )
+
 
 def exact_qsm(q: Tensor, partition: Partition, tolerance: float = 1e-6) -> ExactQSM:
     """Definition 1 on a table: Σ_J max_a Σ_{i∈J} Q_i(s, a) against max_a Σ_i Q_i(s, a) in every state.
@@ -195,10 +211,6 @@ def exact_qsm(q: Tensor, partition: Partition, tolerance: float = 1e-6) -> Exact
 
     Raises:
         InputError: If the table is of other agents, empty or not finite, or the tolerance impossible.
-
-    Example:
-        >>> exact_qsm(torch.tensor([[[0.0, 3.0]], [[1.0, 0.0]]]), Partition.singletons(2)).largest_gap
-        1.0
     """
     check_float("tolerance", tolerance, 0)
     if q.dim() != 3 or q.size(0) != partition.n_agents or 0 in q.shape:
@@ -210,8 +222,7 @@ def exact_qsm(q: Tensor, partition: Partition, tolerance: float = 1e-6) -> Exact
     gap = values.amax(dim=1).sum(dim=-1) - team.amax(dim=1)  # [S]
     span = float(team.amax() - team.amin())
     rounding = max(tolerance * span, 1e-12 * float(values.abs().amax()) * partition.n_blocks)
-    satisfied = gap <= rounding
-    gap = gap.clamp(min=0)
-    mean, largest = float(gap.mean()), float(gap.amax())
+    share = float((gap <= rounding).double().mean())
+    mean, largest = float(gap.clamp(min=0).mean()), float(gap.clamp(min=0).amax())
     relative = [0.0 if x == 0 else x / span if span > 0 else math.inf for x in (mean, largest)]
-    return ExactQSM(q.size(1), q.size(2), float(satisfied.double().mean()), mean, largest, span, *relative)
+    return ExactQSM(q.size(1), q.size(2), share, mean, largest, span, *relative)

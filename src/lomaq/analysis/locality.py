@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from lomaq.analysis.colouring import Colour, Colouring, MixerFunction
+from lomaq.analysis.probe import Colour, Probe
 from lomaq.errors import InputError
 
 
@@ -46,47 +48,65 @@ class Slopes:
         """Whether every slope is a finite number of at least 0."""
         return self.n_negative == 0 and self.n_not_finite == 0
 
+    def line(self) -> str:
+        """What was found, in words."""
+        looked = f"{self.n_slopes:,} slopes ({self.n_pairs:,} pairs of block and agent at {self.n_states:,} states)"
+        text = f"smallest slope {self.smallest:.2g} of {looked}"
+        if self.n_negative:
+            text += f"; {self.n_negative:,} negative ({self.share_negative:.2g} of all)"
+        return text + (f"; {self.n_not_finite:,} not finite" if self.n_not_finite else "")
 
-def slopes(mixer: MixerFunction, colouring: Colouring, utilities: Tensor, observations: Tensor | None = None) -> Slopes:
-    """Differentiate every block (Assumption 2): one backward pass yields all slopes of a colour's blocks.
 
-    Blocks of a colour share no agent, so the slope of their sum in an agent is that of the one block that sees it. A
-    mixer that leaks breaks this, which :func:`locality` finds out.
-
-    Args:
-        mixer: The mixer.
-        colouring: The blocks.
-        utilities: ``[M, N]`` float, of the actions chosen at M visited states.
-        observations: ``[M, N, O]`` float, for mixers with local state.
+def slopes(probe: Probe) -> Slopes:
+    """Differentiate every block (Assumption 2).
 
     Raises:
-        InputError: If a shape is impossible, or the mixer's values cannot be differentiated.
+        InputError: If the mixer's values cannot be differentiated.
     """
-    colouring.check(utilities, observations)
+    slope, hops = _gradients(probe), probe.pairs[2]
+    by_hop = [_finite_span(slope[:, hops == hop]) for hop in range(int(hops.max()) + 1)]
+    n_negative, n_not_finite = int((slope < 0).sum()), int((~slope.isfinite()).sum())
+    counts = (slope.numel(), slope.size(1), slope.size(0), n_negative, n_negative / slope.numel(), n_not_finite)
+    return Slopes(_finite_span(slope)[0], *counts, *map(tuple, zip(*by_hop, strict=True)))
+
+
+def influence(probe: Probe) -> np.ndarray:
+    """How much the two ends of each edge matter to each other's block.
+
+    The weight of edge {a, b} is the mean of |∂F_J/∂U_i| over states and over both directions: the block J of one end
+    and the agent i at the other.
+
+    Returns:
+        ``[E]`` float64, in the order of :attr:`lomaq.AgentGraph.pairs`.
+
+    Raises:
+        InputError: If the mixer's values cannot be differentiated.
+    """
+    graph, partition = probe.graph, probe.partition
+    size, (block, agent, _) = _gradients(probe).abs().mean(dim=0), probe.pairs
+    matrix = sp.csr_matrix((size.numpy(), (block.numpy(), agent.numpy())), (partition.n_blocks, graph.n_agents))
+    pairs = graph.pairs.numpy()
+    blocks = partition.block_of.numpy()[pairs]  # [E, 2]
+    return np.asarray(matrix[blocks[:, 0], pairs[:, 1]] + matrix[blocks[:, 1], pairs[:, 0]]).reshape(-1) / 2
+
+
+def _gradients(probe: Probe) -> Tensor:
+    """∂F_J/∂U_i ``[M, pairs]`` float64 of ``probe.pairs``, one backward pass a colour.
+
+    Blocks of a colour share no agent, so the slope of their sum in an agent is that of the one block that depends on
+    it. A mixer that leaks breaks this, which :func:`locality` finds out.
+    """
     with torch.enable_grad():
-        inputs = utilities.detach().clone().requires_grad_()
-        values = mixer(inputs, observations)
+        inputs = probe.utilities.detach().clone().requires_grad_()
+        values = probe.mixer(inputs, probe.observations)
         if not values.requires_grad:
             raise InputError("mixer", "block values that can be differentiated by the utilities", "a constant")
         parts = []
-        for colour in colouring.colours:
+        for colour in probe.colours:
             total = values[:, colour.blocks].sum()
             (slope,) = torch.autograd.grad(total, inputs, retain_graph=True, materialize_grads=True)
             parts.append(slope[:, colour.agents])
-    slope = torch.cat(parts, dim=1).double()  # [M, pairs]
-    distance = torch.cat([colour.distance for colour in colouring.colours])
-    by_hop = [_finite_span(slope[:, distance == hop]) for hop in range(int(distance.max()) + 1)]
-    n_negative = int((slope < 0).sum())
-    return Slopes(
-        _finite_span(slope)[0],
-        slope.numel(),
-        slope.size(1),
-        slope.size(0),
-        n_negative,
-        n_negative / slope.numel(),
-        int((~slope.isfinite()).sum()),
-        *(tuple(values) for values in zip(*by_hop, strict=True)),
-    )
+    return torch.cat(parts, dim=1).double()
 
 
 def _finite_span(slope: Tensor) -> tuple[float, float, float]:
@@ -121,46 +141,19 @@ class Locality:
         """Whether no value changed by a single bit."""
         return self.n_blocks_changed == 0
 
-
-@dataclass(frozen=True, eq=False)
-class _Examination:
-    """A mixer, what it sees, and what the agents that must not matter are replaced by."""
-
-    mixer: MixerFunction
-    colouring: Colouring
-    utilities: Tensor
-    observations: Tensor | None
-    others: tuple[Tensor, Tensor | None]
-    values: Tensor  # [M, P] nothing replaced
-
-    def change(self, kept: Tensor) -> Tensor:
-        """``[P]`` largest change over states when all agents but ``kept`` are replaced."""
-        mixed = self.colouring.keep(kept, self.utilities, self.observations, self.others)
-        return (self.mixer(*mixed) - self.values).abs().nan_to_num(nan=math.inf).amax(dim=0)
-
-    def culprits(self, block: int, kept: Tensor) -> tuple[int, ...]:
-        """The agents not in ``kept`` that change ``block``, halved as long as one half does it alone."""
-        replaced = torch.ones(self.colouring.n_agents, dtype=torch.bool)
-        replaced[kept] = False
-        suspects = replaced.nonzero()[:, 0]
-        everyone = torch.arange(self.colouring.n_agents)
-        while len(suspects) > 1:
-            halves = suspects.chunk(2)
-            guilty = [h for h in halves if float(self.change(everyone[~torch.isin(everyone, h)])[block]) > 0]
-            if not guilty:
-                break
-            suspects = guilty[0]
-        return tuple(suspects.tolist())
+    def line(self, kappa: int) -> str:
+        """What was found beyond ``kappa`` hops, in words."""
+        hops = f"{kappa} hop" + ("" if kappa == 1 else "s")
+        looked = f"{self.n_pairs:,} pairs of block and agent beyond {hops} at {self.n_states:,} states"
+        if self.passed:
+            return f"not one bit changed in {looked}" if self.n_pairs else f"no agent is beyond {hops} of any block"
+        text = f"{self.n_blocks_changed:,} blocks changed, by up to {self.largest_change:.2g}, in {looked}"
+        agents = ", ".join(map(str, self.worst_agents[:5])) + (", …" if len(self.worst_agents) > 5 else "")
+        return f"{text}; worst: block {self.worst_block}" + (f" depends on agent {agents}" if agents else "")
 
 
 @torch.no_grad()
-def locality(
-    mixer: MixerFunction,
-    colouring: Colouring,
-    utilities: Tensor,
-    observations: Tensor | None = None,
-    seed: int = 0,
-) -> Locality:
+def locality(probe: Probe, seed: int = 0) -> Locality:
     """Replace agents beyond kappa hops by random ones: no block's value may change by a single bit.
 
     All agents outside a colour's neighbourhoods are replaced at once. That leaves leaks from one block of a colour to
@@ -169,34 +162,46 @@ def locality(
     beyond is tested in 2 log₂(blocks) passes a colour.
 
     Args:
-        mixer: The mixer.
-        colouring: The blocks.
-        utilities: ``[M, N]`` float, of the actions chosen at M visited states.
-        observations: ``[M, N, O]`` float, for mixers with local state; replaced together with the utilities.
+        probe: The mixer; utilities and observations are replaced together.
         seed: Of the replacements.
-
-    Raises:
-        InputError: If a shape is impossible.
     """
-    colouring.check(utilities, observations)
-    generator = torch.Generator(utilities.device).manual_seed(seed)
-    values = mixer(utilities, observations)
-    changed = torch.zeros_like(values[0])  # [P]
+    generator = torch.Generator().manual_seed(seed)
+    changed = torch.zeros_like(probe.values[0])  # [P]
     largest, worst = 0.0, None
-    for colour in colouring.colours:
-        others = _like(utilities, generator), None if observations is None else _like(observations, generator)
-        examination = _Examination(mixer, colouring, utilities, observations, others, values)
+    for colour in probe.colours:
+        others = (
+            _like(probe.utilities, generator),
+            None if probe.observations is None else _like(probe.observations, generator),
+        )
         for blocks, kept in _rounds(colour):
-            change = examination.change(kept)[blocks]
+            change = _change(probe, kept, others)[blocks]
             changed[blocks] = torch.maximum(changed[blocks], change)
             if float(change.amax()) > largest:
-                largest, worst = float(change.amax()), (int(blocks[int(change.argmax())]), kept, examination)
-    n_pairs = colouring.n_agents * colouring.n_blocks - colouring.n_pairs
+                largest, worst = float(change.amax()), (int(blocks[int(change.argmax())]), kept, others)
+    n_pairs = probe.graph.n_agents * probe.partition.n_blocks - len(probe.pairs[0])
     if worst is None:
-        return Locality(n_pairs, len(utilities), 0, 0.0, None, ())
-    block, kept, examination = worst
-    culprits = examination.culprits(block, kept) if bool(values[:, block].isfinite().all()) else ()
-    return Locality(n_pairs, len(utilities), int((changed > 0).sum()), largest, block, culprits)
+        return Locality(n_pairs, len(probe.values), 0, 0.0, None, ())
+    culprits = _culprits(probe, *worst) if bool(probe.values[:, worst[0]].isfinite().all()) else ()
+    return Locality(n_pairs, len(probe.values), int((changed > 0).sum()), largest, worst[0], culprits)
+
+
+def _change(probe: Probe, kept: Tensor, others: tuple[Tensor, Tensor | None]) -> Tensor:
+    """``[P]`` largest change over states when all agents but ``kept`` are replaced."""
+    return (probe.replace(kept, others) - probe.values).abs().nan_to_num(nan=math.inf).amax(dim=0)
+
+
+def _culprits(probe: Probe, block: int, kept: Tensor, others: tuple[Tensor, Tensor | None]) -> tuple[int, ...]:
+    """The agents not in ``kept`` that change ``block``, halved as long as one half does it alone."""
+    everyone = torch.arange(probe.graph.n_agents)
+    suspects = everyone[~torch.isin(everyone, kept)]
+    while len(suspects) > 1:
+        for half in suspects.chunk(2):
+            if float(_change(probe, everyone[~torch.isin(everyone, half)], others)[block]) > 0:
+                suspects = half
+                break
+        else:
+            break
+    return tuple(suspects.tolist())
 
 
 def _rounds(colour: Colour) -> Iterator[tuple[Tensor, Tensor]]:
@@ -213,5 +218,5 @@ def _rounds(colour: Colour) -> Iterator[tuple[Tensor, Tensor]]:
 def _like(x: Tensor, generator: torch.Generator) -> Tensor:
     """Normal numbers of the mean and twice the spread of ``x``; of spread 2 where ``x`` does not vary."""
     spread = x.std(correction=0)
-    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
     return x.mean() + 2 * torch.where(spread > 0, spread, 1.0) * noise

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from scipy.stats import linregress
-from torch import Tensor
 
-from lomaq.analysis.colouring import Colouring, MixerFunction
+from lomaq.analysis.probe import Probe
 from lomaq.errors import check_float
 
 #: Changes up to here, relative to a block's value, are rounding of float32.
@@ -48,63 +47,54 @@ class Truncation:
     n_points: int
     reason: str | None
 
+    def line(self) -> str:
+        """What was found, in words."""
+        if not self.mean_error:
+            return f"not measured: {self.reason}"
+        shown = ", ".join(f"{error:.2g}" for error in self.mean_error[:8]) + ", …" * (len(self.mean_error) > 8)
+        enough = "at no k" if self.smallest_k is None else f"from k={self.smallest_k}"
+        text = f"mean error {shown} standard deviations for k = 0, 1, …; below {self.tolerance:g} {enough}"
+        if self.rho is None:
+            return f"{text}; no decay rate: {self.reason}"
+        fit = f"{self.c:.2g} · {self.rho:.2g}^(k+1), R² {self.r_squared:.2f} over {self.n_points} points"
+        return f"{text}; decays as {fit}"
+
 
 @torch.no_grad()
-def truncation(
-    mixer: MixerFunction,
-    colouring: Colouring,
-    utilities: Tensor,
-    observations: Tensor | None = None,
-    tolerance: float = 0.05,
-) -> Truncation:
+def truncation(probe: Probe, tolerance: float = 0.05) -> Truncation:
     """Hide the agents beyond k hops of each block, for k = 0 … kappa.
 
     F̃_J^k is F_J with utilities and observations of the hidden agents replaced by their means over the visited states.
     One forward pass examines a colour at a k.
 
     Args:
-        mixer: The mixer.
-        colouring: The blocks.
-        utilities: ``[M, N]`` float, of the actions chosen at M visited states.
-        observations: ``[M, N, O]`` float, for mixers with local state.
+        probe: The mixer.
         tolerance: Mean relative error that is small enough, above 0.
 
     Raises:
-        InputError: If a number or a shape is impossible.
+        InputError: If the tolerance is impossible.
     """
     check_float("tolerance", tolerance, 0, above=True)
-    colouring.check(utilities, observations)
-    values = mixer(utilities, observations).double()  # [M, P]
-    n_states = len(values)
+    values, n_states = probe.values.double(), len(probe.values)  # [M, P]
     spread = values.std(dim=0, correction=0)
     rounding = ROUNDING * values.abs().amax(dim=0)  # [P]
-    varies = spread > rounding
-    finite = bool(values.isfinite().all())
+    varies, finite = spread > rounding, bool(values.isfinite().all())
     if not finite or not bool(varies.any()):
         reason = "no block's value varies over the visited states" if finite else "a block's value is not finite"
         return Truncation((), (), n_states, 0, 0.0, tolerance, None, None, None, None, 0, reason)
-    mean_error, max_error = [], []
-    for k in range(colouring.kappa + 1):
-        hidden = _hide(mixer, colouring, utilities, observations, k)
+    means = probe.utilities.mean(dim=0), None if probe.observations is None else probe.observations.mean(dim=0)
+    mean_error, max_error, hidden = [], [], torch.empty_like(values)
+    for k in range(probe.kappa + 1):
+        for colour in probe.colours:
+            truncated = probe.replace(colour.agents[colour.distance <= k], means)
+            hidden[:, colour.blocks] = truncated[:, colour.blocks].double()
         error = ((hidden - values).abs() / spread)[:, varies].nan_to_num(nan=math.inf)
         mean_error.append(float(error.mean()))
         max_error.append(float(error.amax()))
     smallest = next((k for k, error in enumerate(mean_error) if error < tolerance), None)
     floor = float((rounding / spread)[varies].mean())
-    fit = _fit(mean_error, floor)
-    n_blocks = int(varies.sum())
-    return Truncation(tuple(mean_error), tuple(max_error), n_states, n_blocks, floor, tolerance, smallest, *fit)
-
-
-def _hide(mixer: MixerFunction, colouring: Colouring, utilities: Tensor, observations: Tensor | None, k: int) -> Tensor:
-    """F̃_J^k ``[M, P]`` float64 of every block J."""
-    means = utilities.mean(dim=0), None if observations is None else observations.mean(dim=0)
-    result = utilities.new_empty(len(utilities), colouring.n_blocks, dtype=torch.float64)
-    for colour in colouring.colours:
-        near = colour.agents[colour.distance <= k]
-        values = mixer(*colouring.keep(near, utilities, observations, means))
-        result[:, colour.blocks] = values[:, colour.blocks].double()
-    return result
+    sizes = n_states, int(varies.sum()), floor, tolerance, smallest
+    return Truncation(tuple(mean_error), tuple(max_error), *sizes, *_fit(mean_error, floor))
 
 
 def _fit(errors: list[float], floor: float) -> tuple[float | None, float | None, float | None, int, str | None]:

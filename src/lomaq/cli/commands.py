@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.analysis.compare import compare, describe_run
-from lomaq.analysis.decompose import decompose_checkpoint
+from lomaq.analysis.episode import decompose_checkpoint
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
 from lomaq.cli.usage import (

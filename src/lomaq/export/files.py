@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
 from lomaq.export.parity import Parity, ParityError, compare
 from lomaq.export.policy import Format, Policy, open_policy, write_policy
-from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
 from lomaq.runs import RunFiles
 from lomaq.training.build import NOTES, env_maker
@@ -33,12 +31,12 @@ ENDINGS = {"onnx": "onnx", "torch": "pt2"}
 PACKAGES: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "torch": ()}
 #: Of the layout of ``contract.json``.
 FORMAT_VERSION = 1
-#: Copies of the environment that are played to compare; with their steps, 1,000 observations of each agent.
-COPIES = 8
+#: Parallel environments that are played to compare; with their steps, 1,000 observations of each agent.
+N_ENVS = 8
 
 
 def export_checkpoint(stored: Checkpoint, output: str | Path, format: Format = "onnx") -> tuple[dict[str, Any], Parity]:
-    """Write a policy for each agent type, and ``contract.json`` beside them, into a new folder.
+    """Write a policy for each agent type, and ``contract.json`` next to them, into a new folder.
 
     Args:
         stored: The checkpoint.
@@ -55,13 +53,13 @@ def export_checkpoint(stored: Checkpoint, output: str | Path, format: Format = "
     check_choice("format", format, ENDINGS)
     _require(format)
     folder = _unused(Path(output))
-    env = env_maker(stored.config)(COPIES, FRESH_SEED, torch.device("cpu"))
+    env = env_maker(stored.config)(N_ENVS, FRESH_SEED, torch.device("cpu"))
     utilities = stored.utilities(env)
     if not utilities.decentralised:
         got = f"{type(utilities).__name__}, whose agents exchange messages to act"
         raise InputError("checkpoint", "agents that act alone", got)
     policies = [Policy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
-    agents = _agents_of_type(env.graph)
+    agents = [(env.graph.types == number).nonzero()[:, 0] for number in range(len(policies))]
     files = [f"policy-{number}.{ENDINGS[format]}" for number in range(len(policies))]
     with _appearing(folder) as temporary:
         for file, policy in zip(files, policies, strict=True):
@@ -82,10 +80,7 @@ def export_checkpoint(stored: Checkpoint, output: str | Path, format: Format = "
                 for file, mine, policy in zip(files, agents, policies, strict=True)
             ],
             "parity": {**asdict(parity), "tolerance": parity.tolerance},
-            "versions": {
-                **versions(),
-                **{name: importlib.import_module(name).__version__ for name in PACKAGES[format]},
-            },
+            "versions": versions() | {name: importlib.import_module(name).__version__ for name in PACKAGES[format]},
         }
         RunFiles(temporary).write_json("contract.json", contract)
     return contract, parity
@@ -108,22 +103,16 @@ def _unused(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _agents_of_type(graph: AgentGraph) -> list[Tensor]:
-    """The agents of each type, in rising order."""
-    return [(graph.types == number).nonzero()[:, 0] for number in range(int(graph.types.max()) + 1)]
-
-
 def _about(stored: Checkpoint, env: BatchedEnv, utilities: Utilities) -> dict[str, Any]:
     """What the policies were trained for."""
     settings = {k: v for k, v in stored.config["env"].items() if k not in NOTES}
-    edges = env.graph.pairs.tolist()
     scale = utilities.observation_scale
     return {
         "checkpoint": str(stored.path),
         "trained_env_steps": stored.env_steps,
         "environment": {"name": stored.config["env"]["name"], "settings": settings, "max_steps": env.max_steps},
         "n_agents": env.n_agents,
-        "graph": {"n_agents": env.n_agents, "edges": edges},
+        "graph": {"n_agents": env.n_agents, "edges": env.graph.pairs.tolist()},
         "normalisation": {
             "observation_scale": None if scale is None else scale.tolist(),
             "applied": "inside the policy",
@@ -133,7 +122,7 @@ def _about(stored: Checkpoint, env: BatchedEnv, utilities: Utilities) -> dict[st
 
 @contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder to fill in place of ``folder``: a temporary one beside it, put there whole or, on any error, not."""
+    """A folder to fill in place of ``folder``: a temporary one next to it, moved there whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=folder.name, suffix=".tmp"))
     try:

@@ -1,4 +1,4 @@
-"""Do exported policies act as the network that was trained? Both are asked along the same episodes."""
+"""Do exported policies act as the network that was trained? Both are run along the same episodes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.export.policy import Act
-from lomaq.nn import Utilities, epsilon_greedy
+from lomaq.nn import Utilities, epsilon_greedy, gather_actions
 
 #: Largest difference of a number between an exported policy and the network that was trained, and the share of the
 #: largest |utility| that is allowed where it is more (above 5): float32 rounds in proportion.
 TOLERANCE, RELATIVE_TOLERANCE = 1e-5, 2e-6
-#: Steps that are played in each copy of the environment, and the share of random actions.
+#: Steps that are played in each parallel environment, and the share of random actions.
 STEPS, EPSILON = 125, 0.1
 
 
@@ -35,11 +35,6 @@ class Parity:
         equal_actions: Observations with the same greedy action.
         largest_loss: Most utility that an exported action gives away, 0 where all are equal and infinite for one that
             is not allowed.
-
-    Example:
-        >>> parity = Parity(1000, 4e-6, None, 125.0, 999, 5e-6)
-        >>> parity.tolerance, parity.passed
-        (0.00025, True)
     """
 
     observations: int
@@ -57,9 +52,8 @@ class Parity:
     @property
     def passed(self) -> bool:
         """Whether all differences are within the tolerance, and actions differ only where they are as good."""
-        close = self.max_abs_difference <= self.tolerance
-        if self.max_abs_difference_hidden is not None:
-            close &= self.max_abs_difference_hidden <= TOLERANCE
+        hidden = self.max_abs_difference_hidden
+        close = self.max_abs_difference <= self.tolerance and (hidden is None or hidden <= TOLERANCE)
         return close and self.largest_loss <= 2 * self.tolerance
 
     def line(self) -> str:
@@ -76,14 +70,14 @@ class Parity:
 def compare(
     policies: list[Act], agents: list[Tensor], names: list[str], utilities: Utilities, env: BatchedEnv
 ) -> Parity:
-    """Play episodes with the trained network, ε of the actions random, and let exported policies act beside it.
+    """Play episodes with the trained network, ε of the actions random, and let exported policies act alongside.
 
     Args:
         policies: One for each agent type.
         agents: The agents of each type, int64.
         names: The inputs that the policies take.
         utilities: The network that was trained.
-        env: The environment, B copies; they are reset, and again wherever an episode ends.
+        env: B parallel environments; they are reset, and again wherever an episode ends.
 
     Raises:
         InputError: If the utilities are not finite.
@@ -135,8 +129,9 @@ def _differences(
     values: Tensor, trained: Tensor, mask: Tensor, actions: Tensor, found: Tensor, exported: Tensor
 ) -> tuple[Tensor, ...]:
     """Of one step: largest |Δ| of utilities and memory, largest |utility|, equal actions, largest loss by an action."""
-    best, wanted = values.masked_fill(~mask, -torch.inf).max(dim=-1)  # [B, N]
-    mine = values.masked_fill(~mask, -torch.inf).gather(-1, actions[..., None])[..., 0]  # [B, N]
+    allowed = values.masked_fill(~mask, -torch.inf)
+    best, wanted = allowed.max(dim=-1)  # [B, N]
+    loss = best - gather_actions(allowed, actions)  # [B, N]
     off_hidden = (exported - trained).abs().amax() if trained.numel() else torch.zeros(())
     off = (found - values).abs().amax()
-    return off, off_hidden, values.abs().amax(), (actions == wanted).sum(), (best - mine).amax()
+    return off, off_hidden, values.abs().amax(), (actions == wanted).sum(), loss.amax()

@@ -31,13 +31,6 @@ class Policy(nn.Module):
         inputs: What ``forward`` takes, as the contract has it: name, dtype, shape and meaning; ``at_start`` is given
             at the beginning of an episode and the output ``then`` afterwards.
         outputs: What it returns.
-
-    Example:
-        >>> from lomaq.graphs import AgentGraph
-        >>> policy = Policy(Utilities(AgentGraph.line(3), obs_size=4, n_actions=2), 0)
-        >>> action, utilities = policy(torch.zeros(5, 4), torch.tensor([[False, True]]).expand(5, 2))
-        >>> action.tolist(), utilities.shape
-        ([1, 1, 1, 1, 1], torch.Size([5, 2]))
     """
 
     scale: Tensor | None
@@ -49,7 +42,10 @@ class Policy(nn.Module):
         self.memory = network.get_submodule("memory") if utilities.memory_size else None
         self.register_buffer("scale", utilities.observation_scale)
         self.n_agents, self.n_actions = utilities.n_agents, utilities.n_actions
-        self.inputs, self.outputs = _inputs(utilities), _outputs(utilities)
+        memory = utilities.memory_size > 0
+        optional = {"previous_action": utilities.last_action, "agent": utilities.agent_id, "hidden": memory}
+        self.inputs = _ports(utilities, {"observation": True, "action_mask": True, **optional})
+        self.outputs = _ports(utilities, {"action": True, "utilities": True, "next_hidden": memory})
 
     def forward(
         self,
@@ -70,7 +66,7 @@ class Policy(nn.Module):
 
         Returns:
             Greedy actions ``[B]`` int64 (the first of equals), utilities ``[B, A]`` and, where there is one, the memory
-            behind the step ``[B, H]``, both float32.
+            after the step ``[B, H]``, both float32.
         """
         x = observation if self.scale is None else observation * self.scale
         if previous_action is not None:
@@ -91,34 +87,32 @@ def _one_hot(number: Tensor, size: int) -> Tensor:
     return (number[:, None] == torch.arange(size, device=number.device)).to(torch.float32)
 
 
-def _inputs(utilities: Utilities) -> list[dict[str, Any]]:
-    inputs = [
-        _port("observation", "float32", [utilities.obs_size], "what the agent observes, as the environment gives it"),
-        _port("action_mask", "bool", [utilities.n_actions], "the actions that are allowed now; all true for any"),
+#: dtype and meaning of what goes in and comes out.
+PORTS = {
+    "observation": ("float32", "what the agent observes, as the environment gives it"),
+    "action_mask": ("bool", "the actions that are allowed now; all true for any"),
+    "previous_action": ("int64", "the action that the agent took one step before, -1 for none"),
+    "agent": ("int64", "the agent's own number, from 0"),
+    "hidden": ("float32", "the agent's memory"),
+    "action": ("int64", "the allowed action of largest utility, the first of equals"),
+    "utilities": ("float32", "of each action, also of those that are not allowed"),
+    "next_hidden": ("float32", "the memory after this step"),
+}
+#: Inputs that a later step takes from the outputs of the one before.
+CARRIED = {"previous_action": {"at_start": -1, "then": "action"}, "hidden": {"at_start": 0, "then": "next_hidden"}}
+
+
+def _ports(utilities: Utilities, used: dict[str, bool]) -> list[dict[str, Any]]:
+    """Those of ``used`` that are true, as the contract has them."""
+    n_actions, memory = [utilities.n_actions], [utilities.memory_size]
+    sizes = {"observation": [utilities.obs_size], "action_mask": n_actions, "utilities": n_actions}
+    sizes |= {"hidden": memory, "next_hidden": memory}
+    return [
+        {"name": name, "dtype": PORTS[name][0], "shape": ["batch", *sizes.get(name, [])], "meaning": PORTS[name][1]}
+        | CARRIED.get(name, {})
+        for name in used
+        if used[name]
     ]
-    if utilities.last_action:
-        meaning = "the action that the agent took one step before, -1 for none"
-        inputs.append({**_port("previous_action", "int64", [], meaning), "at_start": -1, "then": "action"})
-    if utilities.agent_id:
-        inputs.append(_port("agent", "int64", [], "the agent's own number, from 0"))
-    if utilities.memory_size:
-        hidden = _port("hidden", "float32", [utilities.memory_size], "the agent's memory")
-        inputs.append({**hidden, "at_start": 0, "then": "next_hidden"})
-    return inputs
-
-
-def _outputs(utilities: Utilities) -> list[dict[str, Any]]:
-    outputs = [
-        _port("action", "int64", [], "the allowed action of largest utility, the first of equals"),
-        _port("utilities", "float32", [utilities.n_actions], "of each action, also of those that are not allowed"),
-    ]
-    if utilities.memory_size:
-        outputs.append(_port("next_hidden", "float32", [utilities.memory_size], "the memory behind this step"))
-    return outputs
-
-
-def _port(name: str, dtype: str, sizes: list[int], meaning: str) -> dict[str, Any]:
-    return {"name": name, "dtype": dtype, "shape": ["batch", *sizes], "meaning": meaning}
 
 
 def write_policy(policy: Policy, path: Path, format: Format) -> None:
@@ -150,7 +144,7 @@ def write_policy(policy: Policy, path: Path, format: Format) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says about itself: deprecated calls of its own, and that torchvision is not there."""
+    """Without the exporter's warnings about itself: its deprecated calls, and that torchvision is missing."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lomaq.analysis.certify import VERDICTS, Certificate
+from lomaq.analysis.certificate import VERDICTS, Certificate
 from lomaq.analysis.locality import Slopes
 from lomaq.analysis.truncation import Truncation
 

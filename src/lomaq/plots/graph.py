@@ -91,8 +91,7 @@ def _values(
         return None, ""
     assert stored is not None
     assert config is not None
-    episode = play_episode(stored, config, seed)
-    return episode.rewards if colour == "reward" else episode.utilities, PLAYED[colour]
+    return play_episode(stored, config, seed)[colour], PLAYED[colour]
 
 
 def describe(graph: AgentGraph, partition: Partition, kappa: int) -> str:

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import bootstrap
 
-from lomaq.analysis.certify import Colouring, slopes
+from lomaq.analysis.locality import slopes
+from lomaq.analysis.probe import Probe
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
@@ -104,8 +105,8 @@ class _Drift:
         states = env.all_states()
         seen = states.observe()
         utilities = networks.utilities.step(seen, networks.utilities.begin(states.n_envs, states.device))  # [S, N, A]
-        colouring = Colouring(env.graph, built.partition, networks.mixer.kappa)
-        found = slopes(networks.mixer, colouring, utilities.amax(dim=-1), seen)
+        chosen, kappa = utilities.amax(dim=-1), networks.mixer.kappa
+        found = slopes(Probe(networks.mixer, env.graph, built.partition, kappa, chosen, seen))
         gap = (utilities[..., 1] - utilities[..., 0]) * sigma
         degree = env.true_graph.degree
         gaps = {

@@ -1,4 +1,4 @@
-"""Learned beside true rewards: the episode is that of ``evaluate``, the numbers are those of the stored networks."""
+"""Learned rewards next to true ones: the episode is that of ``evaluate``, the numbers are from the stored networks."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from lomaq import cli
-from lomaq.analysis.decompose import EpisodeRewards, decompose_checkpoint
+from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.plots.decomposition import draw_decomposition
@@ -143,10 +143,10 @@ def test_the_tolerance_is_that_of_the_gate(trained):
     assert decomposed(folder).tolerance == pytest.approx((squares / count - (total / count) ** 2) ** 0.5)
 
 
-# -------------------------------------------------------------------- the figures
+# -------------------------------------------------------------------- the metrics
 
 
-def test_figures_are_what_a_hand_finds():
+def test_metrics_are_those_found_by_hand():
     learned = np.array([[0.5, 0.5], [1.0, 1.5], [0.0, 0.0]])
     true = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
     found = EpisodeRewards(learned, true, 0.25).to_json()
