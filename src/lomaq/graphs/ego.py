@@ -84,17 +84,10 @@ def ego_classes(graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int) 
 
 def _surroundings(graph: AgentGraph, owner: np.ndarray, agents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges among the slots of each block, as slot numbers in the disjoint union of all neighbourhoods."""
-    n = graph.n_agents
-    edge_source, edge_target = graph.edge_index.cpu().numpy()
-    order = np.argsort(edge_source, kind="stable")
-    edge_target = edge_target[order]
-    first = np.searchsorted(edge_source[order], np.arange(n + 1))
-    degree = np.diff(first)[agents]
-    source = np.repeat(np.arange(len(agents)), degree)
-    offset = np.arange(len(source)) - np.repeat(np.cumsum(degree) - degree, degree)
-    neighbour = edge_target[first[agents[source]] + offset]
-    key = owner * n + agents  # rising, since neighbourhoods are sorted
-    wanted = owner[source] * n + neighbour
+    edges = graph.adjacency[agents].tocoo()  # [S, N]
+    source = edges.row.astype(np.int64)
+    key = owner * graph.n_agents + agents  # rising, since neighbourhoods are sorted
+    wanted = owner[source] * graph.n_agents + edges.col
     target = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
     inside = key[target] == wanted
     return source[inside], target[inside]
@@ -160,10 +153,8 @@ def _search(
 
     def surroundings(block: int) -> nx.Graph:
         inside = slice(start[block], start[block + 1])
-        result = nx.Graph()
-        result.add_nodes_from((i, {"label": int(x)}) for i, x in enumerate(label[inside]))
-        rows, columns = edges[inside, inside].nonzero()
-        result.add_edges_from(zip(rows.tolist(), columns.tolist(), strict=True))
+        result = nx.from_scipy_sparse_array(edges[inside, inside])
+        nx.set_node_attributes(result, dict(enumerate(label[inside].tolist())), "label")
         return result
 
     candidates: dict[int, list[tuple[int, nx.Graph]]] = {}

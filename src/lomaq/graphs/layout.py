@@ -39,8 +39,7 @@ def layout(graph: AgentGraph) -> np.ndarray:
         [[0.0, 0.0], [2.0, 0.0], [1.0, 0.0]]
     """
     n = graph.n_agents
-    source, target = graph.edge_index.cpu().numpy()
-    adjacency = sp.csr_array((np.ones(len(source)), (source, target)), shape=(n, n))
+    adjacency = graph.adjacency
     n_parts, part_of = connected_components(adjacency, directed=False)
     if graph.pos is None:
         parts = [np.flatnonzero(part_of == part) for part in range(n_parts)]
