@@ -1,4 +1,4 @@
-"""Ego classes: which blocks see the same surroundings, and may therefore share a mixer's parameters.
+"""Ego classes: which blocks have the same surroundings, and may therefore share a mixer's parameters.
 
 The paper shares the mixer among "the interior agents" of its line (Table 1). Here that is found, for any graph: two
 blocks are of one class when the subgraphs on their kappa-hop neighbourhoods are isomorphic with the block as root set.
@@ -39,7 +39,7 @@ class EgoClasses:
 
     @property
     def widths(self) -> np.ndarray:
-        """``[P]`` int64, agents that each block sees."""
+        """``[P]`` int64, agents in each block's neighbourhood."""
         return np.diff(self.start)
 
 
@@ -73,7 +73,6 @@ def ego_classes(graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int) 
 
     class_of, failed, leaders = _align(owner, start, colour, source, target)
     if failed.size:
-        agents, distance = agents.copy(), distance.copy()
         edges = sp.csr_array((np.ones(len(source), dtype=bool), (source, target)), shape=(len(owner),) * 2)
         _search(class_of, failed, leaders, start, edges, label, agents, distance)
     first = np.unique(class_of, return_index=True)[1]

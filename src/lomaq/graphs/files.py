@@ -55,12 +55,11 @@ def to_networkx(content: dict[str, Any]) -> nx.Graph:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Whatever is wrong with a graph file, while it is read and made a graph, is one line that names the file."""
+    """Errors while a graph file is read and becomes a graph name the file, in one line."""
     if not path.is_file():
         raise InputError("graph file", "an existing file", path)
     if path.suffix not in ENDINGS:
-        expected = f"a file ending {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
-        raise InputError(str(path), expected, repr(path.suffix))
+        raise InputError(str(path), f"a file ending {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}", repr(path.suffix))
     try:
         yield
     except InputError as error:

@@ -76,8 +76,6 @@ class AgentGraph(Data):
         ends = tuple(self.edge_index.cpu().numpy())
         return sp.csr_array((np.ones(len(ends[0]), dtype=np.int32), ends), shape=(self.n_agents, self.n_agents))
 
-    # --------------------------------------------------------------- builders
-
     @classmethod
     def from_edges(
         cls,
@@ -201,8 +199,6 @@ class AgentGraph(Data):
         """The same graph for networkx, nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
         return files.to_networkx(self._content())
 
-    # ------------------------------------------------------------------ files
-
     @classmethod
     def from_file(cls, path: str | Path) -> AgentGraph:
         """Read ``.graphml``, ``.json`` or an edge list (``.csv``, ``.txt``, ``.edges``: one pair a line).
@@ -232,8 +228,6 @@ class AgentGraph(Data):
         known = {name: self[name] for name in files.ATTRIBUTES if name in self}
         plain = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in known.items()}
         return {"n_agents": self.n_agents, "edges": self.pairs.tolist(), **plain}
-
-    # ------------------------------------------------------------- neighbours
 
     def khop(self, kappa: int, blocks: Sequence[Sequence[int]] | None = None) -> sp.csr_array:
         """Kappa-hop neighbourhoods, sparse: ``[P, N]`` int32, entry 1 + hop distance, absent beyond ``kappa``.
@@ -270,8 +264,6 @@ class AgentGraph(Data):
         check_int("agent", agent, 0, self.n_agents - 1)
         return self.khop(kappa, [[agent]]).indices.tolist()
 
-    # ------------------------------------------------------------- validation
-
     def validate(self, raise_on_error: bool = True) -> bool:
         """Check that the graph is what its docstring says.
 
@@ -297,7 +289,9 @@ class AgentGraph(Data):
         if unknown.numel():
             raise InputError(name, f"agent numbers 0 … {n - 1}", unknown[:, 0].tolist(), "number agents from zero")
         if loops.numel():
-            raise InputError(name, "no self loops", loops[:, 0].tolist(), "leave it out, an agent always sees itself")
+            raise InputError(
+                name, "no self loops", loops[:, 0].tolist(), "leave it out, an agent always depends on itself"
+            )
         forward, backward = edges[0] * n + edges[1], edges[1] * n + edges[0]
         if not torch.equal(forward.unique(), backward.unique()) or len(forward.unique()) != len(forward):
             raise InputError(name, "each edge once in both directions", "a one-way or repeated edge")

@@ -1,4 +1,4 @@
-"""Where the agents of a graph lie, for whoever draws it."""
+"""Positions of the agents of a graph, for drawing it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,6 @@ def layout(graph: AgentGraph) -> np.ndarray:
     Long lines and rings would leave a picture empty: a straight line of more than 20 agents is folded into rows, and a
     ring of more than 120 is drawn in waves. Without positions, paths become lines, rings and complete graphs circles,
     and all else is placed so that distances resemble numbers of hops; nothing is random.
-
-    Args:
-        graph: The N agents.
 
     Returns:
         ``[N, 2]`` float64.

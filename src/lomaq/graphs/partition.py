@@ -76,8 +76,6 @@ class Partition:
         shown = ", ".join(str(list(block)) for block in self.blocks[:4]) + (", …" if self.n_blocks > 4 else "")
         return f"Partition({self.n_blocks} blocks of {self.n_agents} agents: {shown})"
 
-    # --------------------------------------------------------------- builders
-
     @classmethod
     def singletons(cls, n_agents: int) -> Partition:
         """Every agent its own block: the paper's choice for its experiments."""
@@ -135,8 +133,6 @@ class Partition:
         if not isinstance(blocks, list):
             raise InputError(f"partition file {path}", "a JSON list of blocks", type(blocks).__name__)
         return cls(blocks, graph.n_agents)
-
-    # -------------------------------------------------------------- relations
 
     def refinement_breaker(self, coarser: Partition) -> tuple[int, ...] | None:
         """The first block that lies in no single block of ``coarser``; None when this refines it (Section 2)."""

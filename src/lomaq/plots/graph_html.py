@@ -1,4 +1,4 @@
-"""Pictures of agent graphs as one HTML file to zoom, to point at and to play, by plotly."""
+"""Pictures of agent graphs as one interactive HTML file, by plotly."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def graph_figure(view: GraphView) -> go.Figure:
             go.Frame(name=str(step), data=[{"type": "scatter", "marker": {"color": row}}], traces=place)
             for step, row in enumerate(_short(view.numbers))
         ]
-        figure.update_layout(sliders=[_slider(len(view.numbers))], updatemenus=[_buttons()])
+        figure.update_layout(**_player(len(view.numbers)))
     return figure
 
 
@@ -65,9 +65,6 @@ def _short(values: np.ndarray) -> list[list[float]]:
     """
     low, high = value_span(values)
     return values.round(5 - int(np.floor(np.log10(high - low)))).tolist()
-
-
-# ---------------------------------------------------------------------- traces
 
 
 def _edge_traces(view: GraphView) -> list[dict[str, Any]]:
@@ -134,41 +131,32 @@ def _disc_trace(view: GraphView) -> dict[str, Any]:
     return _trace(view.pos, "markers", marker=marker, showlegend=False, **text)
 
 
-# ---------------------------------------------------------------------- around
-
-
 def _layout(view: GraphView) -> dict[str, Any]:
-    low, high = view.box
-    axis = {"visible": False}
+    x, y = np.stack(view.box, axis=1).tolist()
     return {
         "title": {"text": view.title, "x": 0.5},
         "height": HEIGHT + 160,
         "plot_bgcolor": "white",
         "hovermode": "closest",
-        "xaxis": {**axis, "range": [float(low[0]), float(high[0])], "constrain": "domain"},
-        "yaxis": {**axis, "range": [float(low[1]), float(high[1])], "scaleanchor": "x", "constrain": "domain"},
+        "xaxis": {"visible": False, "range": x, "constrain": "domain"},
+        "yaxis": {"visible": False, "range": y, "constrain": "domain", "scaleanchor": "x"},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.02, "yanchor": "bottom"},
         "margin": {"l": 20, "r": 20, "t": 90, "b": 20},
     }
 
 
-def _animation(frames: list[str] | None, pace: int) -> list[Any]:
-    """What plotly's ``animate`` takes; ``frames`` None plays all from where it is."""
-    options = {"frame": {"duration": pace, "redraw": True}, "transition": {"duration": 0}, "mode": "immediate"}
-    return [frames, {**options, "fromcurrent": True}]
+def _player(steps: int) -> dict[str, Any]:
+    """Slider and buttons, for a figure with so many frames."""
+    still = {"transition": {"duration": 0}, "mode": "immediate"}
 
+    def place(step: str) -> dict[str, Any]:
+        frame = {"frame": {"duration": 0, "redraw": True}, **still}
+        return {"label": step, "method": "animate", "args": [[step], frame]}
 
-def _slider(steps: int) -> dict[str, Any]:
-    return {
-        "active": 0,
-        "x": 0.12,
-        "len": 0.86,
-        "currentvalue": {"prefix": "step "},
-        "steps": [{"label": str(t), "method": "animate", "args": _animation([str(t)], 0)} for t in range(steps)],
-    }
-
-
-def _buttons() -> dict[str, Any]:
-    play = {"label": "play", "method": "animate", "args": _animation(None, PACE)}
-    pause = {"label": "pause", "method": "animate", "args": [[None], {"mode": "immediate"}]}
-    return {"type": "buttons", "direction": "left", "x": 0.1, "xanchor": "right", "y": 0, "buttons": [play, pause]}
+    playing = {"frame": {"duration": PACE, "redraw": True}, **still, "fromcurrent": True}
+    play = {"label": "play", "method": "animate", "args": [None, playing]}
+    pause = {"label": "pause", "method": "animate", "args": [[None], still]}
+    buttons = {"type": "buttons", "direction": "left", "x": 0.1, "xanchor": "right", "y": 0, "buttons": [play, pause]}
+    places = [place(str(step)) for step in range(steps)]
+    slider = {"active": 0, "x": 0.12, "len": 0.86, "currentvalue": {"prefix": "step "}, "steps": places}
+    return {"sliders": [slider], "updatemenus": [buttons]}
