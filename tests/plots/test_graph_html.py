@@ -26,7 +26,7 @@ def test_every_agent_is_a_disc_that_tells_what_it_is():
     assert discs["customdata"] == [[i, degree[i], int(i >= 4), classes[i]] for i in range(12)]
     for part in ("agent %{customdata[0]}", "degree %{customdata[1]}", "block %{customdata[2]}"):
         assert part in discs["hovertemplate"]
-    assert "ego class %{customdata[3]} (κ = 1)" in discs["hovertemplate"]
+    assert "ego class (κ = 1) %{customdata[3]}" in discs["hovertemplate"]
     assert "reward %{marker.color:.4g}" in discs["hovertemplate"]
 
 
@@ -34,8 +34,8 @@ def test_names_of_agents_are_shown_and_absent_things_are_not():
     graph = AgentGraph.line(2)
     graph.agent_name = ["north", "south"]
     discs = traces_of(graph_figure(GraphView(graph)))[-1]
-    assert discs["customdata"] == [[0, 1, "north", 0], [1, 1, "south", 0]]
-    assert discs["hovertemplate"].startswith("agent %{customdata[0]} (%{customdata[2]})<br>degree")
+    assert discs["customdata"] == [[0, "north", 1, 0], [1, "south", 1, 0]]
+    assert discs["hovertemplate"].startswith("agent %{customdata[0]}<br>name %{customdata[1]}<br>degree")
     assert "block" not in discs["hovertemplate"]
 
 

@@ -193,7 +193,7 @@ def test_equal_rewards_have_a_colour_too():
     frame = Frame(1, {}, np.array([0, 0]), np.array([2.0, 2.0]), 4.0)
     picture = renderer(MatrixGame([[[2]], [[2]]]), [frame])
     picture.render(frame)
-    assert picture.colours.get_clim() == (2.0, 3.0)
+    assert picture.colours.get_clim() == (1.5, 2.5)
 
 
 def test_the_nodes_of_a_long_line_lie_in_rows_and_neighbours_stay_nearest():
@@ -268,7 +268,7 @@ def test_an_environment_registers_its_picture_from_outside():
     assert isinstance(shown(MatrixGame([[1, 2]])), GraphRenderer)
 
 
-def test_a_picture_shows_copy_0():
+def test_a_picture_shows_the_first_parallel_environment():
     env = CartPole(2, n_envs=3)
     env.angle[1:] = 1.0
     assert snapshot(env)["up"].tolist() == [True, True]

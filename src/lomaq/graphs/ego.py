@@ -1,4 +1,4 @@
-"""Ego classes: which blocks see the same surroundings, and may therefore share a mixer's parameters.
+"""Ego classes: which blocks have the same surroundings, and may therefore share a mixer's parameters.
 
 The paper shares the mixer among "the interior agents" of its line (Table 1). Here that is found, for any graph: two
 blocks are of one class when the subgraphs on their kappa-hop neighbourhoods are isomorphic with the block as root set.
@@ -39,7 +39,7 @@ class EgoClasses:
 
     @property
     def widths(self) -> np.ndarray:
-        """``[P]`` int64, agents that each block sees."""
+        """``[P]`` int64, agents in each block's neighbourhood."""
         return np.diff(self.start)
 
 
@@ -73,7 +73,6 @@ def ego_classes(graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int) 
 
     class_of, failed, leaders = _align(owner, start, colour, source, target)
     if failed.size:
-        agents, distance = agents.copy(), distance.copy()
         edges = sp.csr_array((np.ones(len(source), dtype=bool), (source, target)), shape=(len(owner),) * 2)
         _search(class_of, failed, leaders, start, edges, label, agents, distance)
     first = np.unique(class_of, return_index=True)[1]
@@ -84,17 +83,10 @@ def ego_classes(graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int) 
 
 def _surroundings(graph: AgentGraph, owner: np.ndarray, agents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges among the slots of each block, as slot numbers in the disjoint union of all neighbourhoods."""
-    n = graph.n_agents
-    edge_source, edge_target = graph.edge_index.cpu().numpy()
-    order = np.argsort(edge_source, kind="stable")
-    edge_target = edge_target[order]
-    first = np.searchsorted(edge_source[order], np.arange(n + 1))
-    degree = np.diff(first)[agents]
-    source = np.repeat(np.arange(len(agents)), degree)
-    offset = np.arange(len(source)) - np.repeat(np.cumsum(degree) - degree, degree)
-    neighbour = edge_target[first[agents[source]] + offset]
-    key = owner * n + agents  # rising, since neighbourhoods are sorted
-    wanted = owner[source] * n + neighbour
+    edges = graph.adjacency[agents].tocoo()  # [S, N]
+    source = edges.row.astype(np.int64)
+    key = owner * graph.n_agents + agents  # rising, since neighbourhoods are sorted
+    wanted = owner[source] * graph.n_agents + edges.col
     target = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
     inside = key[target] == wanted
     return source[inside], target[inside]
@@ -160,10 +152,8 @@ def _search(
 
     def surroundings(block: int) -> nx.Graph:
         inside = slice(start[block], start[block + 1])
-        result = nx.Graph()
-        result.add_nodes_from((i, {"label": int(x)}) for i, x in enumerate(label[inside]))
-        rows, columns = edges[inside, inside].nonzero()
-        result.add_edges_from(zip(rows.tolist(), columns.tolist(), strict=True))
+        result = nx.from_scipy_sparse_array(edges[inside, inside])
+        nx.set_node_attributes(result, dict(enumerate(label[inside].tolist())), "label")
         return result
 
     candidates: dict[int, list[tuple[int, nx.Graph]]] = {}

@@ -6,7 +6,7 @@ Content is what the JSON form holds: ``n_agents``, ``edges`` and, where known, `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import numpy as np
 
 from lomaq.errors import InputError
 
-#: Endings of edge lists and of all files that are read.
-EDGE_LISTS = (".csv", ".txt", ".edges")
-ENDINGS = (".graphml", ".json", *EDGE_LISTS)
+#: Endings of the files that are read; the last three are edge lists.
+ENDINGS = (".graphml", ".json", ".csv", ".txt", ".edges")
+#: What is known of each agent, where it is known of all, and its type.
+ATTRIBUTES: dict[str, Callable[[Any], Any]] = {"pos": list, "agent_type": int, "agent_name": str}
 _DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError, SyntaxError, RecursionError, nx.NetworkXError)
 
 
@@ -31,39 +32,34 @@ def from_networkx(graph: nx.Graph) -> dict[str, Any]:
     if numbered:
         names = list(range(len(names)))
     number = {name: i for i, name in enumerate(names)}
-    content: dict[str, Any] = {"n_agents": len(names), "edges": [(number[a], number[b]) for a, b in graph.edges()]}
     nodes = [graph.nodes[name] for name in names]
-    if all("pos" in node for node in nodes):
-        content["pos"] = [list(node["pos"]) for node in nodes]
-    elif all("x" in node and "y" in node for node in nodes):
+    content: dict[str, Any] = {"n_agents": len(names), "edges": [(number[a], number[b]) for a, b in graph.edges()]}
+    if all("x" in node and "y" in node for node in nodes):
         content["pos"] = [[float(node["x"]), float(node["y"])] for node in nodes]
-    if all("agent_type" in node for node in nodes):
-        content["agent_type"] = [int(node["agent_type"]) for node in nodes]
-    if all("agent_name" in node for node in nodes):
-        names = [node["agent_name"] for node in nodes]
-    elif numbered:
-        return content
-    return {**content, "agent_name": [str(name) for name in names]}
+    if not numbered:
+        content["agent_name"] = [str(name) for name in names]
+    for name, kind in ATTRIBUTES.items():
+        if all(name in node for node in nodes):
+            content[name] = [kind(node[name]) for node in nodes]
+    return content
 
 
 def to_networkx(content: dict[str, Any]) -> nx.Graph:
     """Nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
     graph = nx.Graph()
-    known = [name for name in ("pos", "agent_type", "agent_name") if name in content]
-    for i in range(content["n_agents"]):  # built once, never in a hot path
-        graph.add_node(i, **{name: content[name][i] for name in known})
+    known = [name for name in ATTRIBUTES if name in content]
+    graph.add_nodes_from((i, {name: content[name][i] for name in known}) for i in range(content["n_agents"]))
     graph.add_edges_from(content["edges"])
     return graph
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Whatever is wrong with a graph file, while it is read and made a graph, is one line that names the file."""
+    """Errors while a graph file is read and becomes a graph name the file, in one line."""
     if not path.is_file():
         raise InputError("graph file", "an existing file", path)
     if path.suffix not in ENDINGS:
-        expected = f"a file ending {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
-        raise InputError(str(path), expected, repr(path.suffix))
+        raise InputError(str(path), f"a file ending {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}", repr(path.suffix))
     try:
         yield
     except InputError as error:

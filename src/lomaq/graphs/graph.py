@@ -26,14 +26,12 @@ RegionShape = Literal["square", "circle"]
 
 
 class AgentGraph(Data):
-    """Undirected graph of agents without self loops.
+    """Undirected graph of agents without self loops; ``AgentGraph(...)`` itself is unchecked, use the builders.
 
     Attributes:
         edge_index: ``[2, 2E]`` int64, each undirected edge in both directions, sorted.
         pos: optional ``[N, 2]`` float32, where each agent is drawn.
         agent_type: optional ``[N]`` int64, 0 … types - 1; agents of one type share their utility network.
-
-    Use the builders; ``AgentGraph(...)`` itself takes what :class:`torch_geometric.data.Data` takes, unchecked.
 
     Example:
         >>> graph = AgentGraph.line(4)
@@ -46,14 +44,11 @@ class AgentGraph(Data):
     def __init__(self, edge_index: Tensor | None = None, **kwargs: Any) -> None:  # PyG's batching needs **kwargs
         super().__init__(edge_index=edge_index, **kwargs)
 
-    # ------------------------------------------------------------------ sizes
-
     @property
     def n_agents(self) -> int:
         """Number of agents N."""
-        nodes = self.num_nodes
-        assert nodes is not None
-        return nodes
+        assert self.num_nodes is not None
+        return self.num_nodes
 
     @property
     def n_edges(self) -> int:
@@ -75,7 +70,11 @@ class AgentGraph(Data):
         """``[N]`` int64, the type of each agent; all 0 where there is no ``agent_type``."""
         return self.agent_type if "agent_type" in self else torch.zeros(self.n_agents, dtype=torch.int64)
 
-    # --------------------------------------------------------------- builders
+    @property
+    def adjacency(self) -> sp.csr_array:
+        """``[N, N]`` int32, 1 where two agents are joined."""
+        ends = tuple(self.edge_index.cpu().numpy())
+        return sp.csr_array((np.ones(len(ends[0]), dtype=np.int32), ends), shape=(self.n_agents, self.n_agents))
 
     @classmethod
     def from_edges(
@@ -106,72 +105,55 @@ class AgentGraph(Data):
 
     @classmethod
     def _from_array(cls, n_agents: int, pairs: np.ndarray, *, pos: Any = None, agent_type: Any = None) -> AgentGraph:
-        if len(pairs) and (pairs.min() < 0 or pairs.max() >= n_agents):
-            bad = pairs[((pairs < 0) | (pairs >= n_agents)).any(axis=1)][0]
-            raise InputError("edges", f"agent numbers 0 … {n_agents - 1}", bad.tolist(), "number agents from zero")
-        loops = pairs[pairs[:, 0] == pairs[:, 1]]
-        if len(loops):
-            raise InputError("edges", "no self loops", loops[0].tolist(), "leave it out, an agent always sees itself")
         both = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
-        extras: dict[str, Tensor] = {}
+        graph = cls(edge_index=torch.from_numpy(np.ascontiguousarray(both.T)), num_nodes=n_agents)
         if pos is not None:
-            extras["pos"] = torch.from_numpy(_positions(pos)).float()
+            graph.pos = torch.from_numpy(_positions(pos)).float()
         if agent_type is not None:
-            extras["agent_type"] = torch.as_tensor(agent_type)
-        edge_index = torch.from_numpy(np.ascontiguousarray(both.T))
-        graph = cls(edge_index=edge_index, num_nodes=n_agents, **extras)
-        graph.validate()
+            graph.agent_type = torch.as_tensor(agent_type)
+        graph._check("edges")
         return graph
 
     @classmethod
     def line(cls, n_agents: int) -> AgentGraph:
         """Agents in a row, each joined to the next."""
-        check_int("n_agents", n_agents, 1)
-        left = np.arange(n_agents - 1)
-        pos = [[float(i), 0.0] for i in range(n_agents)]
-        return cls._from_array(n_agents, np.stack([left, left + 1], axis=1), pos=pos)
+        agents = _numbers(n_agents)
+        pos = np.stack([agents, 0 * agents], axis=1)
+        return cls._from_array(n_agents, np.stack([agents[:-1], agents[1:]], axis=1), pos=pos)
 
     @classmethod
     def ring(cls, n_agents: int) -> AgentGraph:
         """Agents in a circle; two agents make one edge, one makes none."""
-        check_int("n_agents", n_agents, 1)
-        left = np.arange(n_agents)
-        pairs = np.stack([left, (left + 1) % n_agents], axis=1)
-        angle = 2 * math.pi * left / n_agents
-        pos = np.stack([np.cos(angle), np.sin(angle)], axis=1) * n_agents / (2 * math.pi)
+        agents = _numbers(n_agents)
+        pairs = np.stack([agents, np.roll(agents, -1)], axis=1)
+        pos = _circle(agents, n_agents) * n_agents / (2 * math.pi)
         return cls._from_array(n_agents, pairs if n_agents > 1 else pairs[:0], pos=pos)
 
     @classmethod
     def star(cls, n_agents: int) -> AgentGraph:
         """Agent 0 in the middle, joined to all others."""
-        check_int("n_agents", n_agents, 1)
-        leaf = np.arange(1, n_agents)
-        angle = 2 * math.pi * leaf / max(1, n_agents - 1)
-        pos = np.concatenate([[[0.0, 0.0]], np.stack([np.cos(angle), np.sin(angle)], axis=1)])
-        return cls._from_array(n_agents, np.stack([np.zeros_like(leaf), leaf], axis=1), pos=pos)
+        leaves = _numbers(n_agents)[1:]
+        pos = np.concatenate([[[0.0, 0.0]], _circle(leaves, n_agents - 1)])
+        return cls._from_array(n_agents, np.stack([0 * leaves, leaves], axis=1), pos=pos)
 
     @classmethod
     def grid(cls, rows: int, columns: int) -> AgentGraph:
         """Agents on a rectangular grid, numbered row by row, joined to the four nearest."""
-        check_int("rows", rows, 1)
-        check_int("columns", columns, 1)
-        number = np.arange(rows * columns).reshape(rows, columns)
+        number = np.arange(check_int("rows", rows, 1) * check_int("columns", columns, 1)).reshape(rows, columns)
         right = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()], axis=1)
         down = np.stack([number[:-1].ravel(), number[1:].ravel()], axis=1)
-        pos = [[float(i % columns), -float(i // columns)] for i in range(rows * columns)]
-        return cls._from_array(rows * columns, np.concatenate([right, down]), pos=pos)
+        row, column = np.divmod(number.ravel(), columns)
+        return cls._from_array(rows * columns, np.concatenate([right, down]), pos=np.stack([column, -row], axis=1))
 
     @classmethod
     def complete(cls, n_agents: int) -> AgentGraph:
         """Every agent joined to every other."""
-        check_int("n_agents", n_agents, 1)
-        return cls._from_array(n_agents, np.stack(np.triu_indices(n_agents, 1), axis=1))
+        return cls._from_array(n_agents, np.stack(np.triu_indices(len(_numbers(n_agents)), 1), axis=1))
 
     @classmethod
     def empty(cls, n_agents: int) -> AgentGraph:
         """No edges: every agent on its own."""
-        check_int("n_agents", n_agents, 1)
-        return cls._from_array(n_agents, np.zeros((0, 2), dtype=np.int64))
+        return cls.from_edges(n_agents, [])
 
     @classmethod
     def radius(cls, pos: Tensor | np.ndarray | Sequence[Sequence[float]], radius: float) -> AgentGraph:
@@ -217,8 +199,6 @@ class AgentGraph(Data):
         """The same graph for networkx, nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
         return files.to_networkx(self._content())
 
-    # ------------------------------------------------------------------ files
-
     @classmethod
     def from_file(cls, path: str | Path) -> AgentGraph:
         """Read ``.graphml``, ``.json`` or an edge list (``.csv``, ``.txt``, ``.edges``: one pair a line).
@@ -245,12 +225,9 @@ class AgentGraph(Data):
         return graph
 
     def _content(self) -> dict[str, Any]:
-        content: dict[str, Any] = {"n_agents": self.n_agents, "edges": self.pairs.tolist()}
-        content |= {"pos": [tuple(place) for place in self.pos.tolist()]} if self.pos is not None else {}
-        content |= {"agent_type": self.agent_type.tolist()} if "agent_type" in self else {}
-        return content | ({"agent_name": self.agent_name} if "agent_name" in self else {})
-
-    # ------------------------------------------------------------- neighbours
+        known = {name: self[name] for name in files.ATTRIBUTES if name in self}
+        plain = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in known.items()}
+        return {"n_agents": self.n_agents, "edges": self.pairs.tolist(), **plain}
 
     def khop(self, kappa: int, blocks: Sequence[Sequence[int]] | None = None) -> sp.csr_array:
         """Kappa-hop neighbourhoods, sparse: ``[P, N]`` int32, entry 1 + hop distance, absent beyond ``kappa``.
@@ -270,9 +247,7 @@ class AgentGraph(Data):
             rows = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
             columns = np.fromiter((i for block in blocks for i in block), dtype=np.int64)
             reach = sp.csr_array((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(len(blocks), n))
-        source, target = self.edge_index.cpu().numpy()
-        adjacency = sp.csr_array((np.ones(len(source), dtype=np.int32), (source, target)), shape=(n, n))
-        distance, frontier = reach.copy(), reach
+        adjacency, distance, frontier = self.adjacency, reach.copy(), reach
         for hop in range(1, kappa + 1):
             frontier = (frontier @ adjacency).sign()
             frontier = frontier - frontier.multiply(distance.sign())  # only agents not reached before
@@ -289,8 +264,6 @@ class AgentGraph(Data):
         check_int("agent", agent, 0, self.n_agents - 1)
         return self.khop(kappa, [[agent]]).indices.tolist()
 
-    # ------------------------------------------------------------- validation
-
     def validate(self, raise_on_error: bool = True) -> bool:
         """Check that the graph is what its docstring says.
 
@@ -305,19 +278,23 @@ class AgentGraph(Data):
             return False
         return super().validate(raise_on_error=raise_on_error)
 
-    def _check(self) -> None:
+    def _check(self, name: str = "edge_index") -> None:
+        """Raise where something does not fit; ``name`` is what the edges are called."""
         n, edges = self.n_agents, self.edge_index
         if edges is None:
-            raise InputError("edge_index", "int64 of shape [2, E]", None, "AgentGraph.empty(n) has no edges")
+            raise InputError(name, "int64 of shape [2, E]", None, "AgentGraph.empty(n) has no edges")
         if edges.dtype != torch.int64 or edges.dim() != 2 or edges.size(0) != 2:
-            raise InputError("edge_index", "int64 of shape [2, E]", f"{edges.dtype} of shape {list(edges.shape)}")
-        if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= n):
-            raise InputError("edge_index", f"agent numbers 0 … {n - 1}", [int(edges.min()), int(edges.max())])
-        if bool((edges[0] == edges[1]).any()):
-            raise InputError("edge_index", "no self loops", "an agent joined to itself")
+            raise InputError(name, "int64 of shape [2, E]", f"{edges.dtype} of shape {list(edges.shape)}")
+        unknown, loops = edges[:, ((edges < 0) | (edges >= n)).any(dim=0)], edges[:, edges[0] == edges[1]]
+        if unknown.numel():
+            raise InputError(name, f"agent numbers 0 … {n - 1}", unknown[:, 0].tolist(), "number agents from zero")
+        if loops.numel():
+            raise InputError(
+                name, "no self loops", loops[:, 0].tolist(), "leave it out, an agent always depends on itself"
+            )
         forward, backward = edges[0] * n + edges[1], edges[1] * n + edges[0]
         if not torch.equal(forward.unique(), backward.unique()) or len(forward.unique()) != len(forward):
-            raise InputError("edge_index", "each edge once in both directions", "a one-way or repeated edge")
+            raise InputError(name, "each edge once in both directions", "a one-way or repeated edge")
         if self.pos is not None and (self.pos.shape != (n, 2) or not bool(self.pos.isfinite().all())):
             raise InputError("pos", f"finite positions of shape [{n}, 2]", list(self.pos.shape))
         if "agent_type" in self:
@@ -325,6 +302,17 @@ class AgentGraph(Data):
             whole = types.shape == (n,) and types.dtype == torch.int64 and int(types.min()) == 0
             if not whole or not torch.equal(types.unique(), torch.arange(int(types.max()) + 1)):
                 raise InputError("agent_type", f"{n} int64 types numbered 0, 1, … without gaps", types.tolist())
+
+
+def _numbers(n_agents: int) -> np.ndarray:
+    """``[N]`` int64, the numbers of so many agents."""
+    return np.arange(check_int("n_agents", n_agents, 1))
+
+
+def _circle(places: np.ndarray, n_places: int) -> np.ndarray:
+    """Positions of the given ones of ``n_places`` places on a circle of radius 1."""
+    angle = 2 * math.pi * places / n_places
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def _positions(pos: Tensor | np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where the agents of a graph lie, for whoever draws it."""
+"""Positions of the agents of a graph, for drawing it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,6 @@ def layout(graph: AgentGraph) -> np.ndarray:
     ring of more than 120 is drawn in waves. Without positions, paths become lines, rings and complete graphs circles,
     and all else is placed so that distances resemble numbers of hops; nothing is random.
 
-    Args:
-        graph: The N agents.
-
     Returns:
         ``[N, 2]`` float64.
 
@@ -39,8 +36,7 @@ def layout(graph: AgentGraph) -> np.ndarray:
         [[0.0, 0.0], [2.0, 0.0], [1.0, 0.0]]
     """
     n = graph.n_agents
-    source, target = graph.edge_index.cpu().numpy()
-    adjacency = sp.csr_array((np.ones(len(source)), (source, target)), shape=(n, n))
+    adjacency = graph.adjacency
     n_parts, part_of = connected_components(adjacency, directed=False)
     if graph.pos is None:
         parts = [np.flatnonzero(part_of == part) for part in range(n_parts)]

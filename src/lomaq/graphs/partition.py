@@ -41,18 +41,17 @@ class Partition:
         """
         check_int("n_agents", n_agents, 1)
         remedy = f"list each of the agents 0 … {n_agents - 1} in exactly one block"
-        seen = [-1] * n_agents
-        for number, block in enumerate(blocks):
+        seen: set[int] = set()
+        for block in blocks:
             if isinstance(block, (str, bytes)) or not isinstance(block, Sequence) or len(block) == 0:
                 raise InputError("partition", "blocks that are non-empty lists of agents", repr(block), remedy)
             for agent in block:
                 if isinstance(agent, bool) or not isinstance(agent, int) or not 0 <= agent < n_agents:
                     raise InputError("partition", f"agent numbers 0 … {n_agents - 1}", repr(agent), remedy)
-                if seen[agent] >= 0:
+                if agent in seen:
                     raise InputError("partition", "each agent once", f"agent {agent} twice", remedy)
-                seen[agent] = number
-        missing = [agent for agent, number in enumerate(seen) if number < 0]
-        if missing:
+                seen.add(agent)
+        if missing := sorted(set(range(n_agents)) - seen):
             shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
             raise InputError("partition", "every agent in a block", f"no block with agent {shown}", remedy)
         self.blocks: tuple[tuple[int, ...], ...] = tuple(sorted(tuple(sorted(block)) for block in blocks))
@@ -76,8 +75,6 @@ class Partition:
     def __repr__(self) -> str:
         shown = ", ".join(str(list(block)) for block in self.blocks[:4]) + (", …" if self.n_blocks > 4 else "")
         return f"Partition({self.n_blocks} blocks of {self.n_agents} agents: {shown})"
-
-    # --------------------------------------------------------------- builders
 
     @classmethod
     def singletons(cls, n_agents: int) -> Partition:
@@ -121,23 +118,14 @@ class Partition:
         Raises:
             InputError: If the name is unknown, the file unreadable or the list no partition of the agents.
         """
-        if not isinstance(spec, str):
-            if not isinstance(spec, (list, tuple)):
-                raise InputError("partition", f"one of {', '.join(NAMES)}, a list of blocks or a file", repr(spec))
+        if isinstance(spec, (list, tuple)):
             return cls(spec, graph.n_agents)
-        if spec == "singletons":
-            return cls.singletons(graph.n_agents)
-        if spec == "full":
-            return cls.full(graph.n_agents)
-        if spec == "pairs":
-            return cls.pairs(graph)
-        if spec == "communities":
-            return cls.communities(graph)
-        path = Path(spec)
+        if spec in NAMES:
+            return getattr(cls, spec)(graph if spec in ("pairs", "communities") else graph.n_agents)
+        path = Path(spec) if isinstance(spec, str) else Path()
         if path.suffix != ".json" or not path.is_file():
-            raise InputError(
-                "partition", f"one of {', '.join(NAMES)}, a list of blocks or an existing .json file", repr(spec)
-            )
+            expected = f"one of {', '.join(NAMES)}, a list of blocks or an existing .json file"
+            raise InputError("partition", expected, repr(spec))
         try:
             blocks = json.loads(path.read_text())
         except ValueError as error:
@@ -146,16 +134,10 @@ class Partition:
             raise InputError(f"partition file {path}", "a JSON list of blocks", type(blocks).__name__)
         return cls(blocks, graph.n_agents)
 
-    # -------------------------------------------------------------- relations
-
     def refinement_breaker(self, coarser: Partition) -> tuple[int, ...] | None:
-        """The first block that lies in no single block of ``coarser``; None when this partition refines it."""
+        """The first block that lies in no single block of ``coarser``; None when this refines it (Section 2)."""
         parent = coarser.block_of
         return next((block for block in self.blocks if len({int(parent[i]) for i in block}) > 1), None)
-
-    def refines(self, coarser: Partition) -> bool:
-        """Whether every block lies inside one block of ``coarser`` (Section 2)."""
-        return self.refinement_breaker(coarser) is None
 
     def block_sum(self, values: Tensor) -> Tensor:
         """Sum over the agents of each block: ``[..., N]`` → ``[..., P]`` (the block reward r_J)."""

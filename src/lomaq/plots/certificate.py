@@ -18,13 +18,7 @@ COLOURS = {True: "tab:green", False: "tab:red", None: "black"}
 
 
 def draw_certificate(path: Path, certificate: Certificate, title: str) -> None:
-    """Slopes against distance, truncation error against hops, and the verdicts.
-
-    Args:
-        path: Picture to write, ``.png`` or another ending that matplotlib knows.
-        certificate: What was found.
-        title: Heading.
-    """
+    """Draw slopes against distance, truncation error against hops, and the verdicts; ``.png`` or another ending."""
     figure = Figure(figsize=(9, 7), layout="constrained", dpi=120)
     figure.suptitle(title, fontsize=15)
     axes = figure.subplot_mosaic([["slopes", "truncation"], ["verdicts", "verdicts"]], height_ratios=[1.3, 1])
@@ -76,7 +70,7 @@ def _draw_truncation(axes: Axes, truncation: Truncation) -> None:
     axes.axhline(truncation.tolerance, color="tab:orange", linewidth=1.5, label=f"tolerance {truncation.tolerance:g}")
     axes.set_xlim(-0.5, len(k) - 0.5)
     axes.set_ylabel("error / std of F_J", fontsize=12)
-    _finish(axes, "hops k that are seen")
+    _finish(axes, "hops k")
 
 
 def _finish(axes: Axes, label: str) -> None:

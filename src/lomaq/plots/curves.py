@@ -1,4 +1,4 @@
-"""Pictures of runs."""
+"""Test returns against env steps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,7 @@ from lomaq.runs.files import replacing
 
 
 def draw_band(axes: Axes, curve: Curve, label: str, style: str = "-", **line: Any) -> None:
-    """Draw a mean line and its band in one colour.
-
-    Args:
-        axes: Where to draw.
-        curve: What to draw.
-        label: What the legend calls the line.
-        style: Of the line.
-        line: Further settings of the line, as ``Axes.plot`` takes them.
-    """
+    """Draw a mean line and its band in one colour; ``line`` is passed to ``Axes.plot``."""
     (drawn,) = axes.plot(curve.steps, curve.mean, style, label=label, **line)
     axes.fill_between(curve.steps, curve.low, curve.high, alpha=0.15, color=drawn.get_color(), linewidth=0)
 
@@ -46,12 +38,12 @@ def looks() -> Iterable[tuple[str, str]]:
 
 
 def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references: dict[str, float]) -> None:
-    """Test return against env steps: mean line, band from the lowest to the highest episode.
+    """Draw the tests of one run, in order of env steps: mean line, band from the lowest to the highest episode.
 
     Args:
         path: Picture to write, ``.png`` or another ending that matplotlib knows.
         title: Heading.
-        evaluations: In order of env steps.
+        evaluations: The tests.
         references: Returns to compare with, drawn as broken lines.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained", dpi=120)
@@ -70,10 +62,10 @@ def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references
 
 
 def draw_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], band: str) -> None:
-    """Curves side by side: one panel a task, mean lines and bands.
+    """Draw curves in panels, as PNG.
 
     Args:
-        path: Picture to write, PNG.
+        path: Picture to write.
         panels: Title of a panel → name of a curve → curve; at least one curve, with at least one test.
         band: What the bands are, for the heading.
     """

@@ -14,11 +14,11 @@ MARKED_STEPS = 60
 
 
 def draw_decomposition(path: Path, learned: np.ndarray, true: np.ndarray, tolerance: float, title: str) -> None:
-    """Learned and true rewards of the agents over time as heat maps, below them the team reward and its prediction.
+    """Draw heat maps of an episode's learned and true rewards, and below them the team reward and its prediction.
 
     Args:
         path: Picture to write, ``.png`` or another ending that matplotlib knows.
-        learned: ``[T, N]``, learned rewards of one episode.
+        learned: ``[T, N]``, learned local rewards.
         true: ``[T, N]``, the environment's local rewards.
         tolerance: Δ of the gate, in the unit of the team reward.
         title: Heading.

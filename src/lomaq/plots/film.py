@@ -1,4 +1,4 @@
-"""Films of episodes: an actor plays, a renderer draws, and a file or a window holds it."""
+"""Films of episodes: an actor plays, a renderer draws, and a file or a window shows it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ from lomaq.training.loggers import log_gif
 from lomaq.training.module import LomaqModule
 from lomaq.training.stored import FRESH_SEED, Checkpoint
 
-#: Formats of a film.
 FORMATS = ("gif", "mp4")
-#: Most frames of a film besides its start, and of one made while training; most frames a second.
+#: Most frames of a film after its start, and of one made while training; most frames a second.
 LONG_FILM, SHORT_FILM, MOST_FPS = 200, 100, 20
 #: The nearest of 16 levels, for each of a GIF's colour channels: what does not move then keeps its colours from palette
 #: to palette, and so costs no bytes.
 _LEVELS = (np.rint(np.arange(256) / 17) * 17).astype(np.uint8)
-#: Seconds for which a window stays when its episode is over.
+#: Seconds for which a window stays open when its episode is over.
 LAST_LOOK = 2.0
 
 
@@ -41,9 +40,9 @@ def play(actor: Actor, env: BatchedEnv, seed: int, most_frames: int = LONG_FILM)
 
     Args:
         actor: Who acts.
-        env: One copy; its generator is seeded anew.
-        seed: Seed of the start and of what happens in the episode.
-        most_frames: Frames to keep besides the start, at least 1; steps between them are skipped.
+        env: The environment, ``n_envs`` = 1; its generator is seeded anew.
+        seed: Seed of the episode.
+        most_frames: Frames to keep after the start, at least 1; steps between them are skipped.
 
     Returns:
         The start, frames at equal numbers of steps, and the end. The last ``total`` is the episode's test return.
@@ -70,12 +69,7 @@ def play(actor: Actor, env: BatchedEnv, seed: int, most_frames: int = LONG_FILM)
 
 @dataclass(frozen=True)
 class Film:
-    """An episode that can be shown.
-
-    Attributes:
-        env: Where it was played.
-        frames: What :func:`play` kept.
-    """
+    """An episode in ``env`` that can be shown, as :func:`play` kept it."""
 
     env: BatchedEnv
     frames: list[Frame]
@@ -93,8 +87,9 @@ class Film:
             yield picture.image()
 
     def write(self, path: Path) -> None:
-        """Write a ``.gif`` or ``.mp4``, whole or not at all."""
-        write_film(path, self.images(), self.fps)
+        """Write a ``.gif`` or ``.mp4``, whole or not at all; see :func:`check_format`."""
+        with replacing(path) as file:
+            encode(file, self.images(), path.suffix[1:], self.fps)
 
     def gif(self) -> bytes:
         """The content of a ``.gif``."""
@@ -124,12 +119,11 @@ class Film:
 class FilmCallback(EvaluationCallback):
     """Each evaluation leaves ``films/<env_steps>.gif`` or ``.mp4``, and a GIF in TensorBoard where that logs.
 
-    The episode is that of the first evaluation start, in an environment of its own, so that training goes on as if it
-    had not been.
+    The episode is the evaluation's first, in an environment of its own, so that training is not changed by it.
 
     Args:
         run_dir: The run folder.
-        ending: What :func:`check_format` let pass.
+        ending: A format that passed :func:`check_format`.
     """
 
     def __init__(self, run_dir: Path, ending: str) -> None:
@@ -144,15 +138,13 @@ class FilmCallback(EvaluationCallback):
 
 
 def film_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int, render: str) -> None:
-    """Film one greedy episode with the utilities of a checkpoint.
-
-    The episode is the first that ``evaluate`` plays with the same seed and ``episodes=1``.
+    """Film the greedy episode that ``evaluate`` plays with the same seed and ``episodes=1``.
 
     Args:
         stored: The checkpoint.
         config: Its configuration, where ``env`` may have been changed.
-        seed: Seed of the start and of what happens in the episode, at least 0.
-        render: What :func:`check_render` let pass.
+        seed: Seed of the episode, at least 0.
+        render: A path, or ``human``, that passed :func:`check_render`.
     """
     env = env_maker(config)(1, 0, torch.device("cpu"))
     film = Film(env, play(GreedyActor(stored.utilities(env)), env, FRESH_SEED + seed))
@@ -173,12 +165,11 @@ def check_render(render: object) -> str:
 
         pyplot.close(_open_window())
         return "human"
-    if not isinstance(render, str) or Path(render).suffix.removeprefix(".") not in FORMATS:
+    path = Path(render if isinstance(render, str) else "")
+    if path.suffix[1:] not in FORMATS or path.is_dir():
         raise InputError("render", "a file that ends in .gif or .mp4, or human", repr(render), "render=episode.gif")
-    if Path(render).is_dir():
-        raise InputError("render", "a file, new or not", f"the folder {render}")
-    check_format("render", Path(render).suffix.removeprefix("."))
-    return render
+    check_format("render", path.suffix[1:])
+    return str(render)
 
 
 def check_format(name: str, value: object) -> str:
@@ -200,24 +191,15 @@ def check_format(name: str, value: object) -> str:
     return str(value)
 
 
-def write_film(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
-    """Write a ``.gif`` or ``.mp4``, whole or not at all.
+def encode(file: IO[bytes], pictures: Iterable[np.ndarray], ending: str, fps: int) -> None:
+    """Write a film into an open file.
 
     Args:
-        path: Where to.
+        file: The file.
         pictures: ``[H, W, 3]`` uint8, all of one size; for an mp4 H and W are even.
+        ending: One of ``FORMATS``.
         fps: Frames a second, at least 1.
-
-    Raises:
-        InputError: If the ending is another, or a package is missing.
     """
-    ending = check_format(str(path), path.suffix.removeprefix("."))
-    with replacing(path) as file:
-        encode(file, pictures, ending, fps)
-
-
-def encode(file: IO[bytes], pictures: Iterable[np.ndarray], ending: str, fps: int) -> None:
-    """Write a film in one of ``FORMATS`` into an open file; else as :func:`write_film`."""
     options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0, "bits": 7}  # milliseconds; for ever; 128 colours
     if ending == "mp4":
         options = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "ffmpeg_log_level": "error"}
@@ -230,13 +212,12 @@ def _open_window() -> Any:
     """A figure of matplotlib's default backend, where that one opens windows."""
     from matplotlib import pyplot
 
-    remedy = "render=episode.gif writes a file instead"
+    expected, remedy = "a screen to open a window on", "render=episode.gif writes a file instead"
     try:
         figure = pyplot.figure("lomaq")
-    except Exception as error:  # each toolkit has an error of its own for a missing screen
-        raise InputError("render", "a screen to open a window on", f"none ({error})", remedy) from error
+    except Exception as error:  # each toolkit has its own error for a missing screen
+        raise InputError("render", expected, f"none ({error})", remedy) from error
     if figure.canvas.required_interactive_framework is None:
         pyplot.close(figure)
-        got = f"none that matplotlib found (it draws with {pyplot.get_backend()})"
-        raise InputError("render", "a screen to open a window on", got, remedy)
+        raise InputError("render", expected, f"none that matplotlib found ({pyplot.get_backend()})", remedy)
     return figure

@@ -1,4 +1,4 @@
-"""Discs, edges and outlines of a graph whose agents have their places."""
+"""Discs, edges and outlines of a graph whose agents have positions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ FULLNESS = 0.36
 
 
 def disc_radius(pos: np.ndarray) -> float:
-    """A third of the usual distance to the nearest agent, so that discs rarely touch.
-
-    Args:
-        pos: ``[N, 2]`` positions.
-    """
+    """A third of the usual distance to the nearest agent, for ``[N, 2]`` positions, so that discs rarely touch."""
     near = cKDTree(pos).query(pos, k=min(2, len(pos)))[0].reshape(len(pos), -1)[:, -1]
     apart = near[near > 0]
     if not apart.size:
@@ -69,9 +65,7 @@ def _passed(pos: np.ndarray, pairs: np.ndarray, radius: float) -> np.ndarray:
 
 
 def hull(points: np.ndarray, margin: float) -> np.ndarray:
-    """Convex outline at a distance of ``margin`` around points, rounded; also around one point or several in a row.
-
-    It is the hull of a circle around each point.
+    """Convex outline at a distance of ``margin`` around points: the hull of a circle around each.
 
     Args:
         points: ``[M, 2]``, at least one.

@@ -73,10 +73,8 @@ def picture_graph(
     title = f"{name}, {graph.n_agents:,} agents"
     if stored is not None:
         title += f", after {stored.state['lomaq']['env_steps']:,} env steps"
-    values, value_name = _values(graph, config, stored, colour, seed)
-    view = GraphView(
-        graph, blocks, agent, hops, values, classes=colour == "classes", title=title, value_name=value_name
-    )
+    values, named = _values(graph, config, stored, colour, seed)
+    view = GraphView(graph, blocks, agent, hops, values, classes=colour == "classes", title=title, value_name=named)
     (write_graph_html if path.suffix == ".html" else draw_graph)(path, view)
     return f"{describe(graph, blocks, hops)}: {path}"
 
@@ -107,6 +105,6 @@ def describe(graph: AgentGraph, partition: Partition, kappa: int) -> str:
     counts = [(n, "agent"), (graph.n_edges, "edge"), (parts, "component"), (partition.n_blocks, "block")]
     agents, edges, components, blocks = (f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts)
     degrees = f"degree {int(degree.min())} to {int(degree.max())} (mean {float(degree.double().mean()):.3g})"
-    n_classes = None if found is None else int(found.max()) + 1
-    classes = "ego classes not counted" if n_classes is None else f"{n_classes:,} ego class{'es' * (n_classes > 1)}"
+    count = 0 if found is None else int(found.max()) + 1
+    classes = f"{count:,} ego class{'es' * (count > 1)}" if count else "ego classes not counted"
     return f"{agents}, {edges}, {degrees}, {components}, {blocks}, {classes} (κ = {kappa})"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection, LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
@@ -42,17 +42,16 @@ def draw_graph(where: str | Path | Axes, view: GraphView) -> None:
         >>> [text.get_text() for text in axes.get_legend().get_texts()]
         ['within 1 hop of agent 2 (3)']
     """
-    figure = None
+    low, high = view.box
     if isinstance(where, Axes):
         axes, size = where, np.array(where.get_window_extent().size) / where.figure.dpi
     else:
         check_choice(f"ending of {where}", Path(where).suffix, FORMATS)
-        size = _size(view)
+        largest = ([WIDEST, HIGHEST] / (high - low)).min()
+        size = (high - low) * min(largest, LARGEST_DISC / (2 * view.radius))
         width, height = (0.0, 2.4) if view.numbers is None else (1.3, 3.4)  # room for the colour bar
-        inches = max(6.0, size[0] + width), max(height, size[1] + 0.8)
-        figure = Figure(figsize=inches, layout="constrained")
+        figure = Figure((max(6.0, size[0] + width), max(height, size[1] + 0.8)), layout="constrained")
         axes = figure.subplots()
-    low, high = view.box()
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set_axis_off()
     axes.set_title(view.title, fontsize=15)
@@ -60,24 +59,15 @@ def draw_graph(where: str | Path | Axes, view: GraphView) -> None:
     _draw_edges(axes, view, disc)
     _draw_agents(axes, view, disc)
     _draw_legend(axes, view, disc, columns=max(1, int(max(6.0, size[0]) // 3)))
-    if figure is not None:
-        path = Path(str(where))
-        with replacing(path) as file:
-            figure.savefig(file, format=path.suffix[1:], dpi=120)
-
-
-def _size(view: GraphView) -> np.ndarray:
-    """Inches of the drawing, width and height."""
-    low, high = view.box()
-    largest = np.array([WIDEST, HIGHEST]) / (high - low)
-    return (high - low) * min(largest.min(), LARGEST_DISC / (2 * view.radius))
+    if not isinstance(where, Axes):
+        with replacing(Path(where)) as file:
+            figure.savefig(file, format=Path(where).suffix[1:], dpi=120)
 
 
 def _draw_edges(axes: Axes, view: GraphView, disc: float) -> None:
-    """Behind the agents, those inside a block above the others."""
-    if view.widths is None:
-        widths = np.where(view.inside, 1.6, 1.0) * np.clip(0.1 * disc, 0.5, 2)
-    else:
+    """Lines under the agents, those inside a block over the others."""
+    widths = np.where(view.inside, 1.6, 1.0) * np.clip(0.1 * disc, 0.5, 2)
+    if view.widths is not None:
         widths = _widest(disc) * np.maximum(view.widths, 0.03)
     order = np.argsort(view.inside, kind="stable")
     colours = [view.edge_colours[i] for i in order]
@@ -96,13 +86,10 @@ def _draw_agents(axes: Axes, view: GraphView, disc: float) -> None:
     rim = np.full(n, np.clip(0.04 * disc, 0.2, 1))
     rim[view.members] = np.clip(0.1 * disc, 1.0, 2)
     size = np.full(n, 2 * view.radius)
-    discs = EllipseCollection(
-        size, size, np.zeros(n), units="xy", offsets=view.pos, offset_transform=axes.transData, zorder=3
-    )
-    discs.set(linewidths=rim, edgecolors="black")
+    where: dict[str, Any] = {"units": "xy", "offsets": view.pos, "offset_transform": axes.transData, "zorder": 3}
+    discs = EllipseCollection(size, size, np.zeros(n), linewidths=rim, edgecolors="black", **where)
     if view.numbers is None:
-        group, palette, _ = view.groups
-        colours = np.array([to_rgb(colour) for colour in palette])[group]
+        colours: Any = to_rgba_array(view.groups[1])[view.groups[0], :3]
         discs.set_facecolor(colours)
     else:
         values, many = view.numbers.mean(axis=0), len(view.numbers) > 1

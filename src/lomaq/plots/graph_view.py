@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import torch
+from matplotlib.colors import hsv_to_rgb, to_hex
 from torch import Tensor
 
 from lomaq.errors import InputError, check_int
@@ -26,12 +25,12 @@ PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D
 PLAIN, OTHER, DARK, LIGHT = "#9ECAE1", "#BDBDBD", "#404040", "#B8B8B8"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class GraphView:
     """What a picture of a graph shows, and where it lies in the units of the positions.
 
     Discs show values, else ego classes, else blocks: blocks that touch differ in colour, others may share one. Edges
-    inside a block have its colour, or are dark beside ego classes.
+    inside a block have its colour, or are dark where discs show ego classes.
 
     Args:
         graph: The N agents.
@@ -45,6 +44,18 @@ class GraphView:
         classes: Colour agents by their ego class (:func:`lomaq.graphs.ego_classes` of singletons).
         title: Heading.
         value_name: What ``values`` are, for their colour bar.
+
+    Attributes:
+        numbers: The values ``[T, N]`` float64, T = 1 where they are those of no steps; None without values.
+        weights: The edges' weights ``[E]`` float64; ``widths`` are their shares of the largest. None without weights.
+        groups: Group of each agent ``[N]``, ``#rrggbb`` of each group, and its name where a legend tells it.
+        members: ``[M]`` int64, agents within kappa hops of the chosen one, itself included; none where none is chosen.
+        inside: ``[E]`` bool, both ends are in one block.
+        edge_colours: ``#rrggbb`` of each edge: dark or the block's colour inside a block, light between blocks.
+        pos: ``[N, 2]`` float64, see :func:`lomaq.graphs.layout.layout`; ``radius`` is that of an agent's disc there.
+        lines: ``[E, S, 2]`` float64, the edges, see :func:`lomaq.plots.geometry.edge_lines`.
+        hull: ``[K, 2]`` float64, outline around the members, with ``hull_name`` for a legend; None without members.
+        box: Lower left and upper right corner ``[2]`` of all that is drawn, with a little air.
 
     Raises:
         InputError: If something does not fit the graph, or there are too many agents around each for ego classes.
@@ -61,108 +72,42 @@ class GraphView:
     value_name: str = "value"
 
     def __post_init__(self) -> None:
-        n = self.graph.n_agents
+        n, pairs = self.graph.n_agents, self.graph.pairs.numpy()
         check_int("kappa", self.kappa, 0)
         if self.partition is not None and self.partition.n_agents != n:
             raise InputError("partition", f"blocks of the graph's {n} agents", f"{self.partition.n_agents} agents")
-        _ = self.numbers, self.weights, self.members, self.groups  # refuse before anything is drawn
+        self.numbers = self.weights = self.widths = None
+        if self.values is not None:
+            self.numbers = _check_numbers("values", self.values, n, f"[{n}] or [T, {n}]", (1, 2)).reshape(-1, n)
+        if self.edge_weights is not None:
+            self.weights = _check_numbers("edge_weights", self.edge_weights, len(pairs), f"[{len(pairs)}]", (1,))
+            if (self.weights < 0).any():
+                raise InputError("edge_weights", "numbers of at least 0", self.weights.min(), "a width shows no sign")
+            self.widths = self.weights / (self.weights.max(initial=0) or 1.0)
+        members = [] if self.agent is None else self.graph.neighbourhood(self.agent, self.kappa)
+        self.members = np.array(members, dtype=np.int64)
+        by_class = self.classes and self.values is None
+        self.groups = _class_colours(self.graph, self.kappa) if by_class else _block_colours(self.graph, self.partition)
+        block = np.arange(n) if self.partition is None else self.partition.block_of.numpy()
+        self.inside = np.equal(*block[pairs].T)
+        of_block = [DARK if by_class else self.groups[1][group] for group in self.groups[0][pairs[:, 0]]]
+        self.edge_colours = [colour if same else LIGHT for colour, same in zip(of_block, self.inside, strict=True)]
+        self._place(pairs)
 
-    @cached_property
-    def numbers(self) -> np.ndarray | None:
-        """The values ``[T, N]`` float64, T = 1 where they are those of no steps."""
-        if self.values is None:
-            return None
-        n = self.graph.n_agents
-        return _check_numbers("values", self.values, n, "[{0}] or [T, {0}]", (1, 2)).reshape(-1, n)
-
-    @cached_property
-    def weights(self) -> np.ndarray | None:
-        """The edges' weights ``[E]`` float64."""
-        if self.edge_weights is None:
-            return None
-        weights = _check_numbers("edge_weights", self.edge_weights, self.graph.n_edges, "[{}]")
-        if (weights < 0).any():
-            raise InputError("edge_weights", "numbers of at least 0", float(weights.min()), "a width shows no sign")
-        return weights
-
-    @cached_property
-    def widths(self) -> np.ndarray | None:
-        """``[E]`` share of the largest weight in [0, 1]; None where edges have no weights."""
-        return None if self.weights is None else self.weights / (self.weights.max(initial=0) or 1.0)
-
-    @cached_property
-    def pos(self) -> np.ndarray:
-        """``[N, 2]`` float64, see :func:`lomaq.graphs.layout.layout`."""
-        return layout(self.graph)
-
-    @cached_property
-    def radius(self) -> float:
-        """Of a disc that stands for an agent."""
-        return disc_radius(self.pos)
-
-    @cached_property
-    def lines(self) -> np.ndarray:
-        """``[E, S, 2]`` float64, the edges, see :func:`lomaq.plots.geometry.edge_lines`."""
-        return edge_lines(self.pos, self.graph.pairs.numpy(), self.radius)
-
-    @cached_property
-    def inside(self) -> np.ndarray:
-        """``[E]`` bool, both ends are in one block."""
-        block = np.arange(self.graph.n_agents) if self.partition is None else self.partition.block_of.numpy()
-        return np.equal(*block[self.graph.pairs.numpy()].T)
-
-    @cached_property
-    def groups(self) -> tuple[np.ndarray, list[str], list[str]]:
-        """Group of each agent ``[N]``, ``#rrggbb`` of each group, and its name where a legend tells it."""
-        if self.by_class:
-            return _class_colours(self.graph, self.kappa)
-        if self.partition is None:
-            return np.zeros(self.graph.n_agents, dtype=np.int64), [PLAIN], []
-        group = block_colours(self.graph, self.partition)[self.partition.block_of.numpy()]
-        return group, _palette(int(group.max()) + 1), []
-
-    @property
-    def by_class(self) -> bool:
-        """Whether colours show ego classes."""
-        return self.classes and self.values is None
-
-    @cached_property
-    def edge_colours(self) -> list[str]:
-        """``#rrggbb`` of each edge: dark or the block's colour inside a block, light between blocks."""
-        group, colours, _ = self.groups
-        of_block = [DARK if self.by_class else colours[g] for g in group[self.graph.pairs.numpy()[:, 0]]]
-        return [colour if same else LIGHT for colour, same in zip(of_block, self.inside, strict=True)]
-
-    @cached_property
-    def members(self) -> np.ndarray:
-        """``[M]`` int64, agents within kappa hops of the chosen one, itself included; none where none is chosen."""
-        found = [] if self.agent is None else self.graph.neighbourhood(self.agent, self.kappa)
-        return np.array(found, dtype=np.int64)
-
-    @cached_property
-    def hull(self) -> np.ndarray | None:
-        """``[K, 2]`` float64, outline around the members; None where there are none."""
-        return hull(self.pos[self.members], 1.6 * self.radius) if len(self.members) else None
-
-    @property
-    def hull_name(self) -> str:
-        """What the outline is, for a legend."""
-        return f"within {self.kappa} hop{'s' * (self.kappa != 1)} of agent {self.agent} ({len(self.members):,})"
-
-    def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower left and upper right corner ``[2]`` of all that is drawn, with a little air."""
+    def _place(self, pairs: np.ndarray) -> None:
+        self.pos = layout(self.graph)
+        self.radius = radius = disc_radius(self.pos)
+        self.lines = edge_lines(self.pos, pairs, radius)
+        self.hull = hull(self.pos[self.members], 1.6 * radius) if len(self.members) else None
+        hops = f"{self.kappa} hop{'s' * (self.kappa != 1)}"
+        self.hull_name = f"within {hops} of agent {self.agent} ({len(self.members):,})"
         outline = self.pos if self.hull is None else self.hull
-        points = np.concatenate([self.pos - self.radius, self.pos + self.radius, self.lines.reshape(-1, 2), outline])
-        air = 0.3 * self.radius
-        return points.min(axis=0) - air, points.max(axis=0) + air
+        drawn = np.concatenate([self.pos - radius, self.pos + radius, self.lines.reshape(-1, 2), outline])
+        self.box = drawn.min(axis=0) - 0.3 * radius, drawn.max(axis=0) + 0.3 * radius
 
 
 def block_colours(graph: AgentGraph, partition: Partition) -> np.ndarray:
     """``[P]`` int64, few colours such that blocks joined by an edge differ (greedy, DSATUR).
-
-    Args:
-        graph: The agents.
-        partition: The P blocks.
 
     Example:
         >>> block_colours(AgentGraph.line(5), Partition([[0, 1], [2, 3], [4]], 5)).tolist()
@@ -176,55 +121,45 @@ def block_colours(graph: AgentGraph, partition: Partition) -> np.ndarray:
     return np.array([colour[block] for block in range(partition.n_blocks)])
 
 
-def _palette(count: int) -> list[str]:
-    if count <= len(PALETTE):
-        return list(PALETTE[:count])
-    turns = np.arange(count) / count  # many blocks that all touch: hues at equal distances
-    channels = 0.55 + 0.4 * np.cos(2 * math.pi * (turns[:, None] - np.arange(3) / 3))
-    return ["#" + "".join(f"{round(255 * c):02x}" for c in colour) for colour in channels.tolist()]
+def _block_colours(graph: AgentGraph, partition: Partition | None) -> tuple[np.ndarray, list[str], list[str]]:
+    """As :attr:`GraphView.groups`; hues at equal distances where very many blocks all touch."""
+    if partition is None:
+        return np.zeros(graph.n_agents, dtype=np.int64), [PLAIN], []
+    group = block_colours(graph, partition)[partition.block_of.numpy()]
+    count = int(group.max()) + 1
+    hues = [to_hex(tuple(hsv_to_rgb((i / count, 0.5, 0.95)))) for i in range(count)]
+    return group, hues if count > len(PALETTE) else list(PALETTE[:count]), []
 
 
 def classes_of(graph: AgentGraph, kappa: int) -> np.ndarray | None:
-    """``[N]`` int64, the ego class of each agent; None where the neighbourhoods have too many edges to compare.
-
-    Args:
-        graph: The agents.
-        kappa: Number of hops, at least 0.
-    """
-    reach = graph.khop(kappa)
-    if int(graph.degree.cpu().numpy()[reach.indices].sum()) > MOST_SURROUNDINGS:
+    """``[N]`` int64, the ego class of each agent; None where the neighbourhoods have too many edges to compare."""
+    if int(graph.degree.cpu().numpy()[graph.khop(kappa).indices].sum()) > MOST_SURROUNDINGS:
         return None
     return ego_classes(graph, [[i] for i in range(graph.n_agents)], kappa).class_of
 
 
 def _class_colours(graph: AgentGraph, kappa: int) -> tuple[np.ndarray, list[str], list[str]]:
-    """Group of each agent, and each group's colour and name; the largest classes are groups of their own."""
+    """As :attr:`GraphView.groups`; the largest classes are groups of their own."""
     found = classes_of(graph, kappa)
     if found is None:
         expected = f"at most {MOST_SURROUNDINGS:,} edges in all neighbourhoods together"
         raise InputError("classes", expected, f"more at kappa={kappa}", "take a smaller kappa or another colour")
     size = np.bincount(found)
     order = np.argsort(-size, kind="stable")
-    own = order if len(order) <= len(PALETTE) else order[: len(PALETTE) - 1]
-    rank = np.full(len(size), len(own))
-    rank[own] = np.arange(len(own))
-    colours = list(PALETTE[: len(own)])
-    names = [f"class {number}: {_agents(size[number])}" for number in own]
-    if len(own) < len(order):
-        colours.append(OTHER)
-        names.append(f"{len(order) - len(own)} others: {_agents(size[order[len(own) :]].sum())}")
-    return rank[found], colours, names
+    shown = len(order) if len(order) <= len(PALETTE) else len(PALETTE) - 1
+    rank = np.empty(len(size), dtype=np.int64)
+    rank[order] = np.minimum(np.arange(len(order)), shown)
+    parts = [(f"class {number}", size[number]) for number in order[:shown]]
+    parts += [(f"{len(order) - shown} others", size[order[shown:]].sum())] if shown < len(order) else []
+    names = [f"{name}: {count:,} agent{'s' * int(count > 1)}" for name, count in parts]
+    return rank[found], [*PALETTE[:shown], OTHER], names
 
 
-def _agents(count: int) -> str:
-    return f"{count:,} agent" + ("s" if count > 1 else "")
-
-
-def _check_numbers(name: str, values: Any, size: int, shapes: str, dims: tuple[int, ...] = (1,)) -> np.ndarray:
+def _check_numbers(name: str, values: Any, size: int, shapes: str, dims: tuple[int, ...]) -> np.ndarray:
     """``values`` as float64, when they are finite, of one of these numbers of dimensions, and the last of this size."""
-    array = torch.as_tensor(values).detach().cpu().double().numpy()
+    array: np.ndarray = torch.as_tensor(values).detach().cpu().double().numpy()
     if array.ndim not in dims or array.shape[-1] != size or len(array) == 0 < size:
-        raise InputError(name, f"numbers of shape {shapes.format(size)}", list(array.shape))
+        raise InputError(name, f"numbers of shape {shapes}", list(array.shape))
     if not np.isfinite(array).all():
         raise InputError(name, "finite numbers", "NaN or infinity")
     return array

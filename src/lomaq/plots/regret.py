@@ -15,9 +15,7 @@ from lomaq.runs.files import replacing
 def draw_regret(path: Path, result: dict[str, Any]) -> None:
     """Left: regret and bounds against rounds. Right: final regret against K_P. Logarithmic, unless a regret is zero.
 
-    Args:
-        path: Picture to write, PNG.
-        result: What :func:`lomaq.bandits.run_bandits` returns.
+    ``path`` is a PNG, ``result`` the content of ``bandit.json``.
     """
     figure = Figure(figsize=(12, 5.2), layout="constrained", dpi=120)
     left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))

@@ -1,4 +1,4 @@
-"""Moving pictures of environments: what copy 0 looks like in each frame of an episode.
+"""Moving pictures of environments: what the first parallel environment looks like in each frame of an episode.
 
 :func:`snapshot` and :func:`renderer` dispatch on the environment's type. A picture of an environment from elsewhere is
 registered by ``@renderer.register(MyEnv)`` above its :class:`Renderer`, and ``@snapshot.register(MyEnv)`` above the
@@ -10,12 +10,4 @@ from lomaq.plots.renderers.cartpole import CartPoleRenderer
 from lomaq.plots.renderers.graph import GraphRenderer, renderer, snapshot
 from lomaq.plots.renderers.navigation import NavigationRenderer
 
-__all__ = [
-    "CartPoleRenderer",
-    "Frame",
-    "GraphRenderer",
-    "NavigationRenderer",
-    "Renderer",
-    "renderer",
-    "snapshot",
-]
+__all__ = ["CartPoleRenderer", "Frame", "GraphRenderer", "NavigationRenderer", "Renderer", "renderer", "snapshot"]

@@ -1,11 +1,10 @@
-"""What every renderer is: a figure whose artists are made once and moved from frame to frame."""
+"""The base of all renderers: a figure whose artists are made once and moved from frame to frame."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -29,7 +28,7 @@ PALE = 0.35
 
 @dataclass(frozen=True)
 class Frame:
-    """Copy 0 of an environment at one step of an episode.
+    """The first parallel environment at one step of an episode.
 
     Attributes:
         step: Steps taken so far.
@@ -47,7 +46,7 @@ class Frame:
 
 
 class Renderer(ABC):
-    """A picture of copy 0 of an environment, brought up to date by :meth:`render`.
+    """A picture of the first parallel environment, brought up to date by :meth:`render`.
 
     Args:
         env: The environment.
@@ -58,20 +57,15 @@ class Renderer(ABC):
 
     def __init__(self, env: BatchedEnv, figure: Figure | None, size: tuple[int, int], below: int = 0) -> None:
         self.max_steps, self.discounted = env.max_steps, env.discount != 1
-        width = max(WIDTH, size[0] + 2 * EDGE)
-        height = size[1] + TITLE_STRIP + EDGE + below
-        self.figure = figure if figure is not None else Figure()
-        if figure is None:
-            FigureCanvasAgg(self.figure)
-        self.figure.set_dpi(DPI)
+        width, height = max(WIDTH, size[0] + 2 * EDGE), size[1] + TITLE_STRIP + EDGE + below
         self.width, self.height = width + width % 2, height + height % 2  # video formats want even numbers
+        self.figure = FigureCanvasAgg(Figure()).figure if figure is None else figure
+        self.figure.set_dpi(DPI)
         self.figure.set_size_inches(self.width / DPI, self.height / DPI)
-        left = (self.width - size[0]) / 2
-        self.axes = self.place(left, below + EDGE, *size)
+        self.axes = self.place((self.width - size[0]) / 2, below + EDGE, *size)
         self.axes.set_axis_off()
-        self.title = self.figure.text(
-            EDGE / self.width, 1 - TITLE_STRIP / 2 / self.height, "", fontsize=16, va="center", color=DARK
-        )
+        corner = EDGE / self.width, 1 - TITLE_STRIP / 2 / self.height
+        self.title = self.figure.text(*corner, "", fontsize=16, va="center", color=DARK)
 
     def place(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """New axes at a place in pixels."""
@@ -79,8 +73,7 @@ class Renderer(ABC):
 
     def number(self, x: float, y: float, text: str, size: float) -> Text:
         """Black text in the middle of a mark."""
-        style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": size, "zorder": 5}
-        return self.axes.text(x, y, text, color="black", **style)
+        return self.axes.text(x, y, text, ha="center", va="center_baseline", fontsize=size, zorder=5, color="black")
 
     def colour_bar(
         self, span: tuple[float, float], colormap: Colormap, label: str, extend: str = "neither"
@@ -117,7 +110,7 @@ def agents_in_a_row(n_agents: int, at_most: int, row_height: float, agent_width:
 
     Args:
         n_agents: Agents on the line, at least 1.
-        at_most: So many agents always fit in a row.
+        at_most: As many agents always fit in a row.
         row_height: Height of a row.
         agent_width: Width that an agent takes, in the same unit.
 

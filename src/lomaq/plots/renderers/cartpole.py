@@ -18,7 +18,7 @@ from lomaq.plots.renderers.graph import renderer, snapshot
 #: Carts that fit in one row, and the height of a row.
 ROW, ROW_HEIGHT = 20, 1.85
 CART_WIDTH, CART_HEIGHT = 0.46, 0.3
-#: Space beside the walls, largest number of pixels for a rest distance, and least for which carts are numbered.
+#: Space outside the walls, largest number of pixels for a rest distance, and least for which carts are numbered.
 MARGIN, MOST_PIXELS, LEAST_PIXELS = 0.45, 110.0, 28.0
 #: Corners of a zigzag: shares of its length, and heights.
 ALONG = np.array([0, 0.14, 0.23, 0.41, 0.59, 0.77, 0.86, 1])
@@ -40,11 +40,6 @@ class CartPoleRenderer(Renderer):
     """Carts as boxes, poles at their angle, springs as zigzags; a long line is broken into rows.
 
     Where a row ends, the cart that comes next is drawn pale.
-
-    Args:
-        env: The carts.
-        frames: As for every renderer; not used.
-        figure: Where to draw; None for a new one without a window.
     """
 
     def __init__(self, env: CartPole, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:

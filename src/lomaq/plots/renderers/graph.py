@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from lomaq.envs import BatchedEnv
 from lomaq.graphs.layout import layout
 from lomaq.plots.geometry import disc_radius
+from lomaq.plots.graph_view import value_span
 from lomaq.plots.renderers.base import DARK, DPI, EDGE, WIDTH, Frame, Renderer, text_size
 
 #: Most agents whose actions are written.
@@ -27,19 +28,12 @@ UNKNOWN = "#dfe3e8"
 
 
 class GraphRenderer(Renderer):
-    """The graph of the agents, coloured by the local rewards of the last step.
-
-    Args:
-        env: The environment.
-        frames: What will be shown; their rewards span the colours, [0, 1] without any.
-        figure: Where to draw; None for a new one without a window.
-    """
+    """The graph of the agents, coloured by the local rewards of the last step."""
 
     def __init__(self, env: BatchedEnv, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:
         super().__init__(env, figure, BOX, below=64)
         rewards = [frame.rewards for frame in frames if frame.rewards is not None]
-        low, high = (float(np.min(rewards)), float(np.max(rewards))) if rewards else (0.0, 1.0)
-        span = low, high if high > low else low + 1
+        span = value_span(np.stack(rewards)) if rewards else (0.0, 1.0)
         self.colours = self.colour_bar(span, REWARD, "colour: last local reward\nnumber: last action")
         place = _fit(layout(env.graph))  # [N, 2], pixels
         self.axes.set(xlim=(0, BOX[0]), ylim=(0, BOX[1]))
@@ -54,10 +48,7 @@ class GraphRenderer(Renderer):
         self.actions = [] if size is None else [self.number(x, y, "", size) for x, y in place]
 
     def _move(self, frame: Frame) -> str:
-        if frame.actions is None or frame.rewards is None:
-            self.nodes.set_facecolor(UNKNOWN)
-        else:
-            self.nodes.set_facecolor(self.colours.to_rgba(frame.rewards))
+        self.nodes.set_facecolor(UNKNOWN if frame.rewards is None else self.colours.to_rgba(frame.rewards))
         for i, text in enumerate(self.actions):  # artists, of at most some dozens
             text.set_text("" if frame.actions is None else str(frame.actions[i]))
         return ""
@@ -65,7 +56,7 @@ class GraphRenderer(Renderer):
 
 @singledispatch
 def snapshot(env: BatchedEnv) -> dict[str, np.ndarray]:
-    """What the renderer of ``env`` needs of the present state of copy 0, by name; nothing on a plain graph."""
+    """What the renderer of ``env`` needs of the present state, by name; nothing for a plain graph."""
     return {}
 
 
@@ -74,7 +65,7 @@ def renderer(env: BatchedEnv, frames: Sequence[Frame] = (), figure: Figure | Non
     """The renderer of ``env``: that registered for its type, else its graph with actions and rewards.
 
     Args:
-        env: The environment; copy 0 is shown.
+        env: The environment; the first parallel one is shown.
         frames: What will be shown; the colours of a graph span their rewards, or [0, 1] without any.
         figure: Where to draw; None for a new one without a window.
 
@@ -93,6 +84,6 @@ def _fit(place: np.ndarray) -> np.ndarray:
     """``place`` in the middle of the drawing area, as large as a margin for the nodes allows."""
     room = np.array(BOX) - LARGEST - 6
     extent = np.ptp(place, axis=0)
-    scale = np.min(np.divide(room, extent, out=np.full(2, np.inf), where=extent > 0))
+    scale = (room / np.maximum(extent, 1e-9)).min()
     middle = (place.max(axis=0) + place.min(axis=0)) / 2
-    return np.array(BOX) / 2 + (place - middle) * (scale if np.isfinite(scale) else 1.0)
+    return np.array(BOX) / 2 + (place - middle) * scale

@@ -36,11 +36,6 @@ class NavigationRenderer(Renderer):
     """Regions, agents as numbered discs, landmarks as rings of the radius within which an agent covers them.
 
     A long line is broken into rows; agents and landmarks of a neighbouring row that are in sight are pale.
-
-    Args:
-        env: The particles.
-        frames: As for every renderer; not used.
-        figure: Where to draw; None for a new one without a window.
     """
 
     def __init__(self, env: Navigation, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:
@@ -82,19 +77,16 @@ class NavigationRenderer(Renderer):
             Rectangle((x - HALF_WIDTH, y - HALF_WIDTH), side, side) if shape == "square" else Circle((x, y), HALF_WIDTH)
             for x, y in centre
         ]
-        self.axes.add_collection(
-            PatchCollection(patches, facecolor=(0, 0, 0, opacity), edgecolor=(0, 0, 0, 6 * opacity), zorder=0)
-        )
+        face, edge = (0, 0, 0, opacity), (0, 0, 0, 6 * opacity)
+        self.axes.add_collection(PatchCollection(patches, facecolor=face, edgecolor=edge, zorder=0))
 
     def _make_artists(self, unit: float) -> None:
         count, at = len(self.who), np.full((len(self.who), 2), np.nan)
-        faint = np.where(self.passing, PALE, 1.0)
+        self.faint = np.where(self.passing, PALE, 1.0)
 
         def discs(radius: float, **style: object) -> EllipseCollection:
-            wide = np.full(count, 2 * radius)
-            artist = EllipseCollection(
-                wide, wide, np.zeros(count), units="xy", offsets=at, offset_transform=self.axes.transData, **style
-            )
+            wide, place = np.full(count, 2 * radius), {"offsets": at, "offset_transform": self.axes.transData}
+            artist = EllipseCollection(wide, wide, np.zeros(count), units="xy", **place, **style)
             self.axes.add_collection(artist, autolim=False)
             return artist
 
@@ -102,9 +94,8 @@ class NavigationRenderer(Renderer):
         self.centres = discs(COVER_DISTANCE / 5, zorder=3)
         agents = np.tile(to_rgba(AGENT), (count, 1))
         edges = np.tile(to_rgba(DARK), (count, 1))
-        agents[:, 3] = edges[:, 3] = faint
+        agents[:, 3] = edges[:, 3] = self.faint
         self.agents = discs(AGENT_RADIUS, zorder=4, facecolors=agents, edgecolors=edges, linewidths=1.2)
-        self.faint = faint
         n = int((~self.passing).sum())
         size = text_size(n - 1, 2 * AGENT_RADIUS * unit)
         self.numbers = [] if size is None else [self.number(0, 0, str(i), size) for i in range(n)]
