@@ -95,7 +95,7 @@ def _state(run: RunRecord) -> str:
 
 def _reached(run: RunRecord) -> dict[float, int | None]:
     thresholds = [x * n_agents(run) for x in run.config["evaluation"]["thresholds_per_agent"]]
-    return {threshold: run.first_at(threshold) for threshold in thresholds}
+    return {threshold: run.tests.first_at(threshold) for threshold in thresholds}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -218,8 +218,8 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _results(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {
         "env steps": [run.env_steps for run in runs],
-        "last test": [run.last for run in runs],
-        "best test": [run.best for run in runs],
+        "last test": [run.tests.mean[-1] if run.tests.mean else None for run in runs],
+        "best test": [max(run.tests.mean, default=None) for run in runs],
     }
     reached = [_reached(run) if run.config else {} for run in runs]
     for threshold in sorted({threshold for one in reached for threshold in one}):
