@@ -13,7 +13,7 @@ import torch
 
 from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
-from lomaq.runs.record import RunRecord, find_runs, names_of, read_run
+from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
 from lomaq.training.build import env_maker
 
 #: Settings that say nothing about what a run finds, or repeat what another setting says.
@@ -34,9 +34,9 @@ def describe_run(folder: Path) -> dict[str, str]:
     Raises:
         InputError: If it is no run folder, or has no ``config.yaml``.
     """
-    run = read_run(folder)
-    if not run.config:
-        raise InputError("run", "a run folder with its config.yaml", folder)
+    run = read_run(folder) if is_run(folder) else None
+    if run is None or not run.config:
+        raise InputError("run", "a run folder with its config.yaml and metrics.csv", folder)
     config, trains = run.config, _trains(run)
     lines = {"run": str(folder), "state": _state(run), "env": f"{config['env']['name']}, {n_agents(run)} agents"}
     lines["algorithm"] = f"{method_of(run)}, seed {config['seed']}"

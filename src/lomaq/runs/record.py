@@ -72,9 +72,8 @@ def read_run(folder: Path) -> RunRecord:
         furthest = max(tests, key=lambda curve: len(curve.steps))  # a run that continues has its old results.json
         steps, seconds = (int(rows[-1]["env_steps"]), float(rows[-1]["train_seconds"])) if rows else (0, 0.0)
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(
-            "run", "a run folder whose files are whole", folder, f"{type(error).__name__}: {error}"
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        raise InputError("run", "a run folder whose files are whole", folder, why) from error
     return RunRecord(folder, stored, ended, furthest, steps, seconds)
 
 
