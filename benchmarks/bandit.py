@@ -19,8 +19,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lomaq.bandits import DEFAULTS, Constants, LinearBandit, MultiOFUL, draw_parameters, play, run_bandits
+from lomaq.bandits import Constants, LinearBandit, MultiOFUL, draw_parameters, play
 from lomaq.graphs import Partition
+from lomaq.studies.bandit import DEFAULTS, run_bandits
 
 
 def growth(seed: int, smallest_gap: float | None) -> dict[str, object]:

@@ -28,7 +28,7 @@ from lomaq.errors import InputError
 from lomaq.objectives import ValueNetworks
 from lomaq.plots.film import LONG_FILM, Film, check_render, play
 from lomaq.plots.run import train as train_run
-from lomaq.runs.files import read_curve
+from lomaq.runs.files import read_returns
 from lomaq.studies.runner import run_study
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import Callback
@@ -180,7 +180,8 @@ class Trained:
     @property
     def curve(self) -> tuple[list[int], list[float]]:
         """Env steps and mean returns of the tests."""
-        return read_curve(self.run_dir)
+        tests = read_returns(self.run_dir)
+        return [test.env_steps for test in tests], [test.mean for test in tests]
 
 
 def train(

@@ -195,8 +195,8 @@ def test_rows_of_metrics_that_were_cut_short_are_passed_over(tmp_path) -> None:
     run = read_run(folder)
     assert run.tests == Curve([0], [1.5], [1], [2])
     assert run.env_steps == 90
-    assert run.first_at(1.5) == 0
-    assert run.first_at(2) is None
+    assert run.tests.first_at(1.5) == 0
+    assert run.tests.first_at(2) is None
 
 
 def test_a_folder_whose_name_is_a_pattern_is_found_by_its_name(tmp_path) -> None:

@@ -161,7 +161,7 @@ def run_with(folder: Path, settings: dict[str, Any], algorithm: str, seed: int) 
     (place / "results.json").write_text(json.dumps({"nav": {"nav-3": {algorithm: {f"seed_{seed}": entry}}}}))
     summary = {"env": "nav", "n_agents": 3, "algorithm": algorithm, "seed": seed, "env_steps": 0}
     summary |= {"test_return_mean": seed, "best_test_return_mean": seed}
-    return RunRecord(place, {}, summary, Curve([], [], [], []), 0, 0.0, settings)
+    return RunRecord(place, {}, summary, Curve([0], [seed], [seed], [seed]), 0, 0.0, settings)
 
 
 def test_results_that_other_settings_tell_apart_get_them_into_their_names(tmp_path) -> None:

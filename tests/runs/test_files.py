@@ -9,7 +9,7 @@ import pytest
 
 from lomaq.errors import InputError
 from lomaq.runs import Evaluation, RunFiles
-from lomaq.runs.files import first_at, read_returns, solved_at
+from lomaq.runs.files import read_returns
 
 
 @pytest.fixture
@@ -65,16 +65,3 @@ def test_results_are_in_the_layout_of_marl_eval_and_read_back(files: RunFiles) -
     assert content["step_1"] == {"step_count": 100, "elapsed_time": 2.0, "return": [5.0, 7.0]}
     assert content["absolute_metrics"] == {"return": [5.0, 7.0]}  # of the best test
     assert read_returns(files.folder) == tests
-
-
-def test_thresholds_are_reached_by_the_first_test_at_or_above_them() -> None:
-    tests = [Evaluation(0, 0.0, [1.0]), Evaluation(100, 2.0, [5.0]), Evaluation(200, 4.0, [9.0])]
-    assert first_at(tests, {"5": 5.0, "6": 6.0, "10": 10.0}) == (
-        {"5": 100, "6": 200, "10": None},
-        {"5": 2.0, "6": 4.0, "10": None},
-    )
-
-
-def test_a_task_is_solved_by_two_tests_in_a_row() -> None:
-    assert solved_at([0, 1, 2, 3, 4], [9, 1, 9, 8, 9], 8) == 2
-    assert solved_at([0, 1], [9, 1], 8) is None

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from lomaq.config import CONF, compose, methods
-from lomaq.runs.files import read_curve, solved_at
+from lomaq.runs.files import read_returns
 from lomaq.studies.runner import run_study
 
 SMALL = (
@@ -38,7 +38,7 @@ def test_a_comparison_draws_every_method_and_replays_its_best_checkpoint(tmp_pat
     assert (tmp_path / "comparison" / "comparison.png").stat().st_size > 10_000
     for name, row in result["methods"].items():
         folders = [tmp_path / "comparison" / f"algo={name},seed={seed}" for seed in (0, 1)]
-        assert row["last"] == [read_curve(folder)[1][-1] for folder in folders]
+        assert row["last"] == [read_returns(folder)[-1].mean for folder in folders]
         fresh = [json.loads((folder / "fresh.json").read_text()) for folder in folders]
         assert row["best_checkpoint_on_fresh_episodes"] == [f["test_return_mean"] for f in fresh]
         assert {f["episodes"] for f in fresh} == {100}
@@ -57,18 +57,10 @@ def test_the_search_names_the_settings_with_the_highest_mean_return(tmp_path: Pa
     scores = {}
     for lr in (0.001, 0.01):
         (folder,) = tmp_path.glob(f"*learner.lr={lr},*")
-        _, means = read_curve(folder)
+        means = [test.mean for test in read_returns(folder)]
         scores[f"learner.lr={lr} learner.objective.returns.lam=0.8"] = sum(means) / len(means)
     assert result["tried"] == pytest.approx(scores)
     assert scores[result["chosen"]] == max(scores.values())
-
-
-def test_solved_means_two_tests_in_a_row() -> None:
-    steps = [0, 10, 20, 30, 40]
-    assert solved_at(steps, [0, 5, 1, 5, 6], 5) == 30
-    assert solved_at(steps, [5, 5, 0, 0, 0], 5) == 0
-    assert solved_at(steps, [0, 5, 1, 5, 4], 5) is None
-    assert solved_at([0], [9], 5) is None
 
 
 def test_every_method_that_learns_is_compared_and_searched_with_as_many_tries() -> None:

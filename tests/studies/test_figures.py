@@ -121,7 +121,7 @@ def test_a_sweep_is_drawn_and_a_search_for_settings_has_no_picture(tmp_path: Pat
     drawn, left = draw_all(tmp_path)
     assert drawn == [tmp_path / "mine" / "curves.png"]
     assert is_picture(drawn[0])
-    assert left == {"tune_nav": "tune_nav: expected a study with a picture, got one without"}
+    assert left == {"tune_nav": "tune_nav: expected a study with a plot, got one without"}
 
 
 def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 
 from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
-from lomaq.runs.record import RunRecord, find_runs, names_of, read_run
+from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
 from lomaq.training.build import env_maker
 
 #: Settings that have no effect on what a run finds, or repeat another setting.
@@ -35,9 +35,9 @@ def describe_run(folder: Path) -> dict[str, str]:
     Raises:
         InputError: If it is no run folder, or has no ``config.yaml``.
     """
-    run = read_run(folder)
-    if not run.config:
-        raise InputError("run", "a run folder with its config.yaml", folder)
+    run = read_run(folder) if is_run(folder) else None
+    if run is None or not run.config:
+        raise InputError("run", "a run folder with its config.yaml and metrics.csv", folder)
     config, trains = run.config, _trains(run)
     lines = {"run": str(folder), "state": _state(run), "env": f"{config['env']['name']}, {n_agents(run)} agents"}
     lines["algorithm"] = f"{method_of(run)}, seed {config['seed']}"
@@ -95,7 +95,7 @@ def _state(run: RunRecord) -> str:
 
 def _reached(run: RunRecord) -> dict[float, int | None]:
     thresholds = [x * n_agents(run) for x in run.config["evaluation"]["thresholds_per_agent"]]
-    return {threshold: run.first_at(threshold) for threshold in thresholds}
+    return {threshold: run.tests.first_at(threshold) for threshold in thresholds}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -199,8 +199,8 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _results(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {
         "env steps": [run.env_steps for run in runs],
-        "last test": [run.last for run in runs],
-        "best test": [run.best for run in runs],
+        "last test": [run.tests.mean[-1] if run.tests.mean else None for run in runs],
+        "best test": [max(run.tests.mean, default=None) for run in runs],
     }
     reached = [_reached(run) if run.config else {} for run in runs]
     for threshold in sorted({threshold for one in reached for threshold in one}):

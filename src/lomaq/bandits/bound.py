@@ -12,7 +12,7 @@ from lomaq.graphs import Partition
 
 #: Joint actions that an int64 can number; memory ends long before.
 MOST_JOINT_ACTIONS = 2**62
-#: Smallest λ / S_x²: the first updates take nearly all of 1/λ away again, and with it its digits.
+#: Smallest λ / S_x²: the first updates subtract nearly all of 1/λ and lose its digits.
 LEAST_REGULARISATION = 1e-4
 
 
@@ -21,7 +21,7 @@ class Constants:
     """Everything that Section 3.2 calls a constant.
 
     Args:
-        partition: P, the blocks whose rewards are seen.
+        partition: P, the blocks whose rewards are observed.
         n_arms: K, arms of each agent, at least 1.
         dim: d, size of the context, at least 1.
         noise_bound: R_max, the largest sub-Gaussian constant R_J of a block's noise, at least 0.
@@ -33,11 +33,6 @@ class Constants:
 
     Raises:
         InputError: If one of them is out of its range, or a block has more joint actions than can be numbered.
-
-    Example:
-        >>> constants = Constants(Partition([[0, 1], [2]], 3), 3, 5, 0.1, 1 / 3, 1.0, 0.05, 1.0)
-        >>> constants.joint_actions, constants.k_p
-        ([9, 3], 12)
     """
 
     partition: Partition
@@ -57,24 +52,16 @@ class Constants:
         check_float("context_bound", self.context_bound, 0, above=True)
         check_float("delta", self.delta, 0, 1, above=True, below=True)
         check_float("regularisation", self.regularisation, LEAST_REGULARISATION * self.context_bound**2)
-        largest = max(self.joint_actions)
-        if largest > MOST_JOINT_ACTIONS:
+        if max(self.joint_actions) > MOST_JOINT_ACTIONS:
             size = max(map(len, self.partition.blocks))
-            raise InputError(
-                "partition",
-                "blocks whose statistics fit into memory",
-                f"a block of {size} agents with {self.n_arms}^{size} = 10^{size * math.log10(self.n_arms):.0f} "
-                "joint actions",
-                "use smaller blocks",
-            )
+            power = f"{self.n_arms}^{size} = 10^{size * math.log10(self.n_arms):.0f}"
+            got = f"a block of {size} agents with {power} joint actions"
+            raise InputError("partition", "blocks whose statistics fit into memory", got, "use smaller blocks")
         limit = self.partition.n_blocks * min(self.joint_actions) / self.delta
         if self.regularisation > limit:
-            raise InputError(
-                "regularisation",
-                f"at most |P| K^|J| / δ = {limit:g} for the smallest block",
-                self.regularisation,
-                "beyond it the confidence width of the paper is the root of a negative number",
-            )
+            expected = f"at most |P| K^|J| / δ = {limit:g} for the smallest block"
+            why = "beyond it the confidence width of the paper is the root of a negative number"
+            raise InputError("regularisation", expected, self.regularisation, why)
 
     @property
     def joint_actions(self) -> list[int]:
@@ -99,9 +86,8 @@ class Constants:
         """
         inside = math.log(self.partition.n_blocks / self.delta) + block_size * math.log(self.n_arms)
         inside += math.log((1 + t * self.context_bound) / self.regularisation)
-        return math.sqrt(self.regularisation) * block_size * self.parameter_bound + self.noise_bound * math.sqrt(
-            self.dim * inside
-        )
+        bias = math.sqrt(self.regularisation) * block_size * self.parameter_bound
+        return bias + self.noise_bound * math.sqrt(self.dim * inside)
 
     def printed_bound(self, rounds: np.ndarray) -> np.ndarray:
         """Theorem 1: 2 √(T d K_P log(λ + T S_x² / (K d))) (λ^½ n S_θ + R_max √(d log(|P| K^n (1 + T S_x) / (λ δ)))).
@@ -121,12 +107,11 @@ class Constants:
     def corrected_bound(self, rounds: np.ndarray) -> np.ndarray:
         """√|P| times :meth:`printed_bound`.
 
-        The printed proof squares Σ_J 2 √β_J min(‖x‖, 1) into the sum of the squares; Cauchy–Schwarz over the blocks
-        costs a factor |P| inside the root. It also bounds a round's regret by 2; E[r_J] ∈ [-1, 1] gives 2 for each
-        block, 2 |P| in all, and that is all that the corrected line needs.
+        The printed proof replaces the square of Σ_J 2 √β_J min(‖x‖, 1) by the sum of the squares; Cauchy–Schwarz over
+        the blocks costs a factor |P| inside the root. It also bounds a round's regret by 2, where E[r_J] ∈ [-1, 1]
+        gives 2 |P|; the corrected bound needs no more.
 
-        A proof to the last constant would need three things more: Σ min(‖x‖², 1) is at most 1/log 2 ≈ 1.44 times the
-        log-determinant and not once (1.2 times the bound), the first logarithm is that of 1 + T S_x² / (K d λ), and the
-        last factor is at least 1.
+        A proof with exact constants also needs: Σ min(‖x‖², 1) is at most 1/log 2 ≈ 1.44 times the log-determinant
+        (1.2 times the bound), the first logarithm is that of 1 + T S_x² / (K d λ), and the last factor is at least 1.
         """
         return math.sqrt(self.partition.n_blocks) * self.printed_bound(rounds)

@@ -16,8 +16,8 @@ from lomaq.graphs import Partition
 Noise = Literal["gaussian", "bounded"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-#: Called with the round (from 1) and the joint actions ``[R, N]`` of the round before (all -1 in round 1); answers
-#: with that round's contexts ``[R, d]``, each of norm at most S_x.
+#: Round (from 1) and joint actions ``[R, N]`` of the round before (all -1 in round 1) → contexts ``[R, d]`` of the
+#: round, each of norm at most S_x.
 Adversary = Callable[[int, Ints], Floats]
 
 #: Rounds whose random numbers are drawn at once.
@@ -25,22 +25,22 @@ CHUNK = 256
 
 
 class LinearBandit:
-    """n agents choose an arm each; block J is paid r_J = Σ_{i∈J} ⟨x, θ*_{i,a_i}⟩ + η_J.
+    """Each of n agents chooses an arm; block J is paid r_J = Σ_{i∈J} ⟨x, θ*_{i,a_i}⟩ + η_J.
 
-    The truth is additive over single agents, and so is the noise: η_J = Σ_{i∈J} η_i with independent η_i. Every
-    partition is therefore well specified (θ*_{a_J} = Σ_{i∈J} θ*_{i,a_i}), and bandits that differ in nothing but their
-    partition face the same parameters, contexts and noise. A block's noise is R_J-sub-Gaussian with
-    R_J = √(Σ_{i∈J} R_i²), its standard deviation (the paper's Σ R_i also holds, but is larger).
+    Rewards and noise are sums over agents: η_J = Σ_{i∈J} η_i with independent η_i. Every partition is therefore well
+    specified (θ*_{a_J} = Σ_{i∈J} θ*_{i,a_i}), and bandits that differ only by their partition have the same parameters,
+    contexts and noise. A block's noise is R_J-sub-Gaussian with R_J = √(Σ_{i∈J} R_i²), its standard deviation (the
+    paper's Σ R_i also holds, but is larger).
 
     Args:
         parameters: ``[R, N, K, d]`` float64, θ* of each repetition; :func:`draw_parameters` draws some.
-        partition: Which rewards are seen together.
-        noise_scale: R_i ≥ 0 of each agent's noise, in units of reward; one number stands for all agents.
+        partition: The blocks that are paid.
+        noise_scale: R_i ≥ 0 of each agent's noise, in units of reward; or one number for all agents.
         noise: ``gaussian``, or ``bounded``: uniform on [-√3 R_i, √3 R_i]. Both have R_i as their standard deviation
             and as their smallest sub-Gaussian constant.
         context_bound: S_x > 0. Random contexts are uniform on the sphere of this radius.
         adversary: Chooses the contexts instead.
-        seed: Of contexts and noise, which have generators of their own.
+        seed: Of contexts and noise, each with its own generator.
 
     Attributes:
         block_noise: ``[P]`` float64, R_J.
@@ -48,13 +48,6 @@ class LinearBandit:
     Raises:
         InputError: If an argument is out of its range, or the adversary's contexts are of another shape, too long or
             not finite.
-
-    Example:
-        >>> bandit = LinearBandit(np.array([[[[1.0], [3.0]]]]), Partition.singletons(1), noise_scale=0.0)
-        >>> context = bandit.context()  # 1 or -1
-        >>> rewards, regret = bandit.pull(np.array([[1]]))
-        >>> bool(rewards[0, 0] == 3 * context[0, 0]), regret.tolist() == [0.0 if context[0, 0] > 0 else 2.0]
-        (True, True)
     """
 
     def __init__(
@@ -107,8 +100,7 @@ class LinearBandit:
             actions: ``[R, N]`` int64, an arm 0 … K - 1 for each agent.
 
         Returns:
-            Rewards r_J of the blocks ``[R, P]``, and the round's regret ``[R]``: Σ_i over the agents of
-            max_j ⟨x, θ*_{i,j}⟩ - ⟨x, θ*_{i,a_i}⟩.
+            Rewards r_J of the blocks ``[R, P]``, and regret ``[R]``: Σ_i max_j ⟨x, θ*_{i,j}⟩ - ⟨x, θ*_{i,a_i}⟩.
 
         Raises:
             InputError: If the actions are of another shape or name an arm that is not there.
@@ -151,24 +143,18 @@ class LinearBandit:
 def draw_parameters(
     repetitions: int, n_agents: int, n_arms: int, dim: int, *, bound: float, smallest_gap: float, seed: int
 ) -> Floats:
-    """Draw θ*: uniform directions, the norm of agent i's arms log-uniform on [smallest_gap · bound, bound].
+    """Draw θ* ``[R, N, K, d]`` float64: uniform directions, norms log-uniform on [smallest_gap · bound, bound].
 
-    Agents whose arms differ at every scale make the problem as hard at round t, for every t, as the √T of the theorem
-    allows: whatever the width is by then, some agent's gaps are of just that size. Larger gaps are resolved and cost no
-    more, smaller ones cost little. With one scale for all (``smallest_gap=1``) the regret climbs linearly while the
-    width hides the gaps and flattens to logarithmic growth once it does not, and no part of it is √T for long.
+    The norm is that of all arms of an agent. With gaps at every scale, the problem is at every round t as hard as the
+    √T of the theorem allows: whatever the width is then, some agent's gaps are of that size; larger ones are resolved,
+    smaller ones cost little. With one scale (``smallest_gap=1``) the regret is linear while the width hides the gaps,
+    then logarithmic, and never √T for long.
 
     Args:
-        repetitions: R, each with parameters of its own.
-        n_agents: N.
-        n_arms: K.
-        dim: d.
+        repetitions, n_agents, n_arms, dim: R, N, K, d.
         bound: S_θ, the largest norm.
-        smallest_gap: Ratio of the smallest to the largest norm in (0, 1]; 1 gives all arms the norm ``bound``.
+        smallest_gap: Ratio of the smallest to the largest norm, in (0, 1].
         seed: Of the parameters alone.
-
-    Returns:
-        ``[R, N, K, d]`` float64.
     """
     check_float("smallest_gap", smallest_gap, 0, 1, above=True)
     rng = np.random.default_rng(np.random.SeedSequence(check_int("seed", seed, 0), spawn_key=(2,)))

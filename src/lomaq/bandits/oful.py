@@ -10,7 +10,7 @@ from lomaq.bandits.bound import Constants
 from lomaq.bandits.linear import Floats, Ints
 from lomaq.errors import InputError, check_float, check_int
 
-#: Rounds after which the inverses are computed afresh from the Gram matrices.
+#: Rounds after which the inverses are recomputed from the Gram matrices.
 REFRESH = 2000
 GIB = 2**30
 
@@ -20,11 +20,11 @@ class MultiOFUL:
 
     V = λI + Σ x xᵀ and Y = Σ x r_J run over the rounds in which the block played that joint action (Algorithm 1 prints
     one Y for all joint actions of a block; its proof, and we, keep one for each). P = {V} is OFUL. The joint actions of
-    all blocks stand side by side on one axis of K_P = Σ_J K^|J| entries, blocks of equal size next to each other, so
-    blocks of different sizes need no padding. Ties go to the lowest joint action.
+    all blocks share one axis of K_P = Σ_J K^|J| entries, blocks of equal size next to each other, so that no padding is
+    needed. Ties go to the lowest joint action.
 
-    Inverses follow V by rank-one updates (Sherman–Morrison), exactly symmetric, and are computed afresh from V every
-    2000 rounds; θ̂ of a joint action is V⁻¹ Y whenever it was played, so no error adds up.
+    Inverses get exactly symmetric rank-one updates (Sherman–Morrison) and are recomputed from V every 2000 rounds; θ̂ of
+    a joint action is recomputed as V⁻¹ Y whenever it is played, so no error accumulates.
 
     Args:
         constants: Partition, K, d, R_max, S_θ, S_x, δ and λ.
@@ -36,7 +36,7 @@ class MultiOFUL:
         inverse: ``[R, K_P, d, d]`` float64, V⁻¹.
         moment: ``[R, K_P, d]`` float64, Y.
         estimate: ``[R, K_P, d]`` float64, θ̂.
-        offset: ``[P]`` int64, where on the axis of K_P the joint actions of each block begin.
+        offset: ``[P]`` int64, position of each block's first joint action on the axis of K_P.
         rounds: Updates so far.
 
     Raises:
@@ -49,17 +49,16 @@ class MultiOFUL:
         self.alpha = check_float("alpha", alpha, 0)
         check_memory(constants, repetitions)
         partition, dim = constants.partition, constants.dim
-        sizes = [len(block) for block in partition.blocks]
-        order = np.argsort(sizes, kind="stable")
-        joint = np.array(constants.joint_actions)
+        sizes = np.array([len(block) for block in partition.blocks])
         self.offset: Ints = np.empty(partition.n_blocks, dtype=np.int64)
-        self.offset[order] = np.concatenate([[0], np.cumsum(joint[order])[:-1]])
         #: blocks of one size: size, the blocks, their slice of the axis of K_P
         self._groups: list[tuple[int, Ints, slice]] = []
-        for size in sorted(set(sizes)):
-            blocks = np.flatnonzero(np.array(sizes) == size)
-            begin = int(self.offset[blocks[0]])
-            self._groups.append((size, blocks, slice(begin, begin + len(blocks) * constants.n_arms**size)))
+        end = 0
+        for size in np.unique(sizes).tolist():
+            blocks, joint = np.flatnonzero(sizes == size), constants.n_arms**size
+            self.offset[blocks] = end + joint * np.arange(len(blocks))
+            begin, end = end, end + joint * len(blocks)
+            self._groups.append((size, blocks, slice(begin, end)))
         #: agent i's arm is ``joint action // stride[i] % K``
         self.stride: Ints = np.empty(partition.n_agents, dtype=np.int64)
         for block in partition.blocks:
@@ -87,12 +86,9 @@ class MultiOFUL:
         return joint[:, self._block_of] // self.stride % self.constants.n_arms
 
     def update(self, context: Floats, actions: Ints, rewards: Floats) -> None:
-        """Learn from one round (lines 12 and 13): only the joint actions that were played change.
+        """Learn from one round (lines 12 and 13): ``[R, d]``, ``[R, N]`` int64, ``[R, P]``.
 
-        Args:
-            context: ``[R, d]``.
-            actions: ``[R, N]`` int64.
-            rewards: ``[R, P]``, r_J.
+        Only the joint actions that were played change.
         """
         rows = (self._first_row + self.index(actions)).reshape(-1)  # [R·P]
         x = np.repeat(context, len(self.offset), axis=0)  # [R·P, d]
@@ -104,40 +100,32 @@ class MultiOFUL:
         step /= np.sqrt(1 + (step * x).sum(axis=1, keepdims=True))
         new = old - step[:, :, None] * step[:, None, :]
         total = moment[rows] + x * rewards.reshape(-1, 1)
-        inverse[rows] = new
+        inverse[rows], moment[rows] = new, total
         gram[rows] += x[:, :, None] * x[:, None, :]
-        moment[rows] = total
         estimate[rows] = (new @ total[:, :, None])[:, :, 0]
         self.rounds += 1
         if self.rounds % REFRESH == 0:
             self.refresh()
 
     def index(self, actions: Ints) -> Ints:
-        """Where on the axis of K_P the joint actions of the blocks lie: ``[R, N]`` → ``[R, P]`` int64."""
+        """Positions of the blocks' joint actions on the axis of K_P: ``[R, N]`` → ``[R, P]`` int64."""
         joint: Ints = self.constants.partition.block_sum(torch.from_numpy(actions * self.stride)).numpy()
         return self.offset + joint
 
     def refresh(self) -> None:
-        """Compute every inverse and estimate afresh from V and Y."""
+        """Recompute every inverse and estimate from V and Y."""
         inverse = np.linalg.inv(self.gram)
         self.inverse[:] = (inverse + inverse.swapaxes(2, 3)) / 2
         self.estimate[:] = (self.inverse @ self.moment[..., None])[..., 0]
 
 
 def check_memory(constants: Constants, repetitions: int) -> None:
-    """Refuse a partition whose statistics do not fit into the memory that is free now.
-
-    Raises:
-        InputError: With the number of joint actions.
-    """
+    """Raise InputError if the statistics of the partition do not fit into the memory that is free now."""
     numbers = 4 * constants.dim**2 + 6 * constants.dim  # the state, and as much again while it is refreshed
     need, free = 8 * repetitions * constants.k_p * numbers, psutil.virtual_memory().available
     if need > free:
         size = max(map(len, constants.partition.blocks))
-        raise InputError(
-            "partition",
-            f"blocks whose statistics fit into the {free / GIB:.1f} GiB of free memory",
-            f"{need / GIB:,.1f} GiB for K_P = {constants.k_p:,} joint actions, "
-            f"{constants.n_arms}^{size} = {constants.n_arms**size:,} in the largest block",
-            "use smaller blocks or fewer repetitions",
-        )
+        expected = f"blocks whose statistics fit into the {free / GIB:.1f} GiB of free memory"
+        largest = f"{constants.n_arms}^{size} = {constants.n_arms**size:,} in the largest block"
+        got = f"{need / GIB:,.1f} GiB for K_P = {constants.k_p:,} joint actions, {largest}"
+        raise InputError("partition", expected, got, "use smaller blocks or fewer repetitions")

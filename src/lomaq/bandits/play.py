@@ -1,33 +1,17 @@
-"""The loop over rounds, and who may play in it."""
+"""The loop over rounds, and the reference player."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from lomaq.bandits.linear import Floats, Ints, LinearBandit
-
-
-class Player(Protocol):
-    """Whoever chooses the arms."""
-
-    def choose(self, context: Floats) -> Ints:
-        """``[R, N]`` int64 arms for contexts ``[R, d]``."""
-
-    def update(self, context: Floats, actions: Ints, rewards: Floats) -> None:
-        """Learn from the rewards ``[R, P]``."""
+from lomaq.bandits.oful import MultiOFUL
 
 
 class UniformArms:
-    """Chooses every arm at random and learns nothing: what an ignorant player's regret would be.
-
-    Args:
-        n_agents: N.
-        n_arms: K.
-        seed: Of the choices.
-    """
+    """Chooses every arm at random and learns nothing; its regret is the reference."""
 
     def __init__(self, n_agents: int, n_arms: int, seed: int) -> None:
         self.n_agents, self.n_arms = n_agents, n_arms
@@ -36,12 +20,14 @@ class UniformArms:
     def choose(self, context: Floats) -> Ints:
         return self.rng.integers(self.n_arms, size=(len(context), self.n_agents))
 
-    def update(self, context: Floats, actions: Ints, rewards: Floats) -> None:
-        pass
+    def update(self, context: Floats, actions: Ints, rewards: Floats) -> None: ...
 
 
 def play(
-    bandit: LinearBandit, player: Player, rounds: Sequence[int], on_note: Callable[[int], None] = lambda done: None
+    bandit: LinearBandit,
+    player: MultiOFUL | UniformArms,
+    rounds: Sequence[int],
+    on_note: Callable[[int], None] = lambda done: None,
 ) -> Floats:
     """Play ``rounds[-1]`` rounds.
 
@@ -49,7 +35,7 @@ def play(
         bandit: The problem.
         player: Chooses and learns.
         rounds: C rising numbers of rounds after which the regret is noted.
-        on_note: Called at each with the rounds since the one before.
+        on_note: Called at each with the rounds since the one before it.
 
     Returns:
         ``[C, R]`` float64, each repetition's regret so far, in units of reward.

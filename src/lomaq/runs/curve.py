@@ -10,14 +10,7 @@ from lomaq.runs.files import Evaluation
 
 @dataclass(frozen=True)
 class Curve:
-    """Test returns against env steps, K tests.
-
-    Attributes:
-        steps: Env steps of the tests, in order.
-        mean: Mean test return of each.
-        low: Lower edge of the band around it: the lowest episode, or the lowest seed.
-        high: Upper edge.
-    """
+    """Test returns against env steps: of each test the mean, the lowest and the highest episode, or seed."""
 
     steps: Sequence[float]
     mean: Sequence[float]
@@ -26,17 +19,18 @@ class Curve:
 
     @classmethod
     def of(cls, evaluations: Sequence[Evaluation]) -> Curve:
-        """One run; the band goes from the lowest to the highest episode."""
+        """The tests of one run."""
         low, high = ([pick(e.returns) for e in evaluations] for pick in (min, max))
         return cls([e.env_steps for e in evaluations], [e.mean for e in evaluations], low, high)
 
     @classmethod
     def over_seeds(cls, runs: Sequence[Curve]) -> Curve:
-        """Mean of several runs up to the end of the shortest; the band goes from the lowest to the highest of them.
-
-        >>> Curve.over_seeds([Curve([0, 9], [1, 3], [0, 0], [5, 5]), Curve([0, 11], [3, 3], [0, 0], [5, 5])])
-        Curve(steps=[0.0, 10.0], mean=[2.0, 3.0], low=[1, 3], high=[3, 3])
-        """
+        """Mean of several runs up to the end of the shortest, with the lowest and the highest of their means."""
         steps = [sum(column) / len(column) for column in zip(*(run.steps for run in runs), strict=False)]
         means = list(zip(*(run.mean for run in runs), strict=False))
         return cls(steps, [sum(m) / len(m) for m in means], [min(m) for m in means], [max(m) for m in means])
+
+    def first_at(self, threshold: float, tests: int = 1) -> int | None:
+        """Env steps of the first of ``tests`` tests in a row with a mean of at least ``threshold``; None: never."""
+        rows = zip(*(self.mean[i:] for i in range(tests)), strict=False)  # [K - tests + 1][tests]
+        return next((int(step) for step, row in zip(self.steps, rows, strict=False) if min(row) >= threshold), None)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,13 +23,7 @@ COLUMNS = ("env_steps", "train_seconds")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Greedy episodes at one moment of training.
-
-    Attributes:
-        env_steps: Env steps trained so far.
-        train_seconds: Seconds of collecting and learning so far.
-        returns: Return of each episode, summed over agents.
-    """
+    """Greedy episodes after ``env_steps`` and ``train_seconds`` of training: their returns, summed over agents."""
 
     env_steps: int
     train_seconds: float
@@ -43,11 +36,7 @@ class Evaluation:
 
 
 class RunFiles:
-    """Writes into one run folder.
-
-    Args:
-        folder: The run folder.
-    """
+    """Writes into one run folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,15 +50,14 @@ class RunFiles:
             InputError: If the folder is in use already.
         """
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise InputError(
-                "run_dir", "a new or empty folder", self.folder, "choose another, or resume=" + str(self.folder)
-            )
+            remedy = f"choose another, or resume={self.folder}"
+            raise InputError("run_dir", "a new or empty folder", self.folder, remedy)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self._write_metrics(COLUMNS, [])
 
     def cut_metrics(self, env_steps: int) -> None:
-        """Drop the rows after a checkpoint, so that a resumed run appends to what it really continues."""
+        """Drop the rows after a checkpoint, from which a run is resumed."""
         columns, rows = self.read_metrics()
         self._write_metrics(columns, [row for row in rows if int(row["env_steps"]) <= env_steps])
 
@@ -120,33 +108,23 @@ class RunFiles:
 
 def read_returns(folder: Path) -> list[Evaluation]:
     """All tests in a run's ``results.json``."""
-    content = json.loads((folder / "results.json").read_text())
-    for _ in range(4):  # env, task, algorithm, seed: one each
-        (content,) = content.values()
-    points = [entry for name, entry in content.items() if name.startswith("step_")]
+    _, steps = read_results(folder)
+    points = [entry for name, entry in steps.items() if name.startswith("step_")]
     return [Evaluation(p["step_count"], p["elapsed_time"], p["return"]) for p in points]
 
 
-def read_curve(folder: Path) -> tuple[list[int], list[float]]:
-    """Env steps and mean returns of all tests in a run's ``results.json``."""
-    tests = read_returns(folder)
-    return [test.env_steps for test in tests], [test.mean for test in tests]
-
-
-def solved_at(steps: Sequence[float], means: Sequence[float], threshold: float) -> float | None:
-    """Env steps of the first of two tests in a row that reach ``threshold``; None: never."""
-    pairs = zip(steps, itertools.pairwise(means), strict=False)  # the last test has no successor
-    return next((step for step, pair in pairs if min(pair) >= threshold), None)
-
-
-def pack(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
-    """Plain containers, for a checkpoint."""
-    return [asdict(e) for e in evaluations]
+def read_results(folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """A run's ``results.json``: its env, task, algorithm and seed, and the content below them."""
+    content, path = json.loads((folder / "results.json").read_text()), []
+    for _ in range(4):
+        ((key, content),) = content.items()
+        path.append(key)
+    return tuple(path), content
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write in place of ``path``: a temporary one beside it, put there whole or, on any error, not at all."""
+    """A file to write in place of ``path``: a temporary one, moved there whole or, on any error, not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:

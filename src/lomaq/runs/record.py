@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ from lomaq.runs.files import RunFiles, read_returns
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the text files of a run folder say.
+    """What the text files of a run folder hold.
 
     Attributes:
         folder: The run folder.
         config: Its resolved configuration; empty where it was not kept.
         summary: ``summary.json``; empty where the run has not ended.
-        tests: Its test returns so far; perhaps none.
+        tests: Its test returns so far; perhaps none. Those of a run that has ended are not rounded.
         env_steps: Env steps trained when it last wrote, at least 0.
         train_seconds: Seconds of collecting and learning until then.
-        settings: What it varies, where it belongs to a study or sweep.
+        settings: The settings that a study or sweep varies.
     """
 
     folder: Path
@@ -48,21 +48,6 @@ class RunRecord:
         """Kind of reward that its method learns from, in words."""
         return {"local": "local rewards", "team": "the team reward"}[self.config["algo"]["reads"]]
 
-    @property
-    def best(self) -> float | None:
-        """Highest mean test return so far; None: no test."""
-        return max(self.tests.mean, default=None)
-
-    @property
-    def last(self) -> float | None:
-        """Mean of the last test; None: no test."""
-        return self.tests.mean[-1] if self.tests.mean else None
-
-    def first_at(self, threshold: float) -> int | None:
-        """Env steps of the first test at or above ``threshold``; None: never."""
-        reached = (s for s, mean in zip(self.tests.steps, self.tests.mean, strict=True) if mean >= threshold)
-        return next((int(step) for step in reached), None)
-
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds the files of a run."""
@@ -70,49 +55,40 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a run folder; ``metrics.csv`` suffices.
+    """Read a run folder; ``metrics.csv`` suffices, and so does the ``summary.json`` of a run that has ended.
 
     Raises:
-        InputError: If it is none, or one of its files is damaged.
-    """
-    if not is_run(folder):
-        raise InputError("run", "a run folder, with config.yaml and metrics.csv", folder)
-    return read_record(folder)
-
-
-def read_record(folder: Path) -> RunRecord:
-    """The record of a run's folder, also where nothing but its results was kept.
-
-    Raises:
-        InputError: If one of its files is damaged.
+        InputError: If it is no run folder, or one of its files is damaged.
     """
     config, summary = folder / "config.yaml", folder / "summary.json"
+    if not is_run(folder) and not summary.is_file():
+        raise InputError("run", "a run folder, with config.yaml and metrics.csv", folder)
     try:
         stored = yaml.safe_load(config.read_text()) if config.is_file() else {}
         ended = json.loads(summary.read_text()) if summary.is_file() else {}
-        rows = RunFiles(folder).read_metrics()[1] if is_run(folder) else []
-        tests = _curve(row for row in rows if row.get("test_return_max"))
-        if not tests.steps and (folder / "results.json").is_file():  # played, not trained
-            tests = Curve.of(read_returns(folder))
+        rows = RunFiles(folder).read_metrics()[1]
+        tests = [Curve.of(read_returns(folder))] if (folder / "results.json").is_file() else []
+        tests.append(_rounded(row for row in rows if row.get("test_return_max")))
+        furthest = max(tests, key=lambda curve: len(curve.steps))  # a run that continues has its old results.json
         steps, seconds = (int(rows[-1]["env_steps"]), float(rows[-1]["train_seconds"])) if rows else (0, 0.0)
-    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise InputError(
-            "run", "a run folder whose files are whole", folder, f"{type(error).__name__}: {error}"
-        ) from error
-    return RunRecord(folder, stored, ended, tests, steps, seconds)
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InputError("run", "a run folder whose files are whole", folder, why) from error
+    return RunRecord(folder, stored, ended, furthest, steps, seconds)
 
 
-def _curve(rows: Any) -> Curve:
+def _rounded(rows: Iterable[dict[str, str]]) -> Curve:
+    """The tests in ``metrics.csv``, to six digits."""
     names = ("env_steps", "test_return_mean", "test_return_min", "test_return_max")
     table = [[float(row[name]) for name in names] for row in rows]
     return Curve(*map(list, zip(*table, strict=True))) if table else Curve([], [], [], [])
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:
-    """The run folders that paths and patterns such as ``runs/cartpole-*`` mean, each once, in the order given.
+    """The run folders that match paths and patterns such as ``runs/cartpole-*``, each once, in the order given.
 
     Raises:
-        InputError: If one of them means none.
+        InputError: If one of them matches none.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:

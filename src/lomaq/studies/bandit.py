@@ -1,15 +1,18 @@
-"""Regret of Multi-OFUL under several partitions of one problem, beside Theorem 1: runs, numbers, picture."""
+"""Regret of Multi-OFUL under several partitions of one problem, compared with Theorem 1."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from scipy import stats
 
 from lomaq.bandits.bound import Constants
@@ -21,56 +24,38 @@ from lomaq.graphs import AgentGraph, Partition
 from lomaq.plots.regret import draw_regret
 from lomaq.runs.files import RunFiles
 
-#: What ``lomaq bandit`` runs unless told otherwise; ``smallest_gap`` None is 1/√T.
-DEFAULTS: dict[str, Any] = {
-    "n": 6,
-    "K": 3,
-    "d": 5,
-    "T": 20_000,
-    "partitions": ["singletons", "pairs", "full"],
-    "repetitions": 20,
-    "seed": 0,
-    "noise": "gaussian",
-    "noise_scale": 0.1,
-    "alpha": 1.0,
-    "delta": 0.05,
-    "regularisation": 1.0,
-    "smallest_gap": None,
-}
 #: Rounds at which the regret is noted, evenly spaced on a log scale.
 CHECKPOINTS = 200
 #: The tail in which slopes are measured: the last of these decades, T/10 … T.
 DECADES = 3
-CONTEXT_BOUND = 1.0
 
 
 def run_bandits(
     folder: Path,
     console: Console,
     *,
-    n: int,
-    K: int,
-    d: int,
-    T: int,
-    partitions: list[str | list[list[int]]],
-    repetitions: int,
-    seed: int,
-    noise: Noise,
-    noise_scale: float | list[float],
-    alpha: float,
-    delta: float,
-    regularisation: float,
-    smallest_gap: float | None,
+    n: int = 6,
+    K: int = 3,
+    d: int = 5,
+    T: int = 20_000,
+    partitions: Sequence[str | list[list[int]]] = ("singletons", "pairs", "full"),
+    repetitions: int = 20,
+    seed: int = 0,
+    noise: Noise = "gaussian",
+    noise_scale: float | list[float] = 0.1,
+    alpha: float = 1.0,
+    delta: float = 0.05,
+    regularisation: float = 1.0,
+    smallest_gap: float | None = None,
 ) -> dict[str, Any]:
     """Play one problem under every partition and write ``bandit.json`` and ``bandit.png``.
 
     Contexts are uniform on the unit sphere and S_θ = 1/n, so E[r_J] lies in [-1, 1] for every block of every partition.
-    All partitions face the same parameters, contexts and noise of single agents, which their blocks sum.
 
     Args:
         folder: Where the two files go; made if missing.
         console: Where progress is shown.
-        n: Agents, at least 1; they stand in a line, which ``pairs`` and ``communities`` go by.
+        n: Agents, at least 1; their graph, which ``pairs`` and ``communities`` need, is a line.
         K: Arms of each agent, at least 2.
         d: Size of the context, at least 1.
         T: Rounds, at least 100.
@@ -82,11 +67,11 @@ def run_bandits(
         alpha: α of Algorithm 1, at least 0. The bound is that of α = 1.
         delta: δ, inside (0, 1).
         regularisation: λ, see :class:`Constants`.
-        smallest_gap: Smallest scale of an agent's parameters over the largest, see :func:`draw_parameters`; None is
+        smallest_gap: Smallest scale of an agent's parameters over the largest, see :func:`draw_parameters`; None:
             1/√T, the gap that T rounds just do not resolve.
 
     Returns:
-        The content of ``bandit.json``; all of it but ``seconds`` is the same whenever the arguments are.
+        The content of ``bandit.json``; the same arguments give the same content, except for ``seconds``.
 
     Raises:
         InputError: If an argument is out of its range, a partition is too large for memory, or the files exist.
@@ -98,65 +83,51 @@ def run_bandits(
     gap = 1 / math.sqrt(T) if smallest_gap is None else check_float("smallest_gap", smallest_gap, 0, 1, above=True)
     scale = noise_scales(noise_scale, check_int("n", n, 1))
     check_int("K", K, 2)
-    constants = {
-        label: Constants(
-            partition, K, d, float(block_noise(partition, scale).max()), 1 / n, CONTEXT_BOUND, delta, regularisation
-        )
-        for label, partition in _partitions(partitions, AgentGraph.line(n)).items()
-    }
-    for one in constants.values():
-        check_memory(one, repetitions)
-    _check_free(folder)
+    constants = {}
+    for label, partition in _partitions(partitions, AgentGraph.line(n)).items():
+        noise_bound = float(block_noise(partition, scale).max())
+        constants[label] = Constants(partition, K, d, noise_bound, 1 / n, 1.0, delta, regularisation)
+        check_memory(constants[label], repetitions)
+    for name in ("bandit.json", "bandit.png"):
+        if (folder / name).exists():
+            raise InputError("run_dir", f"one without a {name}", folder, "choose another")
     parameters = draw_parameters(repetitions, n, K, d, bound=1 / n, smallest_gap=gap, seed=seed)
-
-    def problem(partition: Partition) -> LinearBandit:
-        return LinearBandit(
-            parameters, partition, noise_scale=noise_scale, noise=noise, context_bound=CONTEXT_BOUND, seed=seed
-        )
-
-    single = problem(Partition.singletons(n))
+    problem = partial(LinearBandit, parameters, noise_scale=noise_scale, noise=noise, seed=seed)
     rounds = np.unique(np.geomspace(1, T, CHECKPOINTS).round().astype(int)).tolist()
     result: dict[str, Any] = {"settings": settings, "smallest_gap": gap, "rounds": rounds, "tail": [T / 10, T]}
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as progress:
+    with Progress(console=console) as progress:
         task = progress.add_task("uniform arms", total=T * (len(constants) + 1))
-
-        def advance(done: int) -> None:
-            progress.advance(task, done)
-
-        result["uniform_arms"] = _curve(rounds, play(single, UniformArms(n, K, seed), rounds, advance))
+        advance = partial(progress.advance, task)
+        uniform = play(problem(Partition.singletons(n)), UniformArms(n, K, seed), rounds, advance)
+        result["uniform_arms"] = _curve(rounds, uniform)
         result["partitions"] = {}
         for label, one in constants.items():
             progress.update(task, description=label)
             begin = time.perf_counter()
             regret = play(problem(one.partition), MultiOFUL(one, repetitions, alpha), rounds, advance)
-            seconds = time.perf_counter() - begin
-            result["partitions"][label] = _report(one, rounds, regret) | {"seconds": round(seconds, 2)}
+            seconds = round(time.perf_counter() - begin, 2)
+            result["partitions"][label] = {**_report(one, rounds, regret), "seconds": seconds}
     result["growth_in_K_P"] = _growth(result["partitions"])
     draw_regret(folder / "bandit.png", result)
     RunFiles(folder).write_json("bandit.json", result)
     return result
 
 
-# --------------------------------------------------------------------- checks
+#: What ``lomaq bandit`` runs unless told otherwise.
+DEFAULTS: dict[str, Any] = {
+    name: setting.default
+    for name, setting in inspect.signature(run_bandits).parameters.items()
+    if setting.default is not setting.empty
+}
 
 
 def _partitions(specs: object, graph: AgentGraph) -> dict[str, Partition]:
     if not isinstance(specs, (list, tuple)) or not specs:
         raise InputError("partitions", "a list of at least one partition", repr(specs))
-    labels = [spec if isinstance(spec, str) else str(spec) for spec in specs]
+    labels = [str(spec) for spec in specs]
     if len(set(labels)) < len(labels):
         raise InputError("partitions", "each partition once", ", ".join(labels))
     return {label: Partition.from_spec(spec, graph) for label, spec in zip(labels, specs, strict=True)}
-
-
-def _check_free(folder: Path) -> None:
-    for name in ("bandit.json", "bandit.png"):
-        if (folder / name).exists():
-            raise InputError("run_dir", f"one without a {name}", folder, "choose another")
-
-
-# -------------------------------------------------------------------- numbers
 
 
 def _curve(rounds: list[int], regret: Floats) -> dict[str, Any]:
@@ -181,8 +152,8 @@ def _report(constants: Constants, rounds: list[int], regret: Floats) -> dict[str
         "K_P": constants.k_p,
         "R_max": constants.noise_bound,
         **_curve(rounds, regret),
-        "bound_printed": _json_numbers(printed),
-        "bound_corrected": _json_numbers(corrected),
+        "bound_printed": [None if math.isnan(value) else value for value in printed.tolist()],
+        "bound_corrected": [None if math.isnan(value) else value for value in corrected.tolist()],
         "bound_slope_in_tail": _slope(rounds, printed, 0),
         "repetitions_above_corrected_bound": int(above.sum()),
     }
@@ -190,36 +161,28 @@ def _report(constants: Constants, rounds: list[int], regret: Floats) -> dict[str
 
 def _slope(rounds: list[int], values: Floats, decade: int) -> float | None:
     """Least-squares slope of log values on log rounds within T/10^(decade+1) … T/10^decade; None where undefined."""
-    high = rounds[-1] / 10**decade
-    inside = (np.array(rounds) >= high / 10) & (np.array(rounds) <= high)
+    at, high = np.array(rounds), rounds[-1] / 10**decade
+    inside = (at >= high / 10) & (at <= high)
     if inside.sum() < 2 or not (values[inside] > 0).all():
         return None
-    return float(np.polyfit(np.log(np.array(rounds)[inside]), np.log(values[inside]), 1)[0])
+    return float(np.polyfit(np.log(at[inside]), np.log(values[inside]), 1)[0])
 
 
 def _growth(partitions: dict[str, Any]) -> dict[str, Any]:
     """Final regret against K_P: the log-log slope, and each partition's ratio to the one of the smallest K_P."""
     final = {label: float(np.mean(part["final_regret"])) for label, part in partitions.items()}
     least = min(partitions, key=lambda label: partitions[label]["K_P"])
-    size = np.array([part["K_P"] for part in partitions.values()])
-    regret = np.array(list(final.values()))
-    measurable = len(set(size.tolist())) > 1 and (regret > 0).all()
+    size, regret = np.array([part["K_P"] for part in partitions.values()]), np.array(list(final.values()))
+    measurable = np.ptp(size) > 0 and (regret > 0).all()
+    bound = partitions[least]["bound_printed"][-1]
     ratios = {
         label: {
             "measured": final[label] / final[least],
             "sqrt_K_P": math.sqrt(part["K_P"] / partitions[least]["K_P"]),
-            "printed_bound": _ratio(part["bound_printed"][-1], partitions[least]["bound_printed"][-1]),
+            "printed_bound": part["bound_printed"][-1] / bound if bound else None,
         }
         for label, part in partitions.items()
         if label != least and measurable
     }
     slope = float(np.polyfit(np.log(size), np.log(regret), 1)[0]) if measurable else None
     return {"slope": slope, "ratios_to": least, "ratios": ratios}
-
-
-def _ratio(a: float | None, b: float | None) -> float | None:
-    return a / b if a is not None and b else None
-
-
-def _json_numbers(values: Floats) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values.tolist()]

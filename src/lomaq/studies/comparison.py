@@ -1,17 +1,16 @@
-"""Methods side by side: the search for their settings, and their curves (Figure 5)."""
+"""Comparison of methods: the search for their settings, and their curves (Figure 5)."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.runs import Curve, RunFiles, RunRecord
-from lomaq.runs.files import read_curve, read_returns, solved_at
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 #: Fresh episodes that the best checkpoint of a run plays.
@@ -19,27 +18,26 @@ FRESH_EPISODES = 100
 
 
 def tuning(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """For each method the settings with the highest mean test return over the whole run, and all that was tried."""
+    """For each method all settings tried, and those with the highest mean test return over the whole run."""
     tried: dict[str, dict[str, float]] = {}
     for run in runs:
         words = [f"{key}={value}" for key, value in run.settings.items() if key not in ("algo", "seed")]
         score = tried.setdefault(run.settings["algo"], {})
-        _, curve = read_curve(run.folder)
-        score[" ".join(words)] = float(np.mean(curve))
+        score[" ".join(words)] = fmean(run.tests.mean)
     return {name: {"chosen": max(score, key=score.__getitem__), "tried": score} for name, score in tried.items()}
 
 
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """Curves of every method: mean over seeds, band from the lowest to the highest; and a table of the same.
+    """Curves of every method, with the mean and the range over seeds, and a table of the same.
 
     A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes,
-    which no test of the run has seen; the figure is kept beside the run in ``fresh.json``.
+    which no test of the run has seen; their metrics are kept in the run's folder, in ``fresh.json``.
     """
     table = {}
     ordered = sorted(runs, key=lambda run: (run.reads, run.label.casefold()))
     for name in dict.fromkeys(run.settings["algo"] for run in ordered):
         mine = [run for run in ordered if run.settings["algo"] == name]
-        tests = [Curve.of(read_returns(run.folder)) for run in mine]
+        tests = [run.tests for run in mine]
         thresholds = mine[0].summary["first_env_steps_at"]
         table[name] = {
             "label": mine[0].label,
@@ -47,9 +45,7 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
             "seeds": [run.settings["seed"] for run in mine],
             "last": [test.mean[-1] for test in tests],
             "best_checkpoint_on_fresh_episodes": [_fresh(run) for run in mine],
-            "solved_at_env_steps": {
-                t: [solved_at(test.steps, test.mean, float(t)) for test in tests] for t in thresholds
-            },
+            "solved_at_env_steps": {t: [test.first_at(float(t), tests=2) for test in tests] for t in thresholds},
             "env_steps_per_second": [run.summary["env_steps_per_second"] for run in mine],
             "curve": vars(Curve.over_seeds(tests)),
         }
@@ -63,14 +59,14 @@ def _fresh(run: RunRecord) -> float:
     place = run.folder / "fresh.json"
     if not place.is_file():
         stored = open_checkpoint(run.folder, resume=False)
-        figures = evaluate_checkpoint(stored, stored.config, FRESH_EPISODES, 0)
-        del figures["checkpoint"]  # a path of this machine, and fresh.json goes wherever the run's folder does
-        RunFiles(run.folder).write_json("fresh.json", figures)
+        metrics = evaluate_checkpoint(stored, stored.config, FRESH_EPISODES, 0)
+        del metrics["checkpoint"]  # a path of this machine, and fresh.json goes wherever the run's folder does
+        RunFiles(run.folder).write_json("fresh.json", metrics)
     return float(json.loads(place.read_text())["test_return_mean"])
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:
-    """Draw the picture, named as the folder, from what :func:`report` found: a panel for each kind of reward read."""
+    """Draw the plot, named as the folder, from what :func:`report` returned: a panel for each kind of reward."""
     methods: dict[str, dict[str, Any]] = summary["methods"]
     reads = sorted({entry["reads"] for entry in methods.values()})
     figure = Figure(figsize=(2 + 6 * len(reads), 5.2), layout="constrained", dpi=120)

@@ -1,11 +1,10 @@
-"""Does locality matter? SysAdmin, where what pays a machine's own agent and what pays the network part ways."""
+"""Does locality matter? SysAdmin, where the interests of a machine's own agent and of the network conflict."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +21,7 @@ from lomaq.runs import RunRecord
 from lomaq.training.stored import open_checkpoint
 
 
-@dataclass(frozen=True)
-class _Case:
+class _Case(NamedTuple):
     """One setting of the study, without its seed."""
 
     n_agents: int
@@ -32,105 +30,83 @@ class _Case:
     kappa: int
     permuted: bool
 
+    @classmethod
+    def of(cls, run: RunRecord) -> _Case:
+        settings, summary = run.settings, run.summary
+        method = run.label + (", tied" if settings.get("mixer.weight_sharing") else "")
+        permuted = bool(settings.get("env.permute", False))
+        return cls(summary["n_agents"], settings["env.cost"], method, summary["kappa"], permuted)
+
+
+#: Method and label on the axis → share of the reference that each seed reached.
+Shares = dict[tuple[str, str], np.ndarray]
+
 
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """Test returns as shares of the reference, 95 % intervals over seeds, and one picture ``dilemma.png``.
+    """Test returns as shares of the reference, 95 % intervals over seeds, and one plot ``dilemma.png``.
 
     The reference is the exact optimum up to 8 machines and the best threshold policy, simulated, beyond.
     """
     found: dict[_Case, list[float]] = {}
     for run in runs:
-        found.setdefault(_case(run), []).append(run.summary["test_return_mean"])
-    sizes = sorted({(case.n_agents, case.cost) for case in found})
-    references = {size: SysAdmin(size[0], size[1]).references() for size in sizes}
-    shares = {
-        case: np.array(returns) / next(iter(references[case.n_agents, case.cost].values()))
-        for case, returns in found.items()
+        found.setdefault(_Case.of(run), []).append(run.summary["test_return_mean"])
+    references = {size: SysAdmin(*size).references() for size in sorted({case[:2] for case in found})}
+    rows = []
+    for case, returns in found.items():
+        share = np.array(returns) / next(iter(references[case[:2]].values()))
+        row = {"seeds": len(share), "returns": returns, "share": share.tolist(), **_interval(share)}
+        rows.append(case._asdict() | row)
+    result = {
+        "references": [{"n_agents": n, "cost": cost, **lines} for (n, cost), lines in references.items()],
+        "results": rows,
+        "slopes_and_gaps": [drift for run in runs if (drift := _drift(run)) is not None],
     }
-    rows = [
-        {**vars(case), "seeds": len(share), "returns": found[case], "share": share.tolist(), **_interval(share)}
-        for case, share in shares.items()
-    ]
-    small = [run for run in runs if _case(run).n_agents <= EXACT_LIMIT]
-    seen = [drift for run in small if (drift := _Drift.of(run)) is not None]
-    named = [{"n_agents": n, "cost": cost, **lines} for (n, cost), lines in references.items()]
-    result = {"references": named, "results": rows, "slopes_and_gaps": [vars(drift) for drift in seen]}
     draw(folder, result)
     return result
 
 
-def draw(folder: Path, summary: dict[str, Any]) -> Path:
-    """Draw ``dilemma.png`` from what :func:`report` found."""
-    names = [field.name for field in fields(_Case)]
-    shares = {_Case(**{name: row[name] for name in names}): np.array(row["share"]) for row in summary["results"]}
-    references = {
-        (row["n_agents"], row["cost"]): {name: value for name, value in row.items() if name not in names}
-        for row in summary["references"]
-    }
-    _draw(folder / "dilemma.png", shares, references)
-    return folder / "dilemma.png"
+@torch.no_grad()
+def _drift(run: RunRecord) -> dict[str, Any] | None:
+    """What the blocks of a run's last checkpoint depend on, and what its utilities make of a reboot.
 
-
-@dataclass(frozen=True)
-class _Drift:
-    """Whom a trained block listens to, and what its utilities make of a reboot.
-
-    Attributes:
-        method: Name of the method.
-        cost: Price of a reboot.
-        seed: Seed of the run.
-        share: Test return as a share of the optimum.
-        slopes: Mean ∂F_J/∂U_i over all states, of the block's own agent and of those at each further hop.
-        gaps: U(reboot) - U(leave) in rewards, for each local state: ``failed, 1 of 2 neighbours failed`` and so on.
+    ``slopes`` are the mean ∂F_J/∂U_i over all states, of the block's own agent and of those at each further hop;
+    ``gaps`` are U(reboot) - U(leave) in rewards, for each local state. None for many machines, or without a mixer.
     """
-
-    method: str
-    cost: float
-    seed: int
-    share: float
-    slopes: list[float]
-    gaps: dict[str, float]
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, run: RunRecord) -> _Drift | None:
-        """Read it from the last checkpoint of a run on few machines; None where no mixer makes the values."""
-        stored = open_checkpoint(run.folder, resume=True)
-        built, sigma = stored.run(), stored.sigma
-        networks = built.module.networks
-        if built.module.settings.objective.trained_mixer(networks) is None:
-            return None
-        env = built.make_env(1, 0, torch.device("cpu"))
-        assert isinstance(env, SysAdmin)
-        states = env.all_states()
-        seen = states.observe()
-        utilities = networks.utilities.step(seen, networks.utilities.begin(states.n_envs, states.device))  # [S, N, A]
-        chosen, kappa = utilities.amax(dim=-1), networks.mixer.kappa
-        found = slopes(Probe(networks.mixer, env.graph, built.partition, kappa, chosen, seen))
-        gap = (utilities[..., 1] - utilities[..., 0]) * sigma
-        degree = env.true_graph.degree
-        gaps = {
+    case = _Case.of(run)
+    if case.n_agents > EXACT_LIMIT:
+        return None
+    stored = open_checkpoint(run.folder, resume=True)
+    built = stored.run()
+    networks = built.module.networks
+    if built.module.settings.objective.trained_mixer(networks) is None:
+        return None
+    env = built.make_env(1, 0, torch.device("cpu"))
+    assert isinstance(env, SysAdmin)
+    states = env.all_states()
+    seen = states.observe()
+    utilities = networks.utilities.step(seen, networks.utilities.begin(states.n_envs, states.device))  # [S, N, A]
+    chosen, kappa = utilities.amax(dim=-1), networks.mixer.kappa
+    found = slopes(Probe(networks.mixer, env.graph, built.partition, kappa, chosen, seen))
+    gap = (utilities[..., 1] - utilities[..., 0]) * stored.sigma
+    degree = env.true_graph.degree
+    return {
+        "method": case.method,
+        "cost": case.cost,
+        "seed": run.settings["seed"],
+        "share": run.summary["test_return_mean"] / env.references()["optimum"],
+        "slopes": list(found.mean_by_hop),
+        "gaps": {
             f"{'up' if up else 'failed'}, {failed} of {d} neighbours failed": float(gap[alike].mean())
             for d in degree.unique().tolist()
             for up in (True, False)
             for failed in range(d + 1)
             if bool((alike := (states.up == up) & (states.failed_neighbours == failed) & (degree == d)).any())
-        }
-        optimum = env.references()["optimum"]
-        case = _case(run)
-        share = run.summary["test_return_mean"] / optimum
-        return cls(case.method, case.cost, run.settings["seed"], share, list(found.mean_by_hop), gaps)
-
-
-def _case(run: RunRecord) -> _Case:
-    settings, summary = run.settings, run.summary
-    method = run.label + (", tied" if settings.get("mixer.weight_sharing") else "")
-    permuted = bool(settings.get("env.permute", False))
-    return _Case(summary["n_agents"], settings["env.cost"], method, summary["kappa"], permuted)
+        },
+    }
 
 
 def _interval(share: np.ndarray) -> dict[str, float]:
-    """Mean and bootstrapped 95 % interval of it over seeds."""
+    """Mean over seeds and its bootstrapped 95 % interval."""
     mean = float(share.mean())
     if np.ptp(share) == 0:
         return {"mean": mean, "low": mean, "high": mean}
@@ -138,7 +114,9 @@ def _interval(share: np.ndarray) -> dict[str, float]:
     return {"mean": mean, "low": float(low), "high": float(high)}
 
 
-def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[int, float], dict[str, float]]) -> None:
+def draw(folder: Path, summary: dict[str, Any]) -> Path:
+    """Draw ``dilemma.png`` from what :func:`report` returned."""
+    shares = {_Case(*(row[name] for name in _Case._fields)): np.array(row["share"]) for row in summary["results"]}
     costs = sorted({case.cost for case in shares})
     methods = dict.fromkeys(case.method for case in shares)
     colours = dict(zip(methods, itertools.cycle(colour for _, colour in looks()), strict=False))
@@ -146,39 +124,39 @@ def _draw(path: Path, shares: dict[_Case, np.ndarray], references: dict[tuple[in
     grid = figure.subplots(len(costs), 3, squeeze=False, width_ratios=[1.6, 1.2, 1.2])
     for line, cost in zip(grid, costs, strict=True):
         mine = {case: share for case, share in shares.items() if case.cost == cost}
-        middle = 50 if any(case.n_agents == 50 for case in mine) else max(case.n_agents for case in mine)
-        swept = {case.method for case in mine if case.n_agents == middle and case.kappa != 1}
+        size = 50 if any(case.n_agents == 50 for case in mine) else max(case.n_agents for case in mine)
+        middle = {case: share for case, share in mine.items() if case.n_agents == size}
+        swept = {case.method for case in middle if case.kappa != 1}
         shuffled = {case.method for case in mine if case.permuted}
         by_size = {(c.method, f"{c.n_agents:,}"): s for c, s in mine.items() if c.kappa == 1 and not c.permuted}
         by_kappa = {
-            (c.method, "all" if c.kappa >= c.n_agents // 2 else str(c.kappa)): share
-            for c, share in sorted(mine.items(), key=lambda item: item[0].kappa)
-            if c.n_agents == middle and not c.permuted and c.method in swept
+            (c.method, "all" if c.kappa >= c.n_agents // 2 else str(c.kappa)): middle[c]
+            for c in sorted(middle, key=lambda case: case.kappa)
+            if not c.permuted and c.method in swept
         }
         by_graph = {
-            (c.method, "shuffled" if c.permuted else "true"): share
-            for c, share in sorted(mine.items(), key=lambda item: item[0].permuted)
-            if c.n_agents == middle and c.kappa == 1 and c.method in shuffled
+            (c.method, "shuffled" if c.permuted else "true"): middle[c]
+            for c in sorted(middle, key=lambda case: case.permuted)
+            if c.kappa == 1 and c.method in shuffled
         }
-        size, lines = next(((n, r) for (n, c), r in references.items() if n == middle and c == cost))
-        never = lines["never"] / next(iter(lines.values()))
         _table(line[0], by_size, f"cost {cost:g}: machines on the ring (κ = 1), mean and worst seed")
+        (entry,) = (row for row in summary["references"] if (row["n_agents"], row["cost"]) == (size, cost))
+        never = entry["never"] / next(value for name, value in entry.items() if name not in _Case._fields)
         _panel(line[1], by_kappa, colours, f"cost {cost:g}: κ, {size} machines", never)
         _panel(line[2], by_graph, colours, f"cost {cost:g}: graph of the mixers, {size} machines", never)
         line[1].set_ylabel("return, % of the reference", fontsize=12)
     handles, labels = zip(*(axes.get_legend_handles_labels() for axes in grid[:, 1:].flat), strict=True)
     legend = dict(zip(itertools.chain(*labels), itertools.chain(*handles), strict=True))  # one for each label
     if legend:
-        figure.legend(
-            legend.values(), legend.keys(), loc="outside lower right", ncols=len(legend), fontsize=11, frameon=False
-        )
-    figure.savefig(path)
+        look: dict[str, Any] = {"loc": "outside lower right", "ncols": len(legend), "fontsize": 11, "frameon": False}
+        figure.legend(legend.values(), legend.keys(), **look)
+    figure.savefig(folder / "dilemma.png")
+    return folder / "dilemma.png"
 
 
-def _table(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str) -> None:
+def _table(axes: Axes, shares: Shares, title: str) -> None:
     """A coloured cell for each method and label: the mean over seeds and, where they differ, the worst, in percent."""
-    labels = list(dict.fromkeys(label for _, label in shares))
-    methods = list(dict.fromkeys(method for method, _ in shares))
+    methods, labels = (list(dict.fromkeys(key[i] for key in shares)) for i in (0, 1))
     means = np.full((len(methods), len(labels)), np.nan)
     for (method, label), share in shares.items():
         row, column = methods.index(method), labels.index(label)
@@ -193,21 +171,19 @@ def _table(axes: Axes, shares: dict[tuple[str, str], np.ndarray], title: str) ->
     axes.set_title(title, fontsize=12)
 
 
-def _panel(
-    axes: Axes, shares: dict[tuple[str, str], np.ndarray], colours: dict[str, str], title: str, never: float
-) -> None:
+def _panel(axes: Axes, shares: Shares, colours: dict[str, str], title: str, never: float) -> None:
     """A group of bars for each label: means, with a dot for each seed."""
     if not shares:  # a study that leaves this comparison out
         axes.set_axis_off()
         return
     labels = list(dict.fromkeys(label for _, label in shares))
     methods = [method for method in colours if any(method == m for m, _ in shares)]
-    width = 0.84 / max(1, len(methods))
+    width = 0.84 / len(methods)
     for number, method in enumerate(methods):
         for place, label in enumerate(labels):
-            share = shares.get((method, label))
-            if share is None:
+            if (method, label) not in shares:
                 continue
+            share = shares[method, label]
             x = place + (number - (len(methods) - 1) / 2) * width
             axes.bar(x, 100 * share.mean(), 0.92 * width, color=colours[method], alpha=0.55, label=method)
             spread = x + np.linspace(-0.25, 0.25, len(share)) * width

@@ -1,12 +1,13 @@
 """Figure 6: which rewards of single agents and of the pair explain the team reward of two agents at one landmark?
 
-Two agents stand in a square around one landmark, as in ``env=nav``; each knows where it is relative to the landmark.
+Two agents are in a square around one landmark, as in ``env=nav``; each observes its position relative to the landmark.
 The team is paid 1 while at least one agent covers it, so r is no sum of local rewards (Assumption 1 does not hold). No
-agents are trained: the rewards are fitted to the team reward of states in which both stand uniformly in the square.
+agents are trained: the rewards are fitted to the team reward of states in which both positions are uniform.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -34,20 +35,19 @@ SHARE = math.pi * COVER_DISTANCE**2 / (2 * HALF_WIDTH) ** 2
 SITUATIONS = {"none": (0, 0), "agent 1": (1, 0), "agent 2": (0, 1), "both": (1, 1)}
 #: What is learned, and what it adds up to.
 FUNCTIONS = ("r_{1}", "r_{2}", "r_{12}", "sum")
-#: Largest difference from the expected value with which the figure counts as reproduced.
+#: Largest difference from the expected value at which the figure counts as reproduced.
 TOLERANCE = 0.15
+TITLE = (
+    "Two agents, one landmark: rewards at places $\\Delta x_1$, $\\Delta x_2$ of the agents on the horizontal line "
+    "through it.\nDotted: its edge. Numbers: means over the whole square with none, one or both of them on it."
+)
 #: States in each situation over which a learned function is averaged.
 STATES = 3000
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One row of the figure.
-
-    Attributes:
-        max_size: Largest group |I|.
-        regularisation: λ ≥ 0; w(1) = 0, w(2) = 1.
-    """
+    """One row of the figure: the largest group |I|, and λ ≥ 0 with w(1) = 0, w(2) = 1."""
 
     max_size: int
     regularisation: float
@@ -64,28 +64,21 @@ class Fit:
         share of states that pay for r_{12} is smallest, p², where r_{12} = -1 corrects r_{i} = 1 for both on (but for
         λ/2, which is lost in the rounding).
         """
-        off, on = SHARE**2 / 2, 1 - SHARE + SHARE**2 / 2
+        one, two = np.array(list(SITUATIONS.values()), dtype=float).T  # [4], [4]
+        pair = 0 - one * two  # not -0.0
         if self.max_size == 1:
-            alone = [off + (on - off) * np.array(seen) for seen in zip(*SITUATIONS.values(), strict=True)]
-            values = dict(zip(FUNCTIONS, [*alone, np.zeros(4), alone[0] + alone[1]], strict=True))
-        else:
-            one, two = (np.array(seen) for seen in zip(*SITUATIONS.values(), strict=True))
-            values = dict(zip(FUNCTIONS, [one, two, -one * two, one + two - one * two], strict=True))
-            if self.regularisation == 0:
-                values = {"sum": values["sum"]}
-        return {name: dict(zip(SITUATIONS, row.astype(float).tolist(), strict=True)) for name, row in values.items()}
+            off, on = SHARE**2 / 2, 1 - SHARE + SHARE**2 / 2
+            one, two, pair = off + (on - off) * one, off + (on - off) * two, np.zeros(4)
+        values = dict(zip(FUNCTIONS, [one, two, pair, one + two + pair], strict=True))
+        identified = FUNCTIONS if self.max_size == 1 or self.regularisation > 0 else ("sum",)
+        return {name: dict(zip(SITUATIONS, values[name].tolist(), strict=True)) for name in identified}
 
 
 @dataclass(frozen=True)
 class Training:
-    """How each row is fitted: Adam on the squared error (Eq. 2), fresh states at every step.
+    """How each row is fitted: Adam on the squared error (Eq. 2) of ``batch`` fresh states a step.
 
-    Attributes:
-        seed: Of everything random, 0 … 2^32 - 1.
-        steps: Steps, at least 1.
-        batch: States a step, at least 1.
-        lr: Learning rate in (0, 1], falling to 0 in the second half.
-        beta2: Decay of Adam's squared gradients, in [0, 1).
+    The learning rate ``lr`` falls to 0 in the second half; ``beta2`` is the decay of the squared gradients.
     """
 
     seed: int
@@ -100,9 +93,6 @@ class Training:
         check_int("study.batch", self.batch, 1)
         check_float("study.lr", self.lr, 0, 1, above=True)
         check_float("study.beta2", self.beta2, 0, 1, below=True)
-
-
-# -------------------------------------------------------------------- the game
 
 
 def draw_positions(n_states: int, generator: torch.Generator) -> Tensor:
@@ -123,13 +113,9 @@ def team_reward(positions: Tensor) -> Tensor:
 def observe(positions: Tensor) -> Tensor:
     """Position relative to the landmark and distance to it, ``[..., 2, 3]``.
 
-    What ``env=nav`` adds, whether an agent covers the landmark and with how many others, would tell one agent about
-    the other and leave nothing for the pair.
+    ``env=nav`` adds with how many others an agent covers the landmark, which would leave nothing for the pair.
     """
     return torch.cat([positions, positions.norm(dim=-1, keepdim=True)], dim=-1)
-
-
-# -------------------------------------------------------------------- learning
 
 
 def learn(fit: Fit, training: Training) -> RewardDecomposition:
@@ -171,26 +157,16 @@ def learned(model: RewardDecomposition, positions: Tensor) -> dict[str, Tensor]:
 
 
 def averages(model: RewardDecomposition, seed: int) -> dict[str, dict[str, float]]:
-    """Mean of each function in each situation, both agents uniform in the square but for the situation."""
-    generator = torch.Generator().manual_seed(seed + 1)  # not the states that it was fitted to
+    """Mean of each function in each situation, over positions that are uniform given the situation."""
+    generator = torch.Generator().manual_seed(seed + 1)  # other states than those of training
     positions = draw_positions(math.ceil(2 * STATES / SHARE), generator)  # twice as many as needed on the landmark
     on = on_landmark(positions)
     where = [positions[there][: 2 * STATES].view(2, -1, 2) for there in (~on, on)]
-    means: dict[str, dict[str, float]] = {name: {} for name in FUNCTIONS}
-    for situation, (first, second) in SITUATIONS.items():
-        states = torch.stack([where[first][0], where[second][1]], dim=1)  # [M, 2, 2]
-        for name, values in learned(model, states).items():
-            means[name][situation] = float(values.mean())
-    return means
-
-
-def pair_magnitude(model: RewardDecomposition, seed: int) -> float:
-    """Mean of |r_{12}| over both agents uniform in the square: what λ weighs, at the least p²."""
-    positions = draw_positions(10 * STATES, torch.Generator().manual_seed(seed + 1))
-    return float(learned(model, positions)["r_{12}"].abs().mean())
-
-
-# -------------------------------------------------------------------- the study
+    values = {  # at [M, 2, 2] positions
+        situation: learned(model, torch.stack([where[first][0], where[second][1]], dim=1))
+        for situation, (first, second) in SITUATIONS.items()
+    }
+    return {name: {situation: float(values[situation][name].mean()) for situation in SITUATIONS} for name in FUNCTIONS}
 
 
 def _fits(regularisation: float) -> tuple[Fit, Fit, Fit]:
@@ -202,7 +178,7 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
     """Fit the three rows of the figure and draw ``fig6.png``.
 
     Args:
-        folder: Where the picture goes; made where it is missing.
+        folder: Where the plot goes; made if missing.
         settings: Those of :class:`Training`, and ``regularisation``, λ > 0 of the third row.
         console: Where progress is shown.
 
@@ -223,13 +199,14 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
         start = time.perf_counter()
         model = learn(fit, training)
         means, expected = averages(model, training.seed), fit.expected()
+        positions = draw_positions(10 * STATES, torch.Generator().manual_seed(training.seed + 1))
         error = max(abs(means[name][s] - value) for name, row in expected.items() for s, value in row.items())
         result["fits"][str(fit)] = {
             "learned": means,
             "expected": expected,
             "largest_error": error,
             "as_expected": error <= TOLERANCE,
-            "mean_magnitude_of_r_{12}": pair_magnitude(model, training.seed),
+            "mean_magnitude_of_r_{12}": float(learned(model, positions)["r_{12}"].abs().mean()),
         }
         maps[str(fit)] = _section_of(model)
         seconds = time.perf_counter() - start
@@ -268,7 +245,7 @@ def _section(points: int = 121) -> Tensor:
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:
-    """Draw ``fig6.png`` from what :func:`run` found: ``summary.json``, and ``sections.json`` beside it.
+    """Draw ``fig6.png`` from what :func:`run` returned and ``sections.json``, which it wrote.
 
     Raises:
         InputError: If ``sections.json`` is missing.
@@ -276,52 +253,41 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     stored = folder / "sections.json"
     if not stored.is_file():
         raise InputError("fig6", "sections.json", "none", "python train.py experiment=fig6 makes it")
-    fits, sections = summary["fits"], json.loads(stored.read_text())
-    maps = {fit: _maps(sections[str(fit)]) for fit in _fits(summary["settings"]["regularisation"])}
-    _draw(folder / "fig6.png", maps, fits)
-    return folder / "fig6.png"
-
-
-def _draw(path: Path, maps: dict[Fit, dict[str, np.ndarray]], fits: dict[str, Any]) -> None:
+    sections = json.loads(stored.read_text())
     figure = Figure(figsize=(11.5, 7.6), layout="constrained", dpi=110)
     panels = figure.subplots(3, 5, sharex=True, sharey=True)
-    true = Fit(2, 0.0).expected()["sum"]
-    heads = (r"$r_{\{1\}}$", r"$r_{\{2\}}$", r"$r_{\{1,2\}}$", "sum of the learned", "true team reward $r$")
-    for line, (fit, learned_maps) in zip(panels, maps.items(), strict=True):
-        shown = [(learned_maps[name], fits[str(fit)]["learned"][name]) for name in FUNCTIONS]
-        for axes, (values, means) in zip(line, [*shown, (team_reward(_section()).numpy(), true)], strict=True):
+    true = team_reward(_section()).numpy(), Fit(2, 0.0).expected()["sum"]
+    for line, fit in zip(panels, _fits(summary["settings"]["regularisation"]), strict=True):
+        row, maps = summary["fits"][str(fit)], _maps(sections[str(fit)])
+        shown = [(maps[name], row["learned"][name]) for name in FUNCTIONS]
+        for axes, (values, means) in zip(line, [*shown, true], strict=True):
             image = _heat_map(axes, values, means)
-        size = rf"mean $|r|$: {fits[str(fit)]['mean_magnitude_of_r_{12}']:.3f}" if fit.max_size > 1 else "no pairs"
+        size = rf"mean $|r|$: {row['mean_magnitude_of_r_{12}']:.3f}" if fit.max_size > 1 else "no pairs"
         line[2].text(0, 0.63, size, ha="center", va="center", fontsize=12, style="italic")
         strength = rf", $\lambda = {fit.regularisation:g}$" if fit.max_size > 1 else ""
         line[0].set_ylabel(rf"$|I| \leq {fit.max_size}${strength}" + "\n" + r"$\Delta x_2$", fontsize=13)
+    heads = (r"$r_{\{1\}}$", r"$r_{\{2\}}$", r"$r_{\{1,2\}}$", "sum of the learned", "true team reward $r$")
     for axes, head in zip(panels[0], heads, strict=True):
         axes.set_title(head, fontsize=13)
     for axes in panels[-1]:
         axes.set_xlabel(r"$\Delta x_1$", fontsize=13)
     bar = figure.colorbar(image, ax=panels, extend="both", shrink=0.8, aspect=40, pad=0.01)
     bar.set_label("reward", fontsize=12)
-    figure.suptitle(
-        "Two agents, one landmark: rewards at places $\\Delta x_1$, $\\Delta x_2$ of the agents on the horizontal line "
-        "through it.\nDotted: its edge. Numbers: means over the whole square with none, one or both of them on it.",
-        fontsize=12,
-    )
-    figure.savefig(path)
+    figure.suptitle(TITLE, fontsize=12)
+    figure.savefig(folder / "fig6.png")
+    return folder / "fig6.png"
 
 
 def _heat_map(axes: Any, values: np.ndarray, means: dict[str, float]) -> Any:
     """One function over (Δx_1, Δx_2), with its mean in each situation."""
-    ends = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
+    ends = (-HALF_WIDTH, HALF_WIDTH) * 2
     image = axes.imshow(values, cmap="RdBu_r", vmin=-2, vmax=2, origin="lower", extent=ends)
-    for edge in (-COVER_DISTANCE, COVER_DISTANCE):
-        axes.axvline(edge, color="black", linestyle=":", linewidth=0.7)
-        axes.axhline(edge, color="black", linestyle=":", linewidth=0.7)
+    for edge, line in itertools.product((-COVER_DISTANCE, COVER_DISTANCE), (axes.axvline, axes.axhline)):
+        line(edge, color="black", linestyle=":", linewidth=0.7)
     for situation, seen in SITUATIONS.items():
         x, y = (0.0 if on else -0.63 for on in seen)
-        value = means[situation]
-        shown = f"{value:.2f}".replace("-0.00", "0.00")
-        colour = "white" if abs(value) > 1.3 else "black"
+        shown = f"{means[situation]:.2f}".replace("-0.00", "0.00")
+        colour = "white" if abs(means[situation]) > 1.3 else "black"
         axes.text(x, y, shown, ha="center", va="center", fontsize=12, color=colour)
-    axes.set_xticks([-1, 0, 1])
-    axes.set_yticks([-1, 0, 1])
+    axes.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     return image

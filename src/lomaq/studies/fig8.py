@@ -33,19 +33,17 @@ def learned_values(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
 
 
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """Best seed of each partition and activation, its learned tables, and one picture ``fig8.png``."""
-    best: dict[str, tuple[float, np.ndarray, np.ndarray, int]] = {}
+    """Best seed of each partition and activation, its learned tables, and one plot ``fig8.png``."""
+    result: dict[str, Any] = {}
     for run in runs:
         values, true = learned_values(run)
         name = f"{run.settings['partition']}, {run.settings['mixer.activation']}"
         error = float(np.abs(values - true).max())
-        if name not in best or error < best[name][0]:
-            best[name] = (error, values, true, run.settings["seed"])
-    result: dict[str, Any] = {}
-    for name, (error, values, true, seed) in best.items():
+        if name in result and error >= result[name]["largest_error"]:
+            continue
         team, true_team = values.sum(axis=0), true.sum(axis=0)
         result[name] = {
-            "seed": seed,
+            "seed": run.settings["seed"],
             "largest_error": error,
             "largest_error_of_each_block": np.abs(values - true).max(axis=(1, 2)).tolist(),
             "largest_error_of_the_sum": float(np.abs(team - true_team).max()),
@@ -63,11 +61,10 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:
-    """Draw ``fig8.png`` from what :func:`report` found: true and learned tables, a row a partition and activation."""
+    """Draw ``fig8.png`` from what :func:`report` returned: true and learned tables by partition and activation."""
     best = {name: entry for name, entry in summary.items() if name != "why"}
-    rows = len(best)
-    figure = Figure(figsize=(11, 2.1 * rows), layout="constrained", dpi=110)
-    grid = figure.subplots(rows, 6, squeeze=False)
+    figure = Figure(figsize=(11, 2.1 * len(best)), layout="constrained", dpi=110)
+    grid = figure.subplots(len(best), 6, squeeze=False)
     for line, (name, entry) in zip(grid, best.items(), strict=True):
         error, values, true = entry["largest_error"], np.array(entry["learned"]), np.array(entry["true"])  # [P, A, A]
         tables = []

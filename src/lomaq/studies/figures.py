@@ -1,4 +1,4 @@
-"""Draws the pictures of stored results again, from their numbers alone: ``make figures``."""
+"""Draws the plots of stored results again, from their numbers alone: ``make figures``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
 from lomaq.studies import comparison, dilemma, fig6, fig8, fig9, sweep
 
-#: Draws the picture of a study from its folder and its ``summary.json``.
-Drawer = Callable[[Path, dict[str, Any]], Path]
-#: The studies that have one, by the beginning of their folder's name; how to make what is missing.
-DRAWERS: dict[str, Drawer] = {
+#: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
+DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "fig5_": comparison.draw,
     "fig6": fig6.draw,
     "fig8": fig8.draw,
@@ -28,15 +26,12 @@ DRAWERS: dict[str, Drawer] = {
 
 
 def draw_all(results: Path) -> tuple[list[Path], dict[str, str]]:
-    """Draw every picture whose numbers are in the folders of ``results``.
+    """Draw every plot whose numbers are in the folders of ``results``.
 
     A study's or a sweep's folder has ``summary.json``, a bandit's ``bandit.json``; other runs get ``curves.png``.
 
-    Args:
-        results: Folder of folders of results.
-
     Returns:
-        The pictures, and for each folder without one why there is none.
+        The plots, and for each folder without one the reason.
 
     Raises:
         InputError: If it is no folder, or nothing in it can be drawn.
@@ -56,7 +51,7 @@ def draw_all(results: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 def draw(folder: Path) -> Path:
-    """Draw the picture of one folder of results.
+    """Draw the plot of one folder of results.
 
     Raises:
         InputError: If its numbers are missing, or of an older version of the study.
@@ -68,9 +63,9 @@ def draw(folder: Path) -> Path:
     drawer = next((drawer for name, drawer in DRAWERS.items() if folder.name.startswith(name)), None)
     if (folder / "sweep.json").is_file():
         drawer = sweep.draw
-    if drawer is None and summary.is_file():
-        raise InputError(folder.name, "a study with a picture", "one without")
     if drawer is None:
+        if summary.is_file():
+            raise InputError(folder.name, "a study with a plot", "one without")
         return _draw_runs(folder)
     if not summary.is_file():
         raise InputError(folder.name, "a finished study, with summary.json", "none")
@@ -87,9 +82,9 @@ def _draw_runs(folder: Path) -> Path:
     if not runs:
         raise InputError(folder.name, "run folders with tests", "none")
     tasks = {name: task_of(run) for name, run in runs.items() if run.config or run.summary}
-    rest = tasks.popitem()[1] if len({*tasks.values()}) == 1 else "task not stored"  # stopped, only metrics.csv kept
+    rest = next(iter(tasks.values())) if len({*tasks.values()}) == 1 else "task not stored"  # only metrics.csv kept
     panels: dict[str, dict[str, Curve]] = {}
     for name, run in runs.items():
-        panels.setdefault(task_of(run) if run.config or run.summary else rest, {})[name] = run.tests
+        panels.setdefault(tasks.get(name, rest), {})[name] = run.tests
     draw_curves(folder / "curves.png", panels, "lowest to highest episode")
     return folder / "curves.png"

@@ -1,11 +1,10 @@
-"""Runs a study: a grid of training runs, each in a folder of its own, or a function that does it all.
+"""Runs a study: a grid of training runs, each in its own folder, or one function.
 
-What is there already is kept, so that a study that was stopped goes on where it was.
+What is there already is kept, so that a study that was stopped continues where it was.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
 import itertools
 import json
@@ -17,6 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import yaml
@@ -26,20 +26,19 @@ from lomaq.analysis.compare import differing
 from lomaq.config import Job, word_of
 from lomaq.errors import InputError, check_int
 from lomaq.plots.run import train
-from lomaq.runs import RunFiles, RunRecord
-from lomaq.runs.record import read_record
+from lomaq.runs import RunFiles, RunRecord, read_run
 from lomaq.training.process import keep_freed_memory
 
 
 def run_study(
     study: dict[str, Any], compose: Callable[[list[str]], dict[str, Any]], folder: Path, console: Console
 ) -> dict[str, Any]:
-    """Train every combination of ``study["grid"]``, then draw and summarise; or call ``study["run"]``.
+    """Train every combination of ``study["grid"]``, then report; or call ``study["run"]``.
 
     Args:
         study: ``grid`` (setting → values, or several of these), ``report`` (path of a function of folder and runs) and
-            ``jobs``, how many runs train at once, each in a process of its own where there are several. Or ``run``
-            (path of a function of folder, settings and console) and its settings.
+            ``jobs``, how many runs train at once, each in its own process if several. Or ``run`` (path of a function of
+            folder, settings and console) and its settings.
         compose: Makes the configuration of a run of the grid from further ``key=value`` words.
         folder: Where the runs and the report go; what is there already is kept.
         console: Where progress is shown.
@@ -62,15 +61,8 @@ def run_study(
     if jobs == 1:
         runs = [run_one(job.settings, job.config, folder, console) for job in todo]
     else:
-        found: dict[str, RunRecord] = {}
-        with closing(train_together(todo, folder, jobs)) as ended:
-            for job, run in ended:
-                if isinstance(run, Exception):
-                    raise run
-                found[name := run_name(job.settings)] = run
-                line = f"{len(found)} of {len(cells)}: {name}: test return {run.summary['test_return_mean']:,.1f}"
-                console.print(line, highlight=False, soft_wrap=True)
-        runs = [found[run_name(cell)] for cell in cells]
+        done, _ = train_all(todo, len(cells), folder, jobs, console, keep_going=False)
+        runs = [done[run_name(cell)] for cell in cells]
     result: dict[str, Any] = _function(study["report"])(folder, runs)
     RunFiles(folder).write_json("summary.json", result)
     return result
@@ -93,17 +85,39 @@ def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, An
 
 
 def _function(path: str) -> Callable[..., dict[str, Any]]:
-    module, _, name = path.rpartition(".")
-    function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+    function: Callable[..., dict[str, Any]] = resolve_name(":".join(path.rsplit(".", 1)))
     return function
+
+
+def train_all(
+    jobs: Iterable[Job], n_jobs: int, folder: Path, at_once: int, console: Console, *, keep_going: bool
+) -> tuple[dict[str, RunRecord], dict[str, str]]:
+    """By name, the runs that ended and the errors of those that failed; without ``keep_going`` the first is raised."""
+    done: dict[str, RunRecord] = {}
+    failed: dict[str, str] = {}
+    with closing(train_together(jobs, folder, at_once)) as ended:
+        for job, run in ended:
+            name = run_name(job.settings)
+            if not isinstance(run, Exception):
+                done[name] = run
+                line = f"test return {run.summary['test_return_mean']:,.1f}"
+            elif keep_going:
+                kind = "" if isinstance(run, InputError) else f"{type(run).__name__}: "
+                failed[name] = " ".join(f"{kind}{run}".split())
+                line = f"failed: {failed[name]}"
+            else:
+                raise run
+            number = f"{len(done) + len(failed)} of {n_jobs}"
+            console.print(f"{number}: {name}: {line}", highlight=False, markup=False, soft_wrap=True)
+    return done, failed
 
 
 def train_together(
     jobs: Iterable[Job], folder: Path, at_once: int
 ) -> Generator[tuple[Job, RunRecord | Exception], None, None]:
-    """Train jobs, each in one of ``at_once`` processes, and give each when it ends, with what went wrong if it failed.
+    """Train jobs in ``at_once`` processes and yield each when it ends, with its run or its exception.
 
-    A process that dies ends its job alone and is replaced. To be closed, so that the processes end.
+    A process that dies ends its job alone and is replaced. Close the generator to end the processes.
     """
     waiting, idle = iter(jobs), [_process() for _ in range(at_once)]
     running: dict[Future[RunRecord], tuple[Job, Executor]] = {}
@@ -149,13 +163,13 @@ def run_name(settings: dict[str, Any]) -> str:
 
 
 def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> RunRecord:
-    """Train one run below ``folder``, go on with it, or, where it has ended, read it.
+    """Train the run that ``settings`` name below ``folder``, resume it, or, if it has ended, read it.
 
     Args:
-        settings: What it varies, and so its name.
-        config: Its whole configuration.
-        folder: Where its run folder goes.
-        console: Where progress is shown; None in a process of its own, where nothing is.
+        settings: The settings that the study varies.
+        config: The whole configuration.
+        folder: Of the study.
+        console: Where progress is shown; None: nowhere.
 
     Raises:
         InputError: If a setting is impossible, or a run of another configuration is there.
@@ -167,10 +181,9 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
     begun = place / "config.yaml"
     if begun.is_file() and differing([yaml.safe_load(begun.read_text()), config]):
         raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
-    if (place / "summary.json").is_file():
-        return replace(read_record(place), settings=settings, config=config)
-    checkpoint = place / "checkpoints" / "last.ckpt"
-    if begun.is_file() and not checkpoint.is_file():  # stopped before anything was learned
-        shutil.rmtree(place)
-    train(config, place, console, checkpoint if checkpoint.is_file() else None)
-    return replace(read_record(place), settings=settings, config=config)
+    if not (place / "summary.json").is_file():
+        checkpoint = place / "checkpoints" / "last.ckpt"
+        if begun.is_file() and not checkpoint.is_file():  # stopped before anything was learned
+            shutil.rmtree(place)
+        train(config, place, console, checkpoint if checkpoint.is_file() else None)
+    return replace(read_run(place), settings=settings, config=config)

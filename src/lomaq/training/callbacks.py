@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,7 +16,6 @@ from rich.table import Column
 
 from lomaq.errors import check_bool, check_int
 from lomaq.runs import Evaluation, RunFiles
-from lomaq.runs.files import pack
 from lomaq.training.checkpoint import save_atomic
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
 from lomaq.training.module import EnvMaker, LomaqModule
@@ -98,7 +98,7 @@ class Recorder(Checkpoint):
             actor = GreedyActor(module.networks.utilities)
             returns = evaluate(actor, self.env, self.episodes, EVALUATION_SEED + module.seed).tolist()
             result = Evaluation(module.env_steps, history["train_seconds"], returns)
-            history["evaluations"] += pack([result])
+            history["evaluations"].append(asdict(result))
             tested = {
                 "test_return_mean": result.mean,
                 "test_return_min": min(returns),
