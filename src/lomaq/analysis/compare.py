@@ -52,7 +52,7 @@ def describe_run(folder: Path) -> dict[str, str]:
         firsts = [f"{threshold:,.6g} at {step:,}" for threshold, step in reached.items() if step is not None]
         none = "none of " + ", ".join(f"{threshold:,.6g}" for threshold in reached) if reached else "no threshold"
         lines["last test"] = f"{run.tests.mean[-1]:,.1f} at {run.tests.steps[-1]:,.0f} env steps"
-        lines["best test"] = f"{best:,.1f} at {run.first_at(best):,} env steps"
+        lines["best test"] = f"{best:,.1f} at {run.tests.first_at(best):,} env steps"
         lines["first reached"] = ", ".join(firsts) or none
     if run.train_seconds:
         speed = run.env_steps / run.train_seconds
