@@ -236,7 +236,7 @@ def word_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def hydra_answers(words: Sequence[str]) -> None:
+def hydra_flag(words: Sequence[str]) -> None:
     """Let hydra itself answer for one of its flags, such as ``--info`` or ``--shell-completion``."""
     own = sys.argv
     sys.argv = [own[0], *words]
