@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lomaq.config import PLACES, folders_of, parse
@@ -20,22 +20,24 @@ class Command:
 
     Args:
         act: Each of its parameters is a setting; one that is a list may be given several times, ``config_dirs`` is
-            ``--config-dir``, and ``**settings`` takes ``further`` or, without these, any ``env.KEY``. Returns the exit
-            status, None for 0. In its docstring, a description may begin with a PLACEHOLDER for the value.
-        further: More settings → their defaults.
+            ``--config-dir``, and ``**settings``, where its docstring has it, any ``env.KEY``. Returns the exit status,
+            None for 0. In a docstring, the description of a setting may begin with a PLACEHOLDER for its value.
+        rest: Function whose keyword-only parameters are settings, too, which ``act`` hands on.
     """
 
-    def __init__(self, act: Callable[..., int | None], further: Mapping[str, Any] | None = None) -> None:
-        parameters = inspect.signature(act).parameters
-        named = {name: p.default for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
-        self.act, self.further = act, {**(further or {})}
-        self.defaults = {**self.further, **named}
-        self.takes_folders = self.defaults.pop("config_dirs", None) is not None
-        self.takes_env = further is None and "settings" in parameters
-        self.repeated = next((name for name, p in parameters.items() if p.annotation.startswith("list[str]")), None)
-        self.about, _, arguments = (inspect.getdoc(act) or "").partition("\n\nArgs:\n")
-        described = re.findall(r"^ {4}\**(\S+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
-        self.described = {name: " ".join(text.split()) for name, text in described}
+    def __init__(self, act: Callable[..., int | None], rest: Callable[..., Any] | None = None) -> None:
+        parameters = [*inspect.signature(act).parameters.values()]
+        kept = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        kept += [p for p in inspect.signature(rest).parameters.values() if p.kind is p.KEYWORD_ONLY] if rest else []
+        self.act = act
+        self.about, described = _documented(act)
+        self.described = {p.name: {**_documented(rest or act)[1], **described}[p.name] for p in kept}
+        self.defaults = {p.name: p.default for p in kept if p.name != "config_dirs"}
+        self.takes_folders = "config_dirs" in self.described
+        self.takes_env = "settings" in described
+        if self.takes_env:
+            self.described["settings"] = described["settings"]
+        self.repeated = next((p.name for p in kept if p.annotation.startswith("list[str]")), None)
 
     def run(self, name: str, words: Sequence[str]) -> int:
         """Run it, or print its help where that is asked for.
@@ -56,7 +58,7 @@ class Command:
                 known = [*self.defaults, *(["env.*"] if self.takes_env else [])]
                 raise InputError(key, ", ".join(known), given[key])
         more = {"config_dirs": folders} if self.takes_folders else {}
-        return self.act(**{**self.further, **given, **more}) or 0
+        return self.act(**given, **more) or 0
 
     def usage_line(self, name: str) -> str:
         """Its name and its settings with their defaults."""
@@ -79,9 +81,14 @@ class Command:
 
 def wrapped(label: str, text: str) -> str:
     """A label and its text, in lines of 118 signs that begin below the text."""
-    return textwrap.fill(
-        text, 118, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False
-    )
+    return textwrap.fill(text, 118, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
+
+
+def _documented(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """What a docstring has before its arguments, and the description of each, without markup."""
+    about, _, arguments = (inspect.getdoc(function) or "").partition("\n\nArgs:\n")
+    described = re.findall(r"^ {4}\**(\S+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
+    return about, {name: re.sub(r":\w+:(?=`)|`", "", " ".join(text.split())) for name, text in described}
 
 
 def _written(value: Any) -> str:

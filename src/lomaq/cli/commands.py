@@ -28,7 +28,7 @@ from lomaq.plots.film import check_render, film_checkpoint
 from lomaq.plots.graph import picture_graph
 from lomaq.runs import RunFiles
 from lomaq.runs.files import write_atomic
-from lomaq.studies import bandit as bandits
+from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
@@ -109,15 +109,7 @@ def evaluate(checkpoint: str, episodes: int = 20, seed: int = 0, render: str | N
     print(json.dumps(result))
 
 
-def certify(
-    checkpoint: str,
-    states: int = 64,
-    epsilon: float = 0.1,
-    tolerance: float = 0.05,
-    samples: int = 64,
-    seed: int = 0,
-    output: str | None = None,
-) -> int:
+def certify(checkpoint: str, output: str | None = None, **options: Any) -> int:
     """Is the mixer monotone and local? lomaq certify checkpoint=RUN.
 
     Examines it at states that its agents visit, prints one line a check, and writes certificate.json and
@@ -126,16 +118,11 @@ def certify(
 
     Args:
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
-        states: Visited states, drawn from 16 episodes.
-        epsilon: Share of random actions in these episodes.
-        tolerance: Error, in standard deviations of a block's value, that answers "which kappa do I need?".
-        samples: Joint actions to draw where there are more than 4,096.
-        seed: Seed of the episodes and of everything drawn.
         output: FOLDER for the files; by default the run folder.
     """
     stored = open_checkpoint(str(checkpoint), resume=False)
     folder = stored.run_dir if output is None else folder_named("output", output)
-    certificate = certify_checkpoint(stored, states, epsilon, tolerance, samples, seed)
+    certificate = certify_checkpoint(stored, **options)
     config = stored.config
     folder.mkdir(parents=True, exist_ok=True)
     RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
@@ -201,18 +188,7 @@ def export(checkpoint: str, format: Any = "onnx", output: str | None = None) -> 
     return 0
 
 
-def graph(
-    env: str | None = None,
-    file: str | None = None,
-    checkpoint: str | None = None,
-    colour: str = "partition",
-    partition: Any = None,
-    kappa: int | None = None,
-    agent: int | None = None,
-    output: str = "graph.png",
-    seed: int = 0,
-    **settings: Any,
-) -> None:
+def graph(env: str | None = None, file: str | None = None, checkpoint: str | None = None, **settings: Any) -> None:
     """Draw the agents' graph, or an episode on it: lomaq graph env=NAME.
 
     Takes one of env, file and checkpoint, and prints one line about the graph.
@@ -221,29 +197,20 @@ def graph(
         env: NAME of an environment, as in training.
         file: PATH of a graph file: .json, .graphml, or one edge a line in .csv, .txt or .edges.
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
-        colour: What colours the agents: partition (blocks that touch differ), classes (ego classes, equal
-            surroundings), degree; with a checkpoint reward or utility of one greedy episode: a picture shows the mean
-            over its steps, .html plays them.
-        partition: BLOCKS as in training; by default those of the run, else singletons.
-        kappa: HOPS of neighbourhood and ego classes; by default those of the run, else 1.
-        agent: NUMBER of an agent whose neighbourhood is outlined.
-        output: File to write: .png, .svg, .pdf, or .html to zoom, to point at and to play (needs lomaq[html]).
-        seed: Seed of the episode.
         **settings: Any setting of the environment, with env or checkpoint, for example env.n_agents=100.
     """
+    changes = {key: settings.pop(key) for key in [*settings] if key.startswith("env.")}
     sources = {"env": env, "file": file, "checkpoint": checkpoint}
     given = " and ".join(f"{key}={value}" for key, value in sources.items() if value is not None)
     if [*sources.values()].count(None) != 2:
         raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", given or "none")
-    if file is not None and settings:
-        raise InputError(next(iter(settings)), "only with env=NAME or checkpoint=PATH", given, "leave it out")
+    if file is not None and changes:
+        raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", given, "leave it out")
     stored = None if checkpoint is None else open_checkpoint(str(checkpoint), resume=False)
-    config = None if stored is None else changed(stored.config, settings)
+    config = None if stored is None else changed(stored.config, changes)
     if env is not None:
-        config = compose([f"env={env}", *(f"{key}={word_of(value)}" for key, value in settings.items())])
-    path = None if file is None else str(file)
-    view: dict[str, Any] = {"partition": partition, "kappa": kappa, "agent": agent, "colour": colour}
-    print(picture_graph(config, path, stored, output=output, seed=seed, **view))
+        config = compose([f"env={env}", *(f"{key}={word_of(value)}" for key, value in changes.items())])
+    print(picture_graph(config, None if file is None else str(file), stored, **settings))
 
 
 def bandit(run_dir: str | None = None, **settings: Any) -> None:
@@ -252,23 +219,10 @@ def bandit(run_dir: str | None = None, **settings: Any) -> None:
     Plays Algorithm 1 with each partition, and writes bandit.json and bandit.png.
 
     Args:
-        n: Agents.
-        K: Arms of each agent.
-        d: Dimension of the context.
-        T: Rounds.
-        partitions: Those to compare: singletons, pairs, full or lists of blocks.
-        repetitions: Independent problems, played together.
-        seed: Seed of everything drawn.
-        noise: Kind of noise: gaussian or bounded.
-        noise_scale: Scale R_i of the noise, one number or one an agent.
-        alpha: Factor on the confidence width; the bound is for 1.
-        delta: One minus the confidence.
-        regularisation: Factor λ of the ridge regression.
-        smallest_gap: Smallest scale of an agent's parameters; null for 1/sqrt(T).
         run_dir: FOLDER for the two files; by default a new one in runs.
     """
     folder = folder_named("run_dir", run_dir or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
-    bandits.run_bandits(folder, Console(stderr=True), **settings)
+    run_bandits(folder, Console(stderr=True), **settings)
     print(f"bandit.json and bandit.png are in {folder}", file=sys.stderr)
 
 
@@ -304,8 +258,14 @@ def completion(config_dirs: tuple[str, ...] = ()) -> None:
 
 #: Name of each command → what it does.
 COMMANDS = {
-    **{act.__name__: Command(act) for act in (info, compare, evaluate, certify, decompose, export, graph)},
-    "bandit": Command(bandit, bandits.DEFAULTS),
+    "info": Command(info),
+    "compare": Command(compare),
+    "evaluate": Command(evaluate),
+    "certify": Command(certify, certify_checkpoint),
+    "decompose": Command(decompose),
+    "export": Command(export),
+    "graph": Command(graph, picture_graph),
+    "bandit": Command(bandit, run_bandits),
     "figures": Command(figures),
     "completion": Command(completion),
 }

@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lomaq.cli.origins import flat
-from lomaq.config import CONF, PLACES, choices, read_yaml
+from lomaq.config import CONF, PLACES, choices, flat, read_yaml
 
 #: Parts of names that nobody sets on a command line.
 _INNER = {"algo", "recommended", "defaults", "hydra", "name"}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lomaq.config import choices, compose, folders_of, layers, parse
+from lomaq.config import choices, compose, flat, folders_of, layers, parse
 
 #: Parts of keys that are no settings of a run, but describe it, or that settings refer to.
 ASIDE = {"algo", "jobs", "logger", "method", "name", "recommended", "resume", "run_dir", "study", "trainer"}
@@ -29,7 +29,7 @@ def origins(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
     raw, files = layers(words)
     unresolved = flat(raw)
     typed = {*flat(parse(folders_of(words)[0], places=()))} - {*choices()}
-    written = {key: name for name, content in files.items() for key in flat(content)}
+    written = {key: name for name, content in files.items() for key in content}
 
     def origin(key: str) -> str:
         if key in typed:
@@ -44,15 +44,3 @@ def origins(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
         return f"{SETTERS.get(setter, setter)}, {written[key]}"
 
     return {key: (value, origin(key)) for key, value in values.items() if not ASIDE & {*key.split(".")}}
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of all values in nested dictionaries.
-
-    >>> flat({"env": {"name": "nav", "edges": {}}})
-    {'env.name': 'nav', 'env.edges': {}}
-    """
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return found

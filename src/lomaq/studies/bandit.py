@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,6 @@ from lomaq.graphs import AgentGraph, Partition
 from lomaq.plots.regret import draw_regret
 from lomaq.runs.files import RunFiles
 
-#: What ``lomaq bandit`` runs unless told otherwise; ``smallest_gap`` None is 1/√T.
-DEFAULTS: dict[str, Any] = {
-    "n": 6,
-    "K": 3,
-    "d": 5,
-    "T": 20_000,
-    "partitions": ["singletons", "pairs", "full"],
-    "repetitions": 20,
-    "seed": 0,
-    "noise": "gaussian",
-    "noise_scale": 0.1,
-    "alpha": 1.0,
-    "delta": 0.05,
-    "regularisation": 1.0,
-    "smallest_gap": None,
-}
 #: Rounds at which the regret is noted, evenly spaced on a log scale.
 CHECKPOINTS = 200
 #: The tail in which slopes are measured: the last of these decades, T/10 … T.
@@ -48,19 +33,19 @@ def run_bandits(
     folder: Path,
     console: Console,
     *,
-    n: int,
-    K: int,
-    d: int,
-    T: int,
-    partitions: list[str | list[list[int]]],
-    repetitions: int,
-    seed: int,
-    noise: Noise,
-    noise_scale: float | list[float],
-    alpha: float,
-    delta: float,
-    regularisation: float,
-    smallest_gap: float | None,
+    n: int = 6,
+    K: int = 3,
+    d: int = 5,
+    T: int = 20_000,
+    partitions: Sequence[str | list[list[int]]] = ("singletons", "pairs", "full"),
+    repetitions: int = 20,
+    seed: int = 0,
+    noise: Noise = "gaussian",
+    noise_scale: float | list[float] = 0.1,
+    alpha: float = 1.0,
+    delta: float = 0.05,
+    regularisation: float = 1.0,
+    smallest_gap: float | None = None,
 ) -> dict[str, Any]:
     """Play one problem under every partition and write ``bandit.json`` and ``bandit.png``.
 
@@ -74,14 +59,14 @@ def run_bandits(
         K: Arms of each agent, at least 2.
         d: Size of the context, at least 1.
         T: Rounds, at least 100.
-        partitions: What :meth:`Partition.from_spec` takes, each once.
+        partitions: Those to compare, such as singletons, pairs, full or lists of blocks, each once.
         repetitions: Independent repetitions R, at least 2.
         seed: Of everything random, at least 0.
         noise: ``gaussian`` or ``bounded``, see :class:`LinearBandit`.
         noise_scale: R_i of every agent, or a list of n.
-        alpha: α of Algorithm 1, at least 0. The bound is that of α = 1.
-        delta: δ, inside (0, 1).
-        regularisation: λ, see :class:`Constants`.
+        alpha: α of Algorithm 1, a factor on the confidence width, at least 0. The bound is that of α = 1.
+        delta: δ, inside (0, 1); the confidence is 1 - δ.
+        regularisation: λ of the ridge regression, see :class:`Constants`.
         smallest_gap: Smallest scale of an agent's parameters over the largest, see :func:`draw_parameters`; None is
             1/√T, the gap that T rounds just do not resolve.
 
@@ -91,7 +76,7 @@ def run_bandits(
     Raises:
         InputError: If an argument is out of its range, a partition is too large for memory, or the files exist.
     """
-    settings = {name: value for name, value in locals().items() if name in DEFAULTS}
+    settings = {name: value for name, value in locals().items() if name not in ("folder", "console")}
     check_int("T", T, 100)
     check_int("repetitions", repetitions, 2)
     check_float("alpha", alpha, 0)
