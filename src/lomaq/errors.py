@@ -14,7 +14,7 @@ class InputError(ValueError):
         name: What is wrong, as the user wrote it (``kappa``, ``partition``, a path).
         expected: What is allowed.
         got: What came instead.
-        remedy: What to do about it; empty when the expectation says it already.
+        remedy: What to do about it; empty if the expectation is enough.
     """
 
     def __init__(self, name: str, expected: str, got: object, remedy: str = "") -> None:
