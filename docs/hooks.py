@@ -48,7 +48,7 @@ def row(name: str, config_dirs: Sequence[Path] = ()) -> str:
     """The first comment in the file of a method, and what that file sets."""
     file = next(file for folder in (CONF, *config_dirs) if (file := Path(folder, "algo", f"{name}.yaml")).is_file())
     comment = itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines()[1:])
-    config = compose([f"algo={name}"], config_dirs)
+    config = compose([f"algo={name}", *(f"--config-dir={folder}" for folder in config_dirs)])
     objective = config["learner"]["objective"]["_target_"].rpartition(".")[2]
     axes = [config["mixer"]["name"], config["reward"]["name"], config["partition"], objective, config["algo"]["reads"]]
     cells = [f"`{axis}`" for axis in axes] if config["algo"]["policy"] == "utilities" else ["–"] * len(axes)

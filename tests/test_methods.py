@@ -86,7 +86,7 @@ def test_a_new_method_is_found_by_help_completion_experiments_and_the_table_of_t
     assert "clipped" in settings([folder])
     assert "clipped" in train_usage([folder])
     assert methods([folder])["clipped"]["label"] == "Clipped VDN"
-    grid = compose(["experiment=fig5_cartpole"], [folder])["study"]["grid"]
+    grid = compose(["experiment=fig5_cartpole", f"--config-dir={folder}"])["study"]["grid"]
     assert set(grid["algo"]) == {*LEARNING, "clipped"}
     assert hooks.row("clipped", [folder]) == (
         "| [clipped](clipped.md) | Clipped VDN: the sum of all utilities, returns at most 1. "
@@ -208,16 +208,16 @@ def test_a_run_that_is_not_its_method_is_custom(words) -> None:
 
 def test_a_class_of_another_package_is_compared_by_its_name_and_not_imported(folder) -> None:
     (folder / "algo" / "clipped.yaml").write_text(SETTINGS.replace("clipped.Clipped", "nowhere.Clipped"))
-    assert compose(["algo=clipped"], [folder])["method"] == "clipped"
+    assert compose(["algo=clipped", f"--config-dir={folder}"])["method"] == "clipped"
     changed = ["algo=clipped", "learner.objective._target_=elsewhere.Clipped"]
-    assert compose(changed, [folder])["method"] == "custom"
+    assert compose([*changed, f"--config-dir={folder}"])["method"] == "custom"
 
 
 def test_a_method_that_was_changed_on_the_disk_is_compared_with_what_it_is_now(folder) -> None:
-    assert compose(["algo=clipped"], [folder])["method"] == "clipped"
-    assert compose(["algo=clipped", "partition=pairs"], [folder])["method"] == "custom"
+    assert compose(["algo=clipped", f"--config-dir={folder}"])["method"] == "clipped"
+    assert compose(["algo=clipped", "partition=pairs", f"--config-dir={folder}"])["method"] == "custom"
     (folder / "algo" / "clipped.yaml").write_text(SETTINGS.replace("partition: full", "partition: pairs"))
-    assert compose(["algo=clipped", "partition=pairs"], [folder])["method"] == "clipped"
+    assert compose(["algo=clipped", "partition=pairs", f"--config-dir={folder}"])["method"] == "clipped"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_method_with_settings_of_before_or_unknown_ones_is_refused(folder, lin
     text = SETTINGS.replace("  reads: team\n", "") if "reads" in line else SETTINGS
     (folder / "algo" / "clipped.yaml").write_text(f"{text}  {line}\n")
     with pytest.raises(InputError) as error:
-        compose(["algo=clipped"], [folder])
+        compose(["algo=clipped", f"--config-dir={folder}"])
     assert key in str(error.value)
     assert remedy in str(error.value)
 

@@ -22,7 +22,7 @@ from lomaq.analysis.compare import Comparison
 from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.locality import influence
-from lomaq.config import CONF, compose, word_of
+from lomaq.config import CONF, changed, compose, read_yaml, word_of
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.objectives import ValueNetworks
@@ -41,7 +41,7 @@ _GIVEN = ("n_envs", "seed", "device")
 
 
 class Policy:
-    """The trained utilities of all agents, each acting greedily on what it sees.
+    """The trained utilities of all agents, each acting greedily on what it observes.
 
     Args:
         stored: The checkpoint.
@@ -52,37 +52,33 @@ class Policy:
     """
 
     def __init__(self, stored: Checkpoint, **env_settings: Any) -> None:
-        unknown = [key for key in env_settings if key not in stored.config["env"]]
-        if unknown:
-            known = ", ".join(key for key in stored.config["env"] if not key.startswith("_"))
-            raise InputError(f"env.{unknown[0]}", f"one of {known}", "an unknown setting")
         self.stored = stored
-        self.config = {**stored.config, "env": {**stored.config["env"], **env_settings}}
+        self.config = changed(stored.config, {f"env.{name}": value for name, value in env_settings.items()})
         self.utilities = stored.utilities(self.env())
         self._actor = GreedyActor(self.utilities)
         self.reset()
 
     def env(self, n_envs: int = 1, seed: int = 0) -> BatchedEnv:
-        """An environment of ``n_envs`` copies, on the CPU."""
+        """``n_envs`` parallel environments, on the CPU."""
         return env_maker(self.config)(n_envs, seed, torch.device("cpu"))
 
     def reset(self) -> None:
-        """Forget what was seen; call it before the first step of new episodes."""
-        self._copies: int | None = None
+        """Forget what was observed; call it before the first step of new episodes."""
+        self._n_envs: int | None = None
 
     @torch.no_grad()
     def act(self, observations: ArrayLike | Tensor, action_mask: ArrayLike | Tensor | None = None) -> Tensor:
-        """The greedy action of every agent; recurrent utilities remember what they were shown before.
+        """The greedy action of every agent; recurrent utilities remember earlier observations.
 
         Args:
-            observations: ``[B, N, O]`` numbers, what each agent of each copy sees.
+            observations: ``[B, N, O]`` numbers, for B parallel environments.
             action_mask: ``[B, N, A]`` bool, the actions allowed; None for all.
 
         Returns:
             ``[B, N]`` int64.
 
         Raises:
-            InputError: If a shape is not that, or the number of copies changed without :meth:`reset`.
+            InputError: If a shape is not that, or B changed without :meth:`reset`.
         """
         seen = torch.as_tensor(observations, dtype=torch.float32)
         n, o, a = self.utilities.n_agents, self.utilities.obs_size, self.utilities.n_actions
@@ -91,11 +87,12 @@ class Policy:
         mask = None if action_mask is None else torch.as_tensor(action_mask, dtype=torch.bool)
         if mask is not None and list(mask.shape) != [len(seen), n, a]:
             raise InputError("action_mask", f"shape [{len(seen)}, {n}, {a}]", list(mask.shape))
-        if self._copies is None:
-            self._copies = len(seen)
+        if self._n_envs is None:
+            self._n_envs = len(seen)
             self._actor.begin(len(seen), seen.device)
-        if self._copies != len(seen):
-            raise InputError("observations", f"{self._copies} copies as before", len(seen), "reset() between episodes")
+        if self._n_envs != len(seen):
+            expected = f"{self._n_envs} parallel environments, as before"
+            raise InputError("observations", expected, len(seen), "reset() between episodes")
         return self._actor.choose(seen, mask)
 
     @property
@@ -111,12 +108,9 @@ class Policy:
         return certify_checkpoint(self.stored, **options)
 
     def influence(self, states: int = 64, epsilon: float = 0.1, seed: int = 0) -> np.ndarray:
-        """How strongly each block's mixer listens across each edge, ``[E]``, mean over visited states.
+        """How strongly each block's mixer depends on each edge, ``[E]``, mean over visited states.
 
-        Args:
-            states: Visited states.
-            epsilon: ε of the episodes that visit them.
-            seed: Seed of these episodes.
+        The arguments are those of :func:`lomaq.analysis.certificate.certify_checkpoint`.
         """
         run = self.stored.run()
         networks = run.module.networks
@@ -197,8 +191,8 @@ def train(
     """Train, with the settings of the command line.
 
     Args:
-        env: Name of an environment, or a class of your own. The arguments of its constructor become settings
-            ``env.…``; it must be importable where its checkpoints are to be loaded.
+        env: Name of an environment, or a subclass of BatchedEnv. The arguments of its constructor become settings
+            ``env.…``; it must be importable where its checkpoints are loaded.
         *words: Settings as on the command line, for those with a dot: ``"env.n_agents=30"``.
         run_dir: Folder of the run, new; None for ``runs/<env>-<algo>-<date-time>``.
         config_dir: Folder of settings of your own: ``config_dir="my_conf", mixer="hops"`` takes
@@ -220,20 +214,19 @@ def train(
         torch.Size([2, 3])
         >>> folder.cleanup()
     """
-    with tempfile.TemporaryDirectory() as own:
-        if isinstance(env, str):
-            if recommended is not None:
-                raise InputError(
-                    "recommended", "a class of your own as env", f"env={env}", 'words such as "learner.lr=0.001"'
-                )
-            name = env
-        else:
-            name = _write_env(env, recommended or {}, Path(own))
-        config = compose([f"env={name}", *words, *_words(settings)], [own, *_folders(config_dir)])
+    given = [*words, *_words(settings, config_dir)]
+    if isinstance(env, str):
+        if recommended is not None:
+            raise InputError("recommended", "a class as env", f"env={env}", 'give words such as "learner.lr=0.001"')
+        config = compose([f"env={env}", *given])
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            name = _write_env(env, recommended or {}, Path(folder))
+            config = compose([f"env={name}", f"--config-dir={folder}", *given])
     if config["study"] is not None:
         raise InputError("experiment", "settings of one run", "a study", "call lomaq.study")
-    folder = Path(run_dir or config["run_dir"] or default_run_dir(config))
-    return Trained(folder, train_run(config, folder, _console(progress), callbacks=callbacks))
+    place = Path(run_dir or config["run_dir"] or default_run_dir(config))
+    return Trained(place, train_run(config, place, _console(progress), callbacks=callbacks))
 
 
 def study(
@@ -260,8 +253,8 @@ def study(
     Raises:
         InputError: If a setting is unknown or impossible, or the experiment is one run.
     """
-    given, folders = [f"experiment={experiment}", *words, *_words(settings)], _folders(config_dir)
-    config = compose(given, folders)
+    given = [f"experiment={experiment}", *words, *_words(settings, config_dir)]
+    config = compose(given)
     if config["study"] is None:
         raise InputError("experiment", "a study", f"{experiment}, which is one run", "call lomaq.train")
     for key in (word.partition("=")[0] for word in given if "run" in config["study"]):
@@ -270,7 +263,7 @@ def study(
             raise InputError(key, expected, key, "no training run reads it, leave it out")
 
     def configuration(more: list[str]) -> dict[str, Any]:
-        return {**compose([*given, *more], folders), "run_dir": None, "study": None}
+        return {**compose([*given, *more]), "run_dir": None, "study": None}
 
     folder = Path(run_dir or config["run_dir"] or Path("runs") / experiment)
     return run_study(config["study"], configuration, folder, _console(progress))
@@ -301,12 +294,9 @@ def load(path: str | Path, **env_settings: Any) -> Policy:
     return Policy(open_checkpoint(path, resume=False), **env_settings)
 
 
-def _words(settings: Mapping[str, Any]) -> list[str]:
-    return [f"{key.replace('__', '.')}={word_of(value)}" for key, value in settings.items()]
-
-
-def _folders(config_dir: str | Path | None) -> list[str | Path]:
-    return [] if config_dir is None else [config_dir]
+def _words(settings: Mapping[str, Any], config_dir: str | Path | None) -> list[str]:
+    folders = [] if config_dir is None else [f"--config-dir={config_dir}"]
+    return [*folders, *(f"{key.replace('__', '.')}={word_of(value)}" for key, value in settings.items())]
 
 
 def _console(progress: bool) -> Console:
@@ -317,7 +307,7 @@ def _write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pa
     """Write the YAML of a class into ``folder/env`` and return its name."""
     if not (isinstance(env, type) and issubclass(env, BatchedEnv)):
         raise InputError("env", "the name of an environment or a subclass of BatchedEnv", repr(env))
-    common = yaml.safe_load((CONF / "custom_env.yaml").read_text())["recommended"]
+    common = read_yaml(CONF / "custom_env.yaml")["recommended"]
     unknown = [key for key in recommended if key not in common]
     if unknown:
         raise InputError(f"recommended.{unknown[0]}", f"one of {', '.join(common)}", "an unknown setting")

@@ -64,57 +64,40 @@ _COMPOSING = threading.RLock()
 _ALONE: dict[tuple[Any, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
 
 
-class SettingsError(InputError):
-    """Settings that cannot be composed, in one line."""
-
-    def __init__(self, line: str) -> None:
-        ValueError.__init__(self, line)
-        self.parts = (line,)  # type: ignore[assignment]
-
-
 @dataclass(frozen=True)
 class Job:
-    """One of the runs that a command line asks for.
-
-    Attributes:
-        settings: Those of its settings in which the runs differ.
-        config: Its whole configuration, plain containers.
-    """
+    """One of the runs that a command line asks for: the ``settings`` in which they differ, and its whole ``config``."""
 
     settings: dict[str, Any]
     config: dict[str, Any]
 
 
-def compose(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dict[str, Any]:
+def compose(words: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one run; ``method`` is the name of its method, or ``custom`` where it is none.
 
     Args:
         words: Settings as on the command line, ``key=value``, and ``--config-dir FOLDER``.
-        config_dirs: Further folders of settings.
 
     Raises:
         InputError: If a setting is unknown or impossible, or the words ask for several runs.
     """
-    jobs = compose_jobs(words, config_dirs)
+    jobs = compose_jobs(words)
     if len(jobs) > 1:
         raise InputError("-m", "settings of one run", f"{len(jobs)} runs", "leave it out")
     return jobs[0].config
 
 
-def compose_jobs(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> list[Job]:
+def compose_jobs(words: Sequence[str]) -> list[Job]:
     """The same for one run or, with ``-m``, for all combinations of the values in lists such as ``seed=0,1,2``."""
     words, folders = folders_of(words)
-    folders = [*map(str, config_dirs), *folders]
-    several = any(word in MULTIRUN for word in words)
-    words = [word for word in words if word not in MULTIRUN]
-    with _one_line_errors():
-        overrides = [_parse_word(word) for word in words]
+    several = bool({*MULTIRUN} & {*words})
     values: dict[str, list[str]] = {}  # a key that comes again counts as it came last, as in hydra
-    for word, override in zip(words, overrides, strict=True):
+    for word in [word for word in words if word not in MULTIRUN]:
+        override = _parse_word(word)
         if word.startswith(("+", "~")):
             raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
         if override.is_sweep_override() and not several:
-            raise SettingsError(_form(f"several values in {word}"))
+            raise _form(f"several values in {word}")
         key, swept = override.key_or_group, override.is_sweep_override()
         values.pop(key, None)
         values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word]
@@ -143,11 +126,10 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
         key, _, text = word.partition("=")
         value: Any = text
         if key not in places or text in ("", "null") or text[0] in "'\"[":
-            with _one_line_errors():
-                override = _parse_word(word)
-                if override.is_add() or override.is_delete() or override.is_sweep_override():
-                    raise InputError(str(override.input_line), "one known setting as key=value", "another form")
-                key, value = override.key_or_group, override.value()
+            override = _parse_word(word)
+            if override.is_add() or override.is_delete() or override.is_sweep_override():
+                raise InputError(word, "one known setting as key=value", "another form")
+            key, value = override.key_or_group, override.value()
         if key == repeated:
             given[key] = given.get(key, []) + (value if isinstance(value, list) else [value])
         else:
@@ -156,11 +138,7 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
 
 
 def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``config`` with known keys set anew.
-
-    Raises:
-        InputError: If a key is unknown.
-    """
+    """``config`` with known keys changed; an unknown one is an InputError."""
     with _one_line_errors():
         copy = OmegaConf.create(config)
         OmegaConf.set_struct(copy, True)
@@ -188,9 +166,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def methods(config_dirs: Sequence[str | Path] = (), learning: bool = True) -> dict[str, dict[str, Any]]:
     """Name of each method → its ``algo`` settings, in the order of the reward that they read, then of their labels.
 
-    Args:
-        config_dirs: Further folders of settings.
-        learning: Only those that learn: no oracle and no random actions.
+    ``learning`` leaves out the oracle and random actions; ``config_dirs`` are further folders of settings.
     """
     default = read_yaml(CONF / "train.yaml")["algo"]
     found = {
@@ -202,14 +178,11 @@ def methods(config_dirs: Sequence[str | Path] = (), learning: bool = True) -> di
 
 
 def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """What the configuration of one run is made of.
-
-    Args:
-        words: Settings as on the command line, and ``--config-dir FOLDER``; they must compose.
+    """What the configuration of one run is made of, for words that compose.
 
     Returns:
         The configuration with its interpolations as they are written; and each of its files, such as ``env/nav.yaml`` →
-        its content, in the order in which they are laid over each other.
+        its flat content, in the order in which later ones override earlier ones.
     """
     words, folders = folders_of(words)
     with _hydra(folders) as composed:
@@ -220,24 +193,31 @@ def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, An
     contents: dict[str, dict[str, Any]] = {}
     for default in defaults:
         name = f"{default.config_path}.yaml"
-        for file in [file for folder in (CONF, *map(Path, folders)) if (file := folder / name).is_file()][:1]:
-            contents[name] = read_yaml(file)  # for hydra's own there is none
-            for key in reversed(default.package.split(".") if default.package else ()):
-                contents[name] = {key: contents[name]}
+        file = next((file for folder in (CONF, *map(Path, folders)) if (file := folder / name).is_file()), None)
+        if file is not None:  # hydra's own are elsewhere
+            contents[name] = flat(read_yaml(file), f"{default.package}." if default.package else "")
     return {str(key): value for key, value in config.items()}, contents
 
 
 def word_of(value: Any) -> str:
-    """A value as it is written after ``key=``.
-
-    >>> word_of([0, 1]), word_of(None), word_of("nav"), word_of(True)
-    ('[0, 1]', 'null', 'nav', 'true')
-    """
+    """A value as it is written after ``key=``."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def hydra_answers(words: Sequence[str]) -> None:
-    """Let hydra itself answer for one of its flags, such as ``--info`` or ``--shell-completion``."""
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of all values in nested dictionaries.
+
+    >>> flat({"env": {"name": "nav", "edges": {}}})
+    {'env.name': 'nav', 'env.edges': {}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def hydra_flag(words: Sequence[str]) -> None:
+    """Let hydra itself see to one of its flags, such as ``--info`` or ``--shell-completion``."""
     own = sys.argv
     sys.argv = [own[0], *words]
     try:
@@ -251,7 +231,7 @@ def hydra_answers(words: Sequence[str]) -> None:
 
 @contextmanager
 def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
-    """A function from words to a configuration; whatever hydra says becomes one line."""
+    """A function from words to a configuration; errors of hydra become one line."""
     with _COMPOSING, _one_line_errors():
         theirs, base = GlobalHydra.instance().hydra, version.getbase()
         GlobalHydra.instance().clear()
@@ -277,16 +257,13 @@ def _search(folders: Sequence[str | Path]) -> list[str]:
 
 
 def _check_names(folder: Path) -> None:
-    """Refuse files of a person that set ours by a name of earlier versions; classes of their own may have any."""
+    """Refuse files that set parts of this package by names of earlier versions; classes from elsewhere may have any."""
     for file in sorted(folder.glob("*/*.yaml")):
         content = yaml.safe_load(text := file.read_text())
-        prefix = "" if "@package _global_" in text else f"{file.parent.name}."
         if isinstance(content, dict) and str(content.get("_target_", "lomaq.")).startswith("lomaq."):
-            for old in (name for name in RENAMED if name.startswith(prefix)):
-                node: Any = content
-                for part in old.removeprefix(prefix).split("."):
-                    node = node.get(part) if isinstance(node, dict) else None
-                if node is not None:
+            names = flat(content, "" if "@package _global_" in text else f"{file.parent.name}.")
+            for old in RENAMED:
+                if any(f"{name}.".startswith(f"{old}.") for name in names):
                     raise _renamed(old, f"{old} in {file}")
 
 
@@ -371,8 +348,8 @@ def _classes(value: Any) -> Any:
 
 
 def _parse_word(word: str) -> Override:
-    (override,) = OverridesParser.create().parse_overrides(overrides=[word])
-    return override
+    with _one_line_errors():
+        return OverridesParser.create().parse_overrides(overrides=[word])[0]
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -386,33 +363,34 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """What hydra and omegaconf raise becomes a :class:`SettingsError`."""
+    """What hydra and omegaconf raise becomes an :class:`InputError`."""
     try:
         yield
     except InputError:
         raise
     except (HydraException, OmegaConfBaseException) as error:  # some of these are ValueErrors
-        unknown = re.search(r"Could not (?:override '(.+)'\.|find '(\w+)/(\w+)')", str(error))
-        old = "" if unknown is None else unknown[1] or f"{unknown[2]}={unknown[3]}"
-        raise (_renamed(old, old) if old in RENAMED else SettingsError(_one_line(error))) from error
+        raise _refusal(error) from error
     except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
         raise InputError("command line", "a name for each group, such as learner=fast", str(error)) from error
 
 
-def _one_line(error: BaseException) -> str:
+def _refusal(error: Exception) -> InputError:
+    unknown = re.search(r"Could not (?:override '(.+)'\.|find '(\w+)/(\w+)')", str(error))
+    old = "" if unknown is None else unknown[1] or f"{unknown[2]}={unknown[3]}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
-    line = "; ".join(lines).split("; Config search path")[0] or type(error).__name__
+    kept = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
+    line = "; ".join(kept).split("; Config search path")[0] or type(error).__name__
+    if old in RENAMED:
+        return _renamed(old, old)
     if "algo.searched" in line:
-        return "learner: expected fast or paper where no search chose settings for the method, got searched"
-    if line.startswith("Could not override"):
-        word = line.split("'")[1]
-        return f"{word}: expected a known setting, got an unknown one; python train.py --cfg job lists all"
+        return InputError("learner", "fast or paper where no search chose settings for the method", "searched")
+    if unknown is not None and unknown[1]:
+        return InputError(old, "a known setting", "an unknown one", "python train.py --cfg job lists all")
     if isinstance(error, OverrideParseException):
         return _form(line.split("; See https")[0])
-    return line
+    return InputError("settings", "some that go together", line)
 
 
-def _form(got: str) -> str:
+def _form(got: str) -> InputError:
     form = "key=value with balanced brackets, values that hold = or , in quotes ('run_dir=\"a=b\"') or with -m"
-    return f"command line: expected settings as {form}, got {got}"
+    return InputError("command line", f"settings as {form}", got)

@@ -14,7 +14,7 @@ class InputError(ValueError):
         name: What is wrong, as the user wrote it (``kappa``, ``partition``, a path).
         expected: What is allowed.
         got: What came instead.
-        remedy: What to do about it; empty when the expectation says it already.
+        remedy: What to do about it; empty if the expectation is enough.
     """
 
     def __init__(self, name: str, expected: str, got: object, remedy: str = "") -> None:
@@ -33,10 +33,12 @@ def check_int(name: str, value: object, minimum: int, maximum: int | None = None
         InputError: If it is anything else.
     """
     span = f"a whole number of at least {minimum}" if maximum is None else f"a whole number from {minimum} to {maximum}"
-    if isinstance(value, bool) or not isinstance(value, int):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or not minimum <= value <= (math.inf if maximum is None else maximum)
+    ):
         raise InputError(name, span, repr(value))
-    if value < minimum or (maximum is not None and value > maximum):
-        raise InputError(name, span, value)
     return value
 
 
@@ -52,11 +54,8 @@ def check_float(
     span = f"a number in {left}{minimum:g}, {maximum:g}{right}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(name, span, repr(value))
-    if not -sys.float_info.max <= value <= sys.float_info.max:
-        raise InputError(name, span, value if isinstance(value, float) else "a number that no float can hold")
-    too_low = value <= minimum if above else value < minimum
-    too_high = value >= maximum if below else value > maximum
-    if too_low or too_high:
+    inside = (value > minimum if above else value >= minimum) and (value < maximum if below else value <= maximum)
+    if not inside or abs(value) > sys.float_info.max:  # also what no float can hold
         raise InputError(name, span, value)
     return float(value)
 

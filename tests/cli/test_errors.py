@@ -76,7 +76,7 @@ def test_a_mistake_is_one_line_with_status_2_and_writes_nothing(command, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_goes_on(command, small, tmp_path, monkeypatch) -> None:
+def test_an_interrupted_run_names_how_to_continue_and_continues(command, small, tmp_path, monkeypatch) -> None:
     collect, handler = LomaqModule._collect, signal.getsignal(signal.SIGINT)
 
     def interrupted(module: LomaqModule) -> None:
@@ -88,7 +88,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(command, small, tmp_pa
         patch.setattr(LomaqModule, "_collect", interrupted)
         status, _, err = command(cli.train_main, *small, "run_dir=run")
     assert status == 130
-    assert err.strip().splitlines()[-1] == "error: interrupted; go on with resume=run"
+    assert err.strip().splitlines()[-1] == "error: interrupted; continue with resume=run"
     assert signal.getsignal(signal.SIGINT) is handler  # the next interrupt counts, too
     status, _, err = command(cli.train_main, "resume=run")
     assert status == 0, err

@@ -242,9 +242,8 @@ def complete(tmp_path_factory):
     """What bash offers for a line that is being typed."""
     from lomaq.cli.completion import bash_script
 
-    keys = {name: options.keys for name, (options, _) in COMMANDS.items()}
     folder = tmp_path_factory.mktemp("completion")
-    (folder / "lomaq").write_text(bash_script(keys))
+    (folder / "lomaq").write_text(bash_script({name: [*command.defaults] for name, command in COMMANDS.items()}))
     (folder / "runs").mkdir()
 
     def answer(line: str) -> set[str]:

@@ -128,21 +128,23 @@ def certify(
 
 def certify_checkpoint(
     stored: Checkpoint,
+    mixer: MixerFunction | None = None,
+    *,
     states: int = 64,
     epsilon: float = 0.1,
     tolerance: float = 0.05,
     samples: int = 64,
     seed: int = 0,
-    mixer: MixerFunction | None = None,
 ) -> Certificate:
     """Examine the mixer of a checkpoint.
 
     Args:
         stored: A checkpoint that holds a mixer.
-        states: Visited states M to examine it at.
-        epsilon: ε of the episodes that visit them.
-        tolerance: Truncation error that is small enough, in standard deviations of a block's value.
-        samples: Joint actions to draw where there are too many to try them all.
+        states: Visited states M to examine it at, drawn from 16 episodes.
+        epsilon: Share ε of random actions in these episodes.
+        tolerance: Truncation error that is small enough, in standard deviations of a block's value: it answers "which
+            kappa do I need?".
+        samples: Joint actions to draw where there are more than 4,096, too many to try them all.
         seed: Seed of the episodes and of everything drawn.
         mixer: A function of utilities ``[M, N]`` and observations ``[M, N, O]`` to examine in place of the mixer.
 

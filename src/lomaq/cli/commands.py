@@ -1,36 +1,24 @@
-"""The commands other than ``train``, and the settings that each takes."""
+"""The commands other than ``train``; their signatures are their settings, their docstrings what ``--help`` prints."""
 
 from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from lomaq.analysis import compare as comparison
 from lomaq.analysis.certificate import certify_checkpoint
-from lomaq.analysis.compare import compare, describe_run
 from lomaq.analysis.episode import decompose_checkpoint
+from lomaq.cli.command import Command
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
-from lomaq.cli.usage import (
-    BANDIT_USAGE,
-    CERTIFY_USAGE,
-    COMPARE_USAGE,
-    COMPLETION_USAGE,
-    DECOMPOSE_USAGE,
-    EVALUATE_USAGE,
-    EXPORT_USAGE,
-    FIGURES_USAGE,
-    GRAPH_USAGE,
-    INFO_USAGE,
-)
-from lomaq.config import PLACES, changed, compose, folders_of, parse, word_of
+from lomaq.cli.tables import print_comparison
+from lomaq.config import changed, compose, word_of
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
 from lomaq.plots.certificate import draw_certificate
@@ -40,56 +28,13 @@ from lomaq.plots.film import check_render, film_checkpoint
 from lomaq.plots.graph import picture_graph
 from lomaq.runs import RunFiles
 from lomaq.runs.files import write_atomic
-from lomaq.studies.bandit import DEFAULTS as BANDIT
 from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
-HELP = ("-h", "--help")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The settings that a command takes.
-
-    Attributes:
-        usage: Its help.
-        defaults: What may be given, with the value where it is not.
-        needed: What must be given; None: nothing.
-        free: Beginning of further keys that may be given; None: there are none.
-        repeated: A key that may be given several times, and is a list; None: there is none.
-        folders: Whether ``--config-dir FOLDER`` may be given, as ``config_dirs``.
-    """
-
-    usage: str
-    defaults: dict[str, Any] = field(default_factory=dict)
-    needed: str | None = None
-    free: str | None = None
-    repeated: str | None = None
-    folders: bool = False
-
-    @property
-    def keys(self) -> list[str]:
-        """Every key but the free ones."""
-        return [*self.defaults, *([self.needed] if self.needed else [])]
-
-    def check(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What was given, over the defaults.
-
-        Raises:
-            InputError: For an unknown key, or where ``needed`` is not given.
-        """
-        if self.needed is not None and self.needed not in given:
-            usage = self.usage.splitlines()[0].removeprefix("usage: ")
-            raise InputError(self.needed, f"{self.needed}=PATH", "none", f"usage: {usage}")
-        for key in given:
-            if key not in self.keys and not (self.free and key.startswith(self.free)):
-                raise InputError(key, ", ".join([*self.keys, *([self.free + "*"] if self.free else [])]), given[key])
-        return {**self.defaults, **given}
-
 
 def folder_named(name: str, value: object) -> Path:
-    """The folder that ``value`` says, which need not exist.
+    """The folder that ``value`` names, which need not exist.
 
     Raises:
         InputError: If it is a file.
@@ -100,24 +45,111 @@ def folder_named(name: str, value: object) -> Path:
     return path
 
 
-def _evaluate(given: dict[str, Any]) -> int:
-    path, episodes, seed, render = (given.pop(name) for name in ("checkpoint", "episodes", "seed", "render"))
-    render = None if render is None else check_render(render)
-    stored = open_checkpoint(str(path), resume=False)
-    config = changed(stored.config, given)
+def info(run: str | None = None, config: list[str] | None = None) -> None:
+    """What a run is, how far and how good: lomaq info run=RUN; where settings come from: lomaq info config=…
+
+    For a run: its state, its last and best test, when it first reached each threshold, its speed, its files, and how to
+    continue or play it; also while it runs. No checkpoint is opened.
+
+    For settings: each setting that a training with them would have, and where its value comes from: the environment,
+    the search for a method's settings, the learner, the method, the command line.
+
+    Args:
+        run: FOLDER of a run.
+        config: SETTINGS as in training: config="env=nav algo=vdn learner.lr=0.1"; --config-dir FOLDER among them, too.
+    """
+    if (run is None) == (config is None):
+        raise InputError("info", "run=PATH or config=SETTINGS", "neither" if run is None else "both")
+    if run is not None:
+        for name, text in comparison.describe_run(Path(str(run))).items():
+            print(f"{name:<14}{text}")
+    else:
+        for key, (value, source) in origins(shlex.split(" ".join(config or []))).items():
+            print(f"{key:<40}{word_of(value):<30} {source}")
+
+
+def compare(run: list[str], output: str = ".") -> None:
+    """Show runs side by side, as a table and a picture: lomaq compare run=A run=B.
+
+    The table has the settings that differ and the results, also in compare.json; compare.png has the test returns. It
+    works while they run, too. No checkpoint is opened.
+
+    Args:
+        run: FOLDER of a run, or a pattern such as run='runs/cartpole-*', as often as needed; run=[A,B] is the same.
+        output: Where the two files go.
+    """
+    folder = folder_named("output", output)
+    found = comparison.compare([str(word) for word in run])
+    print_comparison(found)
+    found.write(folder)
+    draw_curves(folder / "compare.png", found.panels, "lowest to highest episode")
+    print(f"picture    {folder / 'compare.png'}\nnumbers    {folder / 'compare.json'}")
+
+
+def evaluate(checkpoint: str, episodes: int = 20, seed: int = 0, render: str | None = None, **settings: Any) -> None:
+    """Play greedy episodes with a checkpoint: lomaq evaluate checkpoint=RUN.
+
+    Prints one JSON object.
+
+    Args:
+        checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
+        episodes: Episodes to play.
+        seed: Seed of their starts.
+        render: FILE|human for a film of the first of these episodes: a .gif or .mp4 file (needs lomaq[film]), or human
+            for a window.
+        **settings: Any setting of the environment, for example env.n_agents=200.
+    """
+    film = None if render is None else check_render(render)
+    stored = open_checkpoint(str(checkpoint), resume=False)
+    config = changed(stored.config, settings)
     result = evaluate_checkpoint(stored, config, episodes, seed)
-    if render is not None:
-        film_checkpoint(stored, config, seed, render)
-        result |= {} if render == "human" else {"film": render}
+    if film is not None:
+        film_checkpoint(stored, config, seed, film)
+        result |= {} if film == "human" else {"film": film}
     print(json.dumps(result))
-    return 0
 
 
-def _decompose(given: dict[str, Any]) -> int:
-    path, seed, output = (given.pop(name) for name in ("checkpoint", "seed", "output"))
-    stored = open_checkpoint(str(path), resume=False)
+def certify(checkpoint: str, output: str | None = None, **options: Any) -> int:
+    """Is the mixer monotone and local? lomaq certify checkpoint=RUN.
+
+    Examines it at states that its agents visit, prints one line a check, and writes certificate.json and
+    certificate.png. Exit status 1 if the mixer is not monotone or not local. docs/certificate.md explains what each
+    line proves and what it does not.
+
+    Args:
+        checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
+        output: FOLDER for the files; by default the run folder.
+    """
+    stored = open_checkpoint(str(checkpoint), resume=False)
     folder = stored.run_dir if output is None else folder_named("output", output)
-    config, env_steps = changed(stored.config, given), stored.env_steps
+    certificate = certify_checkpoint(stored, **options)
+    config = stored.config
+    folder.mkdir(parents=True, exist_ok=True)
+    RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
+    mixer = f"{config['mixer']['name']} mixer, κ = {config['kappa']}"
+    title = f"{mixer}, on {config['env']['name']} after {stored.env_steps:,} env steps"
+    draw_certificate(folder / "certificate.png", certificate, title)
+    print("\n".join(certificate.lines()))
+    print(f"report     {folder / 'certificate.json'}\npicture    {folder / 'certificate.png'}")
+    return 0 if certificate.passed else 1
+
+
+def decompose(checkpoint: str, seed: int = 0, output: str | None = None, **settings: Any) -> None:
+    """Compare learned rewards with the environment's own: lomaq decompose checkpoint=RUN.
+
+    Plays one greedy episode with a checkpoint of algo=lomaq_rd or reward=decomposed, whose rewards were learned from
+    the team reward. Prints a summary, and writes decomposition.csv, decomposition.json and decomposition.png.
+    docs/reward-decomposition.md explains them.
+
+    Args:
+        checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
+        seed: Seed of the episode.
+        output: FOLDER for the files; by default the run folder.
+        **settings: Any setting of the environment, for example env.n_agents=30.
+    """
+    stored = open_checkpoint(str(checkpoint), resume=False)
+    folder = stored.run_dir if output is None else folder_named("output", output)
+    config, env_steps = changed(stored.config, settings), stored.env_steps
     episode = decompose_checkpoint(stored, config, seed)
     name = config["env"]["name"]
     about = {"checkpoint": str(stored.path), "env": name, "trained_env_steps": env_steps, "seed": seed}
@@ -127,169 +159,113 @@ def _decompose(given: dict[str, Any]) -> int:
     title = f"Learned rewards on {name} after {env_steps:,} env steps"
     draw_decomposition(folder / "decomposition.png", episode.learned, episode.true, episode.tolerance, title)
     print(json.dumps(summary, indent=2))
-    where = folder / "decomposition"
-    Console(stderr=True).print(
-        f"{where}.csv, .json and .png are written", highlight=False, markup=False, soft_wrap=True
-    )
+    print(f"{folder / 'decomposition'}.csv, .json and .png are written", file=sys.stderr)
+
+
+def export(checkpoint: str, format: Any = "onnx", output: str | None = None) -> int:
+    """Write policies that act without this package: lomaq export checkpoint=RUN.
+
+    Writes one for each agent type, and contract.json, which describes their inputs and outputs. Checks on 1,000
+    observations of every agent that the policies act as the trained network does. Exit status 1, and nothing written,
+    if they do not. docs/export.md explains how to run them; examples/run_policy.py does, without this package.
+
+    Args:
+        checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
+        format: Format onnx (needs lomaq[export]) or torch (.pt2, for PyTorch alone).
+        output: FOLDER, new or empty; by default policy-onnx or policy-torch in the run folder.
+    """
+    stored = open_checkpoint(str(checkpoint), resume=False)
+    folder = stored.run_dir / f"policy-{format}" if output is None else Path(str(output))
+    try:
+        contract, parity = export_checkpoint(stored, folder, format)
+    except ParityError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"parity     {parity.line()}")
+    for policy in contract["policies"]:
+        print(f"policy     {folder / policy['file']}, {len(policy['agents'])} agents")
+    print(f"contract   {folder / 'contract.json'}")
     return 0
 
 
-def _graph(given: dict[str, Any]) -> int:
-    env, file, checkpoint = (given.pop(name) for name in ("env", "file", "checkpoint"))
-    changes = {key: given.pop(key) for key in [*given] if key.startswith("env.")}
-    if [env, file, checkpoint].count(None) != 2:
-        sources = [f"{k}={v}" for k, v in (("env", env), ("file", file), ("checkpoint", checkpoint)) if v is not None]
-        raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", " and ".join(sources) or "none")
+def graph(env: str | None = None, file: str | None = None, checkpoint: str | None = None, **settings: Any) -> None:
+    """Draw the agents' graph, or an episode on it: lomaq graph env=NAME.
+
+    Takes one of env, file and checkpoint, and prints one line about the graph.
+
+    Args:
+        env: NAME of an environment, as in training.
+        file: PATH of a graph file: .json, .graphml, or one edge a line in .csv, .txt or .edges.
+        checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
+        **settings: Any setting of the environment, with env or checkpoint, for example env.n_agents=100.
+    """
+    changes = {key: settings.pop(key) for key in [*settings] if key.startswith("env.")}
+    sources = {"env": env, "file": file, "checkpoint": checkpoint}
+    given = " and ".join(f"{key}={value}" for key, value in sources.items() if value is not None)
+    if [*sources.values()].count(None) != 2:
+        raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", given or "none")
     if file is not None and changes:
-        raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", f"file={file}", "leave it out")
+        raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", given, "leave it out")
     stored = None if checkpoint is None else open_checkpoint(str(checkpoint), resume=False)
     config = None if stored is None else changed(stored.config, changes)
     if env is not None:
         config = compose([f"env={env}", *(f"{key}={word_of(value)}" for key, value in changes.items())])
-    print(picture_graph(config, None if file is None else str(file), stored, **given))
-    return 0
+    print(picture_graph(config, None if file is None else str(file), stored, **settings))
 
 
-def _certify(given: dict[str, Any]) -> int:
-    path, output = str(given.pop("checkpoint")), given.pop("output")
-    stored = open_checkpoint(path, resume=False)
-    folder = stored.run_dir if output is None else folder_named("output", output)
-    certificate = certify_checkpoint(stored, **given)
-    config, env_steps = stored.config, stored.env_steps
-    folder.mkdir(parents=True, exist_ok=True)
-    RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
-    mixer = f"{config['mixer']['name']} mixer, κ = {config['kappa']}"
-    title = f"{mixer}, on {config['env']['name']} after {env_steps:,} env steps"
-    draw_certificate(folder / "certificate.png", certificate, title)
-    console = Console(highlight=False, markup=False)
-    for line in certificate.lines():
-        console.print(line, soft_wrap=True)
-    console.print(f"report     {folder / 'certificate.json'}\npicture    {folder / 'certificate.png'}", soft_wrap=True)
-    return 0 if certificate.passed else 1
+def bandit(run_dir: str | None = None, **settings: Any) -> None:
+    """Compare partitions in Multi-OFUL of Section 3.2: lomaq bandit n=6 K=3.
 
+    Plays Algorithm 1 with each partition, and writes bandit.json and bandit.png.
 
-def _export(given: dict[str, Any]) -> int:
-    stored, form, output = open_checkpoint(str(given["checkpoint"]), resume=False), given["format"], given["output"]
-    folder = stored.run_dir / f"policy-{form}" if output is None else Path(str(output))
-    try:
-        contract, parity = export_checkpoint(stored, folder, form)
-    except ParityError as error:
-        Console(stderr=True, highlight=False, markup=False).print(f"error: {error}", soft_wrap=True)
-        return 1
-    console = Console(highlight=False, markup=False)
-    console.print(f"parity     {parity.line()}", soft_wrap=True)
-    for policy in contract["policies"]:
-        console.print(f"policy     {folder / policy['file']}, {len(policy['agents'])} agents", soft_wrap=True)
-    console.print(f"contract   {folder / 'contract.json'}", soft_wrap=True)
-    return 0
-
-
-def _bandit(given: dict[str, Any]) -> int:
-    folder = folder_named("run_dir", given.pop("run_dir") or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
-    console = Console(stderr=True)
-    run_bandits(folder, console, **given)
-    console.print(f"bandit.json and bandit.png are in {folder}", highlight=False, soft_wrap=True)
-    return 0
-
-
-def _info(given: dict[str, Any]) -> int:
-    run, settings = given["run"], given["config"]
-    if (run is None) == (settings is None):
-        raise InputError("info", "run=PATH or config=SETTINGS", "neither" if run is None else "both")
-    console = Console(highlight=False, markup=False)
-    if run is not None:
-        for name, text in describe_run(Path(str(run))).items():
-            console.print(f"{name:<14}{text}", soft_wrap=True)
-    else:
-        for key, (value, source) in origins(shlex.split(" ".join(settings))).items():
-            console.print(f"{key:<40}{word_of(value):<30} {source}", soft_wrap=True)
-    return 0
-
-
-def _compare(given: dict[str, Any]) -> int:
-    output = folder_named("output", given["output"])
-    found = compare([str(word) for word in given["run"]])
-    table = [["", *found.names], *([row, *map(_cell, values)] for row, values in found.rows.items())]
-    print_table(table if len(found.names) <= len(found.rows) else [list(line) for line in zip(*table, strict=True)])
-    found.write(output)
-    draw_curves(output / "compare.png", found.panels, "lowest to highest episode")
-    console = Console(highlight=False, markup=False)
-    console.print(f"picture    {output / 'compare.png'}\nnumbers    {output / 'compare.json'}", soft_wrap=True)
-    return 0
-
-
-def _figures(given: dict[str, Any]) -> int:
-    drawn, left = draw_all(Path(str(given["results"])))
-    console = Console(highlight=False, markup=False)
-    for path in drawn:
-        console.print(f"drawn      {path}", soft_wrap=True)
-    for reason in left.values():
-        console.print(f"left out   {reason}", soft_wrap=True)
-    return 0
-
-
-def _completion(given: dict[str, Any]) -> int:
-    keys = {name: options.keys for name, (options, _) in COMMANDS.items()}
-    print(bash_script(keys, given["config_dirs"]), end="")
-    return 0
-
-
-def run_command(name: str, words: Sequence[str]) -> int:
-    """Run a command, or print its help where that is asked for.
-
-    Raises:
-        InputError: For an unknown setting, or where one that is needed is not given.
+    Args:
+        run_dir: FOLDER for the two files; by default a new one in runs.
     """
-    options, act = COMMANDS[name]
-    if {*words} & {*HELP}:
-        print(options.usage)
-        return 0
-    words, folders = folders_of(words) if options.folders else (words, [])
-    given = options.check(parse(words, options.repeated, (*PLACES, "config")))
-    return act({**given, "config_dirs": folders} if options.folders else given)
+    folder = folder_named("run_dir", run_dir or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
+    run_bandits(folder, Console(stderr=True), **settings)
+    print(f"bandit.json and bandit.png are in {folder}", file=sys.stderr)
 
 
-def print_table(lines: list[list[str]]) -> None:
-    """Print a table whose first line and first column are headings, as wide as it needs to be where no screen is."""
-    table = Table()
-    for number, heading in enumerate(lines[0]):
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
-    for line in lines[1:]:
-        table.add_row(*line)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = max(80, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
-    console.print(table)
+def figures(results: str = "results") -> None:
+    """Draw the pictures of stored results again: lomaq figures results=results.
+
+    Needs their numbers, and no checkpoint. Draws the pictures of the studies (fig5_*, fig6, fig8, fig9, dilemma) and of
+    bandits, and curves.png for each other folder of runs.
+
+    Args:
+        results: Folder of folders of results.
+    """
+    drawn, left = draw_all(Path(str(results)))
+    for path in drawn:
+        print(f"drawn      {path}")
+    for reason in left.values():
+        print(f"left out   {reason}")
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+def completion(config_dirs: tuple[str, ...] = ()) -> None:
+    """Complete commands, settings and choices in bash: lomaq completion --help.
+
+    Prints a bash script. Bash finds it in this file, or source it; make it again when settings change:
+      lomaq completion > ~/.local/share/bash-completion/completions/lomaq
+    For python train.py hydra has its own, which takes seconds at each key:
+      eval "$(python train.py --shell-completion install=bash)"
+
+    Args:
+        config_dirs: Folder of further settings.
+    """
+    print(bash_script({name: [*command.defaults] for name, command in COMMANDS.items()}, config_dirs), end="")
 
 
-_BANDIT = " ".join(f"[{key}={json.dumps(value).replace(' ', '')}]" for key, value in BANDIT.items())
-_CERTIFY = {"states": 64, "epsilon": 0.1, "tolerance": 0.05, "samples": 64, "seed": 0, "output": None}
-_GRAPH = dict.fromkeys(("env", "file", "checkpoint", "partition", "kappa", "agent"))
-#: The settings that each command takes, and what it does with them, to its exit status.
-COMMANDS: dict[str, tuple[Options, Callable[[dict[str, Any]], int]]] = {
-    "evaluate": (
-        Options(EVALUATE_USAGE, {"episodes": 20, "seed": 0, "render": None}, "checkpoint", free="env."),
-        _evaluate,
-    ),
-    "decompose": (Options(DECOMPOSE_USAGE, {"seed": 0, "output": None}, "checkpoint", free="env."), _decompose),
-    "graph": (
-        Options(GRAPH_USAGE, {**_GRAPH, "colour": "partition", "output": "graph.png", "seed": 0}, free="env."),
-        _graph,
-    ),
-    "info": (Options(INFO_USAGE, {"run": None, "config": None}, repeated="config"), _info),
-    "compare": (Options(COMPARE_USAGE, {"output": "."}, "run", repeated="run"), _compare),
-    "certify": (Options(CERTIFY_USAGE, _CERTIFY, "checkpoint"), _certify),
-    "export": (Options(EXPORT_USAGE, {"format": "onnx", "output": None}, "checkpoint"), _export),
-    "bandit": (
-        Options(f"usage: lomaq bandit {_BANDIT} [run_dir=FOLDER]\n\n{BANDIT_USAGE}", {**BANDIT, "run_dir": None}),
-        _bandit,
-    ),
-    "figures": (Options(FIGURES_USAGE, {"results": "results"}), _figures),
-    "completion": (Options(COMPLETION_USAGE, folders=True), _completion),
+#: Name of each command → what it does.
+COMMANDS = {
+    "info": Command(info),
+    "compare": Command(compare),
+    "evaluate": Command(evaluate),
+    "certify": Command(certify, certify_checkpoint),
+    "decompose": Command(decompose),
+    "export": Command(export),
+    "graph": Command(graph, picture_graph),
+    "bandit": Command(bandit, run_bandits),
+    "figures": Command(figures),
+    "completion": Command(completion),
 }

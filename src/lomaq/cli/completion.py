@@ -5,14 +5,14 @@ Hydra's own asks the program at each press of the key, and that imports PyTorch 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from lomaq.config import CONF, PLACES, choices, read_yaml
+from lomaq.config import CONF, PLACES, choices, flat, read_yaml
 
-#: Parts of the configuration that nobody sets on a command line.
-_INNER = ("algo", "recommended", "defaults", "hydra", "name")
+#: Parts of names that nobody sets on a command line.
+_INNER = {"algo", "recommended", "defaults", "hydra", "name"}
 
 _SCRIPT = r"""# bash completion for lomaq; made by: lomaq completion
 _lomaq() {
@@ -56,31 +56,26 @@ def bash_script(commands: Mapping[str, Sequence[str]], config_dirs: Sequence[str
     """
     groups = choices(config_dirs)
     keys = {"train": [*groups, *settings()], **commands}
-    branches = [
-        f'            {name}) words="{" ".join(f"{key}=" for key in found)}" ;;' for name, found in keys.items()
-    ]
-    answers = [f'            {group}) words="{" ".join(names)}" ;;' for group, names in groups.items()]
-    parts = {"COMMANDS": " ".join(keys), "KEYS": "\n".join(branches), "CHOICES": "\n".join(answers)}
-    script = _SCRIPT.replace("@PLACES@", "|".join(PLACES))
-    for name, text in parts.items():
-        script = script.replace(f"@{name}@", text)
-    return script
+    parts = {
+        "PLACES": "|".join(PLACES),
+        "COMMANDS": " ".join(keys),
+        "KEYS": _branches({name: [f"{key}=" for key in found] for name, found in keys.items()}),
+        "CHOICES": _branches(groups),
+    }
+    return re.sub(r"@(\w+)@", lambda part: parts[part[1]], _SCRIPT)
+
+
+def _branches(cases: Mapping[str, Sequence[str]]) -> str:
+    return "\n".join(f'            {name}) words="{" ".join(words)}" ;;' for name, words in cases.items())
 
 
 def settings() -> list[str]:
     """Dotted names of all settings, whichever choice of a group has them."""
-    found = _names(read_yaml(CONF / "train.yaml"), "")
+    found = [*flat(read_yaml(CONF / "train.yaml"))]
     for group in choices():
         if group != "experiment":  # these set what is elsewhere
             for file in sorted((CONF / group).glob("*.yaml")):
                 package = file.read_text().partition("\n")[0].partition("@package ")[2] or group
-                found += _names(read_yaml(file), "" if package == "_global_" else f"{package}.")
-    return list(dict.fromkeys(found))
-
-
-def _names(node: dict[str, Any], prefix: str) -> list[str]:
-    names: list[str] = []
-    for key, value in node.items():
-        if not key.startswith("_") and key not in _INNER:
-            names += _names(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return names
+                found += flat(read_yaml(file), "" if package == "_global_" else f"{package}.")
+    names = dict.fromkeys(name for name in found if not _INNER & {*name.split(".")})
+    return [name for name in names if "._" not in name]

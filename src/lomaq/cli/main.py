@@ -14,20 +14,11 @@ from typing import Any
 from rich.console import Console
 
 from lomaq.api import study
-from lomaq.cli.commands import COMMANDS, HELP, print_table, run_command
-from lomaq.cli.report import report
+from lomaq.cli.command import HELP
+from lomaq.cli.commands import COMMANDS
+from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
-from lomaq.config import (
-    CONFIG_DIR,
-    MULTIRUN,
-    Job,
-    changed,
-    compose,
-    compose_jobs,
-    folders_of,
-    hydra_answers,
-    parse,
-)
+from lomaq.config import CONFIG_DIR, MULTIRUN, Job, changed, compose_jobs, folders_of, hydra_flag, parse
 from lomaq.errors import InputError
 from lomaq.plots.run import train
 from lomaq.studies.sweep import run_sweep
@@ -43,12 +34,12 @@ RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 def main() -> None:
     """``lomaq``."""
     name, words, names = "".join(sys.argv[1:2]), sys.argv[2:], ("train", *COMMANDS)
-    if name in ("", "-h", "--help", "help"):
-        print(usage())
+    if name in ("", *HELP, "help"):
+        print(usage(COMMANDS))
         sys.exit(0 if name else 2)
     if name not in names:
         sys.exit(_refuse(f"lomaq: expected one of {', '.join(names)}, got {name!r}"))
-    sys.exit(guarded(lambda: _train(words) if name == "train" else run_command(name, words)))
+    sys.exit(guarded(lambda: _train(words) if name == "train" else COMMANDS[name].run(name, words)))
 
 
 def train_main() -> None:
@@ -58,16 +49,14 @@ def train_main() -> None:
 
 def evaluate_main() -> None:
     """``python evaluate.py``."""
-    sys.exit(guarded(lambda: run_command("evaluate", sys.argv[1:])))
+    sys.exit(guarded(lambda: COMMANDS["evaluate"].run("evaluate", sys.argv[1:])))
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Run ``command``; a person's mistake ends in one line and exit status 2."""
     try:
         return command()
-    except InputError as error:
-        return _refuse(str(error))
-    except NonFiniteLossError as error:
+    except (InputError, NonFiniteLossError) as error:
         return _refuse(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR):
@@ -79,7 +68,7 @@ def guarded(command: Callable[[], int]) -> int:
             return _refuse("cannot write the checkpoint: the disk is full; what was saved before is whole")
         raise
     except KeyboardInterrupt as stop:
-        return _refuse(f"interrupted; go on with resume={stop or 'FOLDER'}", 130)
+        return _refuse(f"interrupted; continue with resume={stop or 'FOLDER'}", 130)
 
 
 def _refuse(line: str, status: int = 2) -> int:
@@ -94,27 +83,24 @@ def _train(words: Sequence[str]) -> int:
     console = Console(stderr=True)
     keep_freed_memory()
     if any(word.startswith("resume=") and word != "resume=null" for word in words):
-        _resume(words, console)
-        return 0
+        return _resume(words, console)
     if {"-sc", "--shell-completion"} & {*words} and not sys.argv[0].endswith(".py"):
-        raise InputError(
-            "--shell-completion", "python train.py before it", "lomaq train", "see lomaq completion --help"
-        )
+        remedy = "see lomaq completion --help"
+        raise InputError("--shell-completion", "python train.py before it", "lomaq train", remedy)
     if {*words} & {*HELP}:
         print(train_usage(folders_of([word for word in words if word not in HELP])[1]))
         return 0
     if any(word.startswith("-") and word.partition("=")[0] not in (*MULTIRUN, *CONFIG_DIR) for word in words):
-        hydra_answers(words)  # --cfg, --info and the like
+        hydra_flag(words)  # --cfg, --info and the like
         return 0
     jobs = compose_jobs(words)
     config = jobs[0].config
     if config["study"] is not None:
-        _study(words, config, console)
-        return 0
+        return _study(words, config)
     if len(jobs) > 1:
         return _sweep(jobs, console)
     run_dir = Path(str(config["run_dir"] or default_run_dir(config)))
-    report(train(config, run_dir, console), run_dir)
+    print_run(train(config, run_dir, console), run_dir)
     return 0
 
 
@@ -123,55 +109,45 @@ def _sweep(jobs: list[Job], console: Console) -> int:
     try:
         summary = run_sweep(jobs, folder, console)
     except KeyboardInterrupt:
-        return _refuse(f"interrupted; go on with the same settings and run_dir={folder}", 130)
-    heading = ["", "env", "agents", "seeds", "last test", "best test"]
+        return _refuse(f"interrupted; continue with the same settings and run_dir={folder}", 130)
     rows = [
         [name, g["env"], f"{g['n_agents']:,}", str(len(g["seeds"])), f"{g['last_mean']:,.1f}", f"{g['best_mean']:,.1f}"]
         for name, g in summary["groups"].items()
     ]
-    print_table([heading, *rows])
+    print_table([["", "env", "agents", "seeds", "last test", "best test"], *rows])
     pictures = ", curves.png" if rows else ""
-    console.print(f"results.json, summary.json{pictures} and the runs are in {folder}", highlight=False, soft_wrap=True)
+    print(f"results.json, summary.json{pictures} and the runs are in {folder}", file=sys.stderr)
     for name, line in summary["failed"].items():
         _refuse(f"{name}: {line}")
     return 2 if summary["failed"] else 0
 
 
-def _study(words: Sequence[str], config: dict[str, Any], console: Console) -> None:
+def _study(words: Sequence[str], config: dict[str, Any]) -> int:
     if set(MULTIRUN).intersection(words):
         raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
     name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
     rest = [word for word in words if not word.startswith("experiment=")]
     print(json.dumps(study(name, *rest, progress=True), indent=2))
     folder = config["run_dir"] or Path("runs") / name
-    console.print(f"summary.json, the picture and any runs are in {folder}", highlight=False, soft_wrap=True)
+    print(f"summary.json, the picture and any runs are in {folder}", file=sys.stderr)
+    return 0
 
 
-def _resume(words: Sequence[str], console: Console) -> None:
+def _resume(words: Sequence[str], console: Console) -> int:
     given = parse(words)
     path = given.pop("resume")
-    refused = [key for key in given if not key.startswith(RESUMABLE)]
-    if refused:
-        raise InputError(
-            refused[0],
-            "only total_env_steps, trainer.* and logger.* with resume",
-            given[refused[0]],
-            "start a new run to change it",
-        )
+    for key in given:
+        if not key.startswith(RESUMABLE):
+            expected = "only total_env_steps, trainer.* and logger.* with resume"
+            raise InputError(key, expected, given[key], "start a new run to change it")
     stored = open_checkpoint(str(path), resume=True)
-    before = stored.config["logger"]
-    if "name" in before:  # before there could be several
-        stored.config["logger"] = compose([f"logger={before['name']}"])["logger"]
     config = changed(stored.config, given)
     total, done = config["total_env_steps"], stored.env_steps
     if isinstance(total, int) and total <= done:
-        raise InputError(
-            "resume", "a run with steps left", f"{done} of {total} env steps done", "give a larger total_env_steps="
-        )
-    followed = f"a new total of {total:,}" if "total_env_steps" in given else f"the stored total of {total:,}"
-    run_dir = stored.run_dir
+        got = f"{done} of {total} env steps done"
+        raise InputError("resume", "a run with steps left", got, "give a larger total_env_steps=")
     if RUN_DIR_VARIABLE not in os.environ:
-        console.print(
-            f"resuming {run_dir} at {done:,} env steps; schedules follow {followed} env steps", highlight=False
-        )
-    report(train(config, run_dir, console, stored.path), run_dir)
+        followed = f"{'a new' if 'total_env_steps' in given else 'the stored'} total of {total:,} env steps"
+        print(f"resuming {stored.run_dir} at {done:,} env steps; schedules follow {followed}", file=sys.stderr)
+    print_run(train(config, stored.run_dir, console, stored.path), stored.run_dir)
+    return 0

@@ -1,4 +1,4 @@
-"""Where the value of each setting comes from, read off the files of the configuration and their references."""
+"""Where the value of each setting comes from: the files of the configuration and their references."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lomaq.config import choices, compose, folders_of, layers, parse
+from lomaq.config import choices, compose, flat, folders_of, layers, parse
 
 #: Parts of keys that are no settings of a run, but describe it, or that settings refer to.
 ASIDE = {"algo", "jobs", "logger", "method", "name", "recommended", "resume", "run_dir", "study", "trainer"}
@@ -25,11 +25,11 @@ def origins(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
     Raises:
         InputError: If a setting is unknown or impossible.
     """
-    values = _flat(compose(words))
+    values = flat(compose(words))
     raw, files = layers(words)
-    unresolved = _flat(raw)
-    typed = {*_flat(parse(folders_of(words)[0], places=()))} - {*choices()}
-    written = {key: name for name, content in files.items() for key in _flat(content)}
+    unresolved = flat(raw)
+    typed = {*flat(parse(folders_of(words)[0], places=()))} - {*choices()}
+    written = {key: name for name, content in files.items() for key in content}
 
     def origin(key: str) -> str:
         if key in typed:
@@ -44,15 +44,3 @@ def origins(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
         return f"{SETTERS.get(setter, setter)}, {written[key]}"
 
     return {key: (value, origin(key)) for key, value in values.items() if not ASIDE & {*key.split(".")}}
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of all values in nested dictionaries.
-
-    >>> _flat({"env": {"name": "nav", "edges": {}}})
-    {'env.name': 'nav', 'env.edges': {}}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat

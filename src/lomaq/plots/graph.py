@@ -41,11 +41,13 @@ def picture_graph(
         config: A configuration, whose environment has the graph; None where a file has it.
         file: Graph file; None where there is a configuration.
         stored: The checkpoint of the configuration, needed for ``reward`` and ``utility``.
-        partition: As in a configuration; None for the configuration's, singletons for a file.
-        kappa: Hops; None for the configuration's, 1 for a file.
-        agent: Agent whose neighbourhood is outlined.
-        colour: One of :data:`COLOURS`.
-        output: Picture to write; ``.html`` plays the steps of an episode, other endings show their mean.
+        partition: BLOCKS as in training; by default those of the run, else singletons.
+        kappa: HOPS of neighbourhood and ego classes; by default those of the run, else 1.
+        agent: NUMBER of an agent whose neighbourhood is outlined.
+        colour: What colours the agents: partition (blocks that touch differ), classes (ego classes, equal
+            surroundings), degree; with a checkpoint reward or utility of one greedy episode.
+        output: File to write: .png, .svg, .pdf, or .html to zoom, to point at and to play (needs lomaq[html]). A
+            picture shows the mean of an episode over its steps, .html plays them.
         seed: Seed of the episode.
 
     Returns:

@@ -59,15 +59,15 @@ def run_bandits(
         K: Arms of each agent, at least 2.
         d: Size of the context, at least 1.
         T: Rounds, at least 100.
-        partitions: What :meth:`Partition.from_spec` takes, each once.
+        partitions: Those to compare, such as singletons, pairs, full or lists of blocks, each once.
         repetitions: Independent repetitions R, at least 2.
         seed: Of everything random, at least 0.
         noise: ``gaussian`` or ``bounded``, see :class:`LinearBandit`.
         noise_scale: R_i of every agent, or a list of n.
-        alpha: α of Algorithm 1, at least 0. The bound is that of α = 1.
-        delta: δ, inside (0, 1).
-        regularisation: λ, see :class:`Constants`.
-        smallest_gap: Smallest scale of an agent's parameters over the largest, see :func:`draw_parameters`; None:
+        alpha: α of Algorithm 1, a factor on the confidence width, at least 0. The bound is that of α = 1.
+        delta: δ, inside (0, 1); the confidence is 1 - δ.
+        regularisation: λ of the ridge regression, see :class:`Constants`.
+        smallest_gap: Smallest scale of an agent's parameters over the largest, see :func:`draw_parameters`; None is
             1/√T, the gap that T rounds just do not resolve.
 
     Returns:
@@ -76,7 +76,7 @@ def run_bandits(
     Raises:
         InputError: If an argument is out of its range, a partition is too large for memory, or the files exist.
     """
-    settings = {name: value for name, value in locals().items() if name in DEFAULTS}
+    settings = {name: value for name, value in locals().items() if name not in ("folder", "console")}
     check_int("T", T, 100)
     check_int("repetitions", repetitions, 2)
     check_float("alpha", alpha, 0)

@@ -1,0 +1,95 @@
+"""A command is a function: its signature holds its settings, its docstring its help."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lomaq.config import PLACES, folders_of, parse
+from lomaq.errors import InputError
+
+HELP = ("-h", "--help")
+
+
+class Command:
+    """A function that the command line calls.
+
+    Args:
+        act: Each of its parameters is a setting; one that is a list may be given several times, ``config_dirs`` is
+            ``--config-dir``, and ``**settings``, where its docstring has it, any ``env.KEY``. Returns the exit status,
+            None for 0. In a docstring, the description of a setting may begin with a PLACEHOLDER for its value.
+        rest: Function whose keyword-only parameters are settings, too, which ``act`` hands on.
+    """
+
+    def __init__(self, act: Callable[..., int | None], rest: Callable[..., Any] | None = None) -> None:
+        parameters = [*inspect.signature(act).parameters.values()]
+        kept = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        kept += [p for p in inspect.signature(rest).parameters.values() if p.kind is p.KEYWORD_ONLY] if rest else []
+        self.act = act
+        self.about, described = _documented(act)
+        self.described = {p.name: {**_documented(rest or act)[1], **described}[p.name] for p in kept}
+        self.defaults = {p.name: p.default for p in kept if p.name != "config_dirs"}
+        self.takes_folders = "config_dirs" in self.described
+        self.takes_env = "settings" in described
+        if self.takes_env:
+            self.described["settings"] = described["settings"]
+        self.repeated = next((p.name for p in kept if p.annotation.startswith("list[str]")), None)
+
+    def run(self, name: str, words: Sequence[str]) -> int:
+        """Run it, or print its help where that is asked for.
+
+        Raises:
+            InputError: For an unknown setting, or if one that is needed is not given.
+        """
+        if {*words} & {*HELP}:
+            print(self.usage(name))
+            return 0
+        words, folders = folders_of(words) if self.takes_folders else (words, [])
+        given = parse(words, self.repeated, (*PLACES, "config"))
+        for key, default in self.defaults.items():
+            if default is inspect.Parameter.empty and key not in given:
+                raise InputError(key, f"{key}=PATH", "none", f"usage: {self.usage_line(name)}")
+        for key in given:
+            if key not in self.defaults and not (self.takes_env and key.startswith("env.")):
+                known = [*self.defaults, *(["env.*"] if self.takes_env else [])]
+                raise InputError(key, ", ".join(known), given[key])
+        more = {"config_dirs": folders} if self.takes_folders else {}
+        return self.act(**given, **more) or 0
+
+    def usage_line(self, name: str) -> str:
+        """Its name and its settings with their defaults."""
+        words = ["lomaq", name]
+        for key, default in self.defaults.items():
+            placeholder = re.match(r"[A-Z]{2,}(\|\w+)*", self.described[key])
+            value = placeholder[0] if placeholder else _written(default)
+            words.append(f"{key}={value}" if default is inspect.Parameter.empty else f"[{key}={value}]")
+        words += ["[env.KEY=VALUE ...]"] if self.takes_env else []
+        return " ".join([*words, *(["[--config-dir FOLDER]"] if self.takes_folders else [])])
+
+    def usage(self, name: str) -> str:
+        """Its help."""
+        labels = {"settings": "env.KEY", "config_dirs": "--config-dir"}
+        described = {labels.get(key, key): text for key, text in self.described.items()}
+        width = max(map(len, described)) + 4
+        lines = [wrapped(f"  {key}".ljust(width), text) for key, text in described.items()]
+        return "\n".join([wrapped("usage: ", self.usage_line(name)), "", self.about, "", *lines])
+
+
+def wrapped(label: str, text: str) -> str:
+    """A label and its text, in lines of 118 signs that begin below the text."""
+    return textwrap.fill(text, 118, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
+
+
+def _documented(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """What a docstring has before its arguments, and the description of each, without markup."""
+    about, _, arguments = (inspect.getdoc(function) or "").partition("\n\nArgs:\n")
+    described = re.findall(r"^ {4}\**(\S+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
+    return about, {name: re.sub(r":\w+:(?=`)|`", "", " ".join(text.split())) for name, text in described}
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

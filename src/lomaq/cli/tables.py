@@ -1,0 +1,71 @@
+"""Tables on the screen: the result of a run, of a sweep, and runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lomaq.analysis.compare import Comparison
+
+
+def print_run(summary: dict[str, Any], run_dir: Path) -> None:
+    """Print the result of a run and its paths; nothing in a process that does not lead, which has no summary."""
+    if not summary:
+        return
+    table = Table(title=f"{summary['algorithm']} on {summary['env']}, {summary['n_agents']} agents", show_header=False)
+    reached = [
+        f"{float(name):,.0f} at {steps / 1000:,.0f} K"
+        for name, steps in summary["first_env_steps_at"].items()
+        if steps is not None
+    ]
+    rows = {
+        "test return, last": f"{summary['test_return_mean']:,.1f}",
+        "test return, best": f"{summary['best_test_return_mean']:,.1f}",
+        **{name: f"{value:,.1f}" for name, value in summary["references"].items()},
+        "per agent, last": f"{summary['test_return_per_agent']:.2f}",
+        "first reached": ", ".join(reached) or "no threshold",
+    }
+    paths = {"curve": f"{run_dir / 'curve.png'}", "summary": f"{run_dir / 'summary.json'}"}
+    if "mixer" in summary:  # it learned
+        rows |= {
+            "env steps": f"{summary['env_steps']:,}",
+            "training": f"{summary['wall_seconds']:,.1f} s, {summary['env_steps_per_second']:,.0f} env steps/s",
+            "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
+            "parameters": f"{summary['parameters']:,}",
+        }
+        paths |= {"checkpoint": f"{run_dir}/checkpoints/best.ckpt", "play": f"python evaluate.py checkpoint={run_dir}"}
+    for row in rows.items():
+        table.add_row(*row)
+    Console().print(table)
+    for what, where in paths.items():
+        print(f"{what:<11}{where}")
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print runs side by side, one a line where they are more than what is said about each."""
+    table = [["", *found.names], *([row, *map(_cell, values)] for row, values in found.rows.items())]
+    print_table(table if len(found.names) <= len(found.rows) else [*zip(*table, strict=True)])
+
+
+def print_table(lines: Iterable[Sequence[str]]) -> None:
+    """Print a table whose first line and first column are headings, as wide as it needs to be outside a terminal."""
+    headings, *rows = lines
+    table = Table()
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(80, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
