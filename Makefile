@@ -5,7 +5,7 @@ ARGS ?= env=nav mixer=gcn kappa=2
 
 .PHONY: help install train test test-slow lint format bench traces docs clean
 
-help: ## List what can be made
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Make .venv with the exact versions of constraints.txt
@@ -21,33 +21,33 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 train: install ## Train and show the result: make train ARGS="env=cartpole"
 	$(BIN)/python train.py $(ARGS)
 
-test: install ## Tests, under six minutes on two cores
+test: install ## Run the tests, under six minutes on two cores
 	$(BIN)/python -m pytest -n 2
 
-test-slow: install ## The long tests
+test-slow: install ## Run the long tests
 	$(BIN)/python -m pytest -m slow
 
-lint: install ## ruff, mypy and the import directions
+lint: install ## Run ruff and mypy, and check the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: install ## Put the code in its usual form
+format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-traces: install ## Do all methods still compute what benchmarks/traces.json says? TRACES=--record writes it anew
+traces: install ## Compare short runs of all methods with benchmarks/traces.json; TRACES=--record writes it
 	$(BIN)/python benchmarks/traces.py $(TRACES)
 
-bench: install ## Speeds of this machine
+bench: install ## Measure the speed of this machine
 	$(BIN)/python benchmarks/speed.py
 
-docs: install ## The pages of docs/ as a site, site/index.html
+docs: install ## Build docs/ as a site, site/index.html
 	$(BIN)/mkdocs build --strict --quiet
 
-figures: install ## Draw all pictures in results/ again, from the numbers stored there
+figures: install ## Draw all plots in results/ again, from the numbers stored there
 	$(BIN)/lomaq figures results=results
 
-clean: ## Remove what was made, runs excepted
+clean: ## Remove what was made, except runs
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

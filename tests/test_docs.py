@@ -26,7 +26,10 @@ PAGES = {
 }
 #: Pages whose files, commands and programs follow one another: they run in this order, in a folder of their own.
 WALKED = ["docs/quick-start.md", "docs/python.md"]
-WALKED += [f"docs/how-to/{name}.md" for name in ("own-environment", "own-graph", "own-mixer", "resume", "sweeps")]
+WALKED += [
+    f"docs/how-to/{name}.md"
+    for name in ("own-environment", "own-graph", "own-mixer", "own-objective", "resume", "sweeps")
+]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?: {4}(?:PYTHONPATH=\. )?)((?:python (?:train|evaluate)\.py|lomaq|make) .*)$", re.MULTILINE)
