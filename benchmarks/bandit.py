@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/bandit.py [--json FILE] [--rounds 1000000]
 
 The first table takes the command line's defaults with singletons only, for several seeds and two problems: agents of
-all scales (the default) and agents of one scale. The second compares V⁻¹ and θ̂ with a direct solve, the round before
-each is computed afresh; its full length takes about a minute and a half.
+all scales (the default) and agents of one scale. The second compares V⁻¹ and θ̂ with a direct solve, in the round before
+each is recomputed; its full length takes about a minute and a half.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Speed of the recurrent unit against ``torch.nn.GRU``, with this machine's matrix-product rate beside it.
+"""Speed of the recurrent unit against ``torch.nn.GRU``, with this machine's matrix-product rate for comparison.
 
     python benchmarks/gru.py [--repeat 9]
 
-One thread. Every figure is the median of several rounds, and the rounds of all rows take turns, so that a machine that
-slows down or is shared slows all rows alike. Every figure comes twice: by the clock on the wall, and in time of the
-processor, which neighbours on a shared machine disturb less.
+One thread. Every number is the median of several rounds, and the rounds of all rows are interleaved, so that a machine that
+slows down or is shared slows all rows alike. Every time is given twice: wall-clock time, and processor time, which other jobs
+on a shared machine affect less.
 """
 
 from __future__ import annotations

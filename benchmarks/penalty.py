@@ -1,4 +1,4 @@
-"""Soft monotonicity: one backward pass for all blocks against one a block, at 50 agents.
+"""Soft monotonicity: one backward pass for all blocks against one for each block, with 50 agents.
 
 python benchmarks/penalty.py
 """

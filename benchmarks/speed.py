@@ -1,9 +1,9 @@
-"""Speeds of this machine, with its matrix-product rate beside them so that they compare across machines.
+"""Speeds of this machine, with its matrix-product rate for comparison across machines.
 
     python benchmarks/speed.py [--repeat 5] [--json FILE]
     python benchmarks/speed.py --methods 15        # training of every method with 15 agents
 
-One thread. Every figure is the median of several rounds, and the rounds of all rows take turns, so that a machine that
+One thread. Every number is the median of several rounds, and the rounds of all rows are interleaved, so that a machine that
 slows down or is shared slows all rows alike.
 """
 

@@ -1,7 +1,7 @@
-"""Traces of short deterministic runs: does a change leave every method's numbers as they were?
+"""Traces of short deterministic runs: does a change keep the numbers of every method?
 
     python benchmarks/traces.py                    # compare with benchmarks/traces.json, status 1 where one differs
-    python benchmarks/traces.py --record           # write that file anew
+    python benchmarks/traces.py --record           # write that file
     python benchmarks/traces.py --only lomaq,dcg   # some of the runs
 
 A trace holds a digest of all trained parameters, one of each column of metrics.csv but the seconds, and the test
