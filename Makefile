@@ -44,7 +44,7 @@ bench: install ## Measure the speed of this machine
 	$(BIN)/python benchmarks/speed.py
 
 docs: install ## Build docs/ as a site, site/index.html
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 figures: install ## Draw all plots in results/ again, from the numbers stored there
 	$(BIN)/lomaq figures results=results
