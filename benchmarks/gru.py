@@ -2,9 +2,9 @@
 
     python benchmarks/gru.py [--repeat 9]
 
-One thread. Every number is the median of several rounds, and the rounds of all rows are interleaved, so that a machine that
-slows down or is shared slows all rows alike. Every time is given twice: wall-clock time, and processor time, which other jobs
-on a shared machine affect less.
+One thread. Every number is the median of several rounds, and the rounds of all rows are interleaved, so that a machine
+that slows down or is shared slows all rows alike. Every time is given twice: wall-clock time, and processor time, which
+other jobs on a shared machine affect less.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python benchmarks/speed.py [--repeat 5] [--json FILE]
     python benchmarks/speed.py --methods 15        # training of every method with 15 agents
 
-One thread. Every number is the median of several rounds, and the rounds of all rows are interleaved, so that a machine that
-slows down or is shared slows all rows alike.
+One thread. Every number is the median of several rounds, and the rounds of all rows are interleaved, so that a machine
+that slows down or is shared slows all rows alike.
 """
 
 from __future__ import annotations
