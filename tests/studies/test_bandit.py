@@ -13,9 +13,9 @@ from rich.console import Console
 from lomaq.bandits import Constants, LinearBandit, MultiOFUL, UniformArms, draw_parameters, play
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
-from lomaq.studies.bandit import _slope, run_bandits
+from lomaq.studies.bandit import DEFAULTS, _slope, run_bandits
 
-SMALL = {"n": 3, "K": 2, "d": 3, "T": 600, "repetitions": 4, "partitions": ["singletons", [[0, 1], [2]]]}
+SMALL = {**DEFAULTS, "n": 3, "K": 2, "d": 3, "T": 600, "repetitions": 4, "partitions": ["singletons", [[0, 1], [2]]]}
 
 
 def run(folder, **changes):
@@ -106,7 +106,7 @@ def test_slope_of_a_power_is_its_exponent():
 
 
 def test_default_problem_grows_like_the_root_of_time(tmp_path):
-    result = run(tmp_path, **{"T": 5000, "partitions": ["singletons"]})
+    result = run(tmp_path, **{**DEFAULTS, "T": 5000, "partitions": ["singletons"]})
     part = result["partitions"]["singletons"]
     assert 0.4 < part["slope_in_tail"] < 0.7
     assert result["uniform_arms"]["slope_in_tail"] == pytest.approx(1, abs=0.02)

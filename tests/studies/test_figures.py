@@ -16,7 +16,7 @@ from lomaq import cli
 from lomaq.config import CONF, compose
 from lomaq.errors import InputError
 from lomaq.studies import comparison, dilemma, fig6, fig8, fig9
-from lomaq.studies.bandit import run_bandits
+from lomaq.studies.bandit import DEFAULTS, run_bandits
 from lomaq.studies.figures import DRAWERS, draw, draw_all
 
 SILENT = Console(file=io.StringIO())
@@ -98,7 +98,7 @@ def test_the_stored_sections_are_the_maps_that_were_learned(max_size: int) -> No
 
 def test_a_bandit_and_runs_without_a_study_are_drawn(tmp_path: Path) -> None:
     settings = {"n": 2, "K": 2, "d": 2, "T": 200, "repetitions": 2, "partitions": ["singletons"]}
-    run_bandits(tmp_path / "bandit", SILENT, **settings)
+    run_bandits(tmp_path / "bandit", SILENT, **{**DEFAULTS, **settings})
     before = (tmp_path / "bandit" / "bandit.png").read_bytes()
     (tmp_path / "bandit" / "bandit.png").unlink()
     for name in ("one", "two"):
