@@ -25,6 +25,7 @@ from lomaq.analysis.locality import influence
 from lomaq.config import CONF, changed, compose, read_yaml, word_of
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
+from lomaq.nn import ActingState
 from lomaq.objectives import ValueNetworks
 from lomaq.plots.film import LONG_FILM, Film, check_render, play
 from lomaq.plots.run import train as train_run
@@ -55,7 +56,6 @@ class Policy:
         self.stored = stored
         self.config = changed(stored.config, {f"env.{name}": value for name, value in env_settings.items()})
         self.utilities = stored.utilities(self.env())
-        self._actor = GreedyActor(self.utilities)
         self.reset()
 
     def env(self, n_envs: int = 1, seed: int = 0) -> BatchedEnv:
@@ -64,7 +64,7 @@ class Policy:
 
     def reset(self) -> None:
         """Forget what was observed; call it before the first step of new episodes."""
-        self._n_envs: int | None = None
+        self._state: ActingState | None = None
 
     @torch.no_grad()
     def act(self, observations: ArrayLike | Tensor, action_mask: ArrayLike | Tensor | None = None) -> Tensor:
@@ -87,13 +87,12 @@ class Policy:
         mask = None if action_mask is None else torch.as_tensor(action_mask, dtype=torch.bool)
         if mask is not None and list(mask.shape) != [len(seen), n, a]:
             raise InputError("action_mask", f"shape [{len(seen)}, {n}, {a}]", list(mask.shape))
-        if self._n_envs is None:
-            self._n_envs = len(seen)
-            self._actor.begin(len(seen), seen.device)
-        if self._n_envs != len(seen):
-            expected = f"{self._n_envs} parallel environments, as before"
+        if self._state is None:
+            self._state = self.utilities.initial_state(len(seen), seen.device)
+        if (before := len(self._state.previous)) != len(seen):
+            expected = f"{before} parallel environments, as before"
             raise InputError("observations", expected, len(seen), "reset() between episodes")
-        return self._actor.choose(seen, mask)
+        return self.utilities.greedy(seen, self._state, mask)
 
     @property
     def networks(self) -> ValueNetworks:

@@ -21,7 +21,7 @@ from rich.console import Console
 from lomaq import cli
 from lomaq.config import compose
 from lomaq.errors import InputError
-from lomaq.export import Parity, Policy, export_checkpoint, files
+from lomaq.export import ExportedPolicy, Parity, export_checkpoint, files
 from lomaq.export.policy import open_policy, write_policy
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
@@ -115,7 +115,7 @@ def test_an_onnx_policy_computes_the_trained_network_for_any_batch(exported, sto
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])
 def test_the_greedy_action_is_the_first_of_the_largest_allowed(tmp_path, form) -> None:
-    policy = Policy(Utilities(AgentGraph.line(2), obs_size=1, n_actions=4, hidden=(2,)), 0)
+    policy = ExportedPolicy(Utilities(AgentGraph.line(2), obs_size=1, n_actions=4, hidden=(2,)), 0)
     policy.head.weight.zero_()
     policy.head.bias.copy_(torch.tensor([1.0, 3.0, 2.0, 3.0]))
     write_policy(policy, tmp_path / "policy", form)

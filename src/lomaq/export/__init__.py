@@ -5,6 +5,6 @@ Decentralised execution needs the utilities alone, so neither mixer nor rewards 
 
 from lomaq.export.files import export_checkpoint
 from lomaq.export.parity import Parity, ParityError
-from lomaq.export.policy import Format, Policy
+from lomaq.export.policy import ExportedPolicy, Format
 
-__all__ = ["Format", "Parity", "ParityError", "Policy", "export_checkpoint"]
+__all__ = ["ExportedPolicy", "Format", "Parity", "ParityError", "export_checkpoint"]

@@ -18,7 +18,7 @@ import torch
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
 from lomaq.export.parity import Parity, ParityError, compare
-from lomaq.export.policy import Format, Policy, open_policy, write_policy
+from lomaq.export.policy import ExportedPolicy, Format, open_policy, write_policy
 from lomaq.nn import Utilities
 from lomaq.runs import RunFiles
 from lomaq.training.build import NOTES, env_maker
@@ -58,7 +58,7 @@ def export_checkpoint(stored: Checkpoint, output: str | Path, format: Format = "
     if not utilities.decentralised:
         got = f"{type(utilities).__name__}, whose agents exchange messages to act"
         raise InputError("checkpoint", "agents that act alone", got)
-    policies = [Policy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
+    policies = [ExportedPolicy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
     agents = [(env.graph.types == number).nonzero()[:, 0] for number in range(len(policies))]
     files = [f"policy-{number}.{ENDINGS[format]}" for number in range(len(policies))]
     with _appearing(folder) as temporary:

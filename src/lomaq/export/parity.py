@@ -85,7 +85,7 @@ def compare(
     shape, generator = (env.n_envs, env.n_agents), torch.Generator().manual_seed(0)
     all_allowed = torch.ones(*shape, env.n_actions, dtype=torch.bool)
     numbers = torch.arange(env.n_agents).expand(shape)
-    observation, state = env.reset(), utilities.begin(env.n_envs, env.device)
+    observation, state = env.reset(), utilities.initial_state(env.n_envs, env.device)
     exported = state.hidden
     steps = []
     for _ in range(STEPS):

@@ -20,7 +20,7 @@ Format = Literal["onnx", "torch"]
 Act = Callable[[dict[str, Tensor]], list[Tensor]]
 
 
-class Policy(nn.Module):
+class ExportedPolicy(nn.Module):
     """What the agents of one type compute to act: their network and all that :class:`Utilities` does around it.
 
     Args:
@@ -115,7 +115,7 @@ def _ports(utilities: Utilities, used: dict[str, bool]) -> list[dict[str, Any]]:
     ]
 
 
-def write_policy(policy: Policy, path: Path, format: Format) -> None:
+def write_policy(policy: ExportedPolicy, path: Path, format: Format) -> None:
     """Write a policy for any batch size, weights included."""
     batch = torch.export.Dim("batch", min=1)
     shapes = {port["name"]: {0: batch} for port in policy.inputs}

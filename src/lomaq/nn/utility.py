@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph
-from lomaq.nn.acting import ActingState
+from lomaq.nn.acting import ActingState, epsilon_greedy
 from lomaq.nn.gru import GRU
 
 Network = Literal["mlp", "gru"]
@@ -133,7 +133,7 @@ class Utilities(nn.Module):
         self.register_buffer("observation_scale", None if observation_scale is None else factors, persistent=False)
         self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
 
-    def begin(self, n_envs: int, device: torch.device) -> ActingState:
+    def initial_state(self, n_envs: int, device: torch.device) -> ActingState:
         """The state of agents in ``n_envs`` environments that all begin an episode."""
         previous = torch.full((n_envs, self.n_agents), -1, device=device)
         is_first = torch.ones(n_envs, dtype=torch.bool, device=device)
@@ -151,6 +151,12 @@ class Utilities(nn.Module):
         sequence = observation[None], state.previous[None], state.is_first[None]
         outputs, state.hidden = self(*sequence, state.hidden, mask)
         return outputs[0]
+
+    def greedy(self, observation: Tensor, state: ActingState, action_mask: Tensor | None = None) -> Tensor:
+        """The best allowed actions ``[B, N]`` for one step, noted in ``state``; arguments as in :meth:`step`."""
+        actions = epsilon_greedy(self.step(observation, state, action_mask), 0.0, None, action_mask)
+        state.acted(actions, torch.zeros_like(state.is_first))
+        return actions
 
     def initial_hidden(self, n_sequences: int, device: torch.device) -> Tensor:
         """Empty memory ``[B, N, H]``; H = 0 for a feed-forward network."""

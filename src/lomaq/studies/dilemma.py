@@ -84,7 +84,9 @@ def _drift(run: RunRecord) -> dict[str, Any] | None:
     assert isinstance(env, SysAdmin)
     states = env.all_states()
     seen = states.observe()
-    utilities = networks.utilities.step(seen, networks.utilities.begin(states.n_envs, states.device))  # [S, N, A]
+    utilities = networks.utilities.step(
+        seen, networks.utilities.initial_state(states.n_envs, states.device)
+    )  # [S, N, A]
     chosen, kappa = utilities.amax(dim=-1), networks.mixer.kappa
     found = slopes(Probe(networks.mixer, env.graph, built.partition, kappa, chosen, seen))
     gap = (utilities[..., 1] - utilities[..., 0]) * stored.sigma

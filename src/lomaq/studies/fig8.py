@@ -23,7 +23,8 @@ def learned_values(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
     assert isinstance(env, MatrixGame)
     with torch.no_grad():
         observation = env.reset()
-        utilities = networks.utilities.step(observation, networks.utilities.begin(1, env.device))  # [1, N, A]
+        state = networks.utilities.initial_state(1, env.device)
+        utilities = networks.utilities.step(observation, state)  # [1, N, A]
         joint = torch.cartesian_prod(*(torch.arange(env.n_actions) for _ in range(env.n_agents)))  # [K, N]
         chosen = utilities[0].gather(1, joint.T).T  # [K, N]
         values = networks.mixer(chosen, observation.expand(len(joint), -1, -1)) * sigma

@@ -30,7 +30,7 @@ class Collector:
         self.observation = env.reset()
         if steps is not None:  # spread the environments over the episode, else all rollouts see the same part of it
             env.time.random_(env.max_steps, generator=self.generator)
-        self.state = utilities.begin(env.n_envs, env.device)
+        self.state = utilities.initial_state(env.n_envs, env.device)
         self.ended = torch.zeros(env.n_envs, dtype=torch.bool, device=env.device)
 
     @torch.no_grad()

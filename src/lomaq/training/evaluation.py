@@ -43,21 +43,10 @@ class GreedyActor:
         self.memoryless = utilities.memory_size == 0 and not utilities.last_action
 
     def reset(self, env: BatchedEnv) -> None:
-        self.begin(env.n_envs, env.device)
+        self.state = self.utilities.initial_state(env.n_envs, env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
-        return self.choose(observation, env.action_mask())
-
-    def begin(self, n_envs: int, device: torch.device) -> None:
-        """All of ``n_envs`` environments begin an episode."""
-        self.state = self.utilities.begin(n_envs, device)
-        self._none = torch.zeros(n_envs, dtype=torch.bool, device=device)
-
-    def choose(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
-        """Actions ``[B, N]`` for observations ``[B, N, O]``, among the allowed ones ``[B, N, A]``."""
-        actions = epsilon_greedy(self.utilities.step(observation, self.state, action_mask), 0.0, None, action_mask)
-        self.state.acted(actions, self._none)
-        return actions
+        return self.utilities.greedy(observation, self.state, env.action_mask())
 
 
 class RandomActor:
