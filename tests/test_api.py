@@ -103,12 +103,12 @@ def test_recurrent_policies_remember_until_they_are_reset(tmp_path):
     run = lomaq.train("cartpole", "env.n_agents=2", run_dir=tmp_path / "gru", agent="paper", **SMALL)
     policy, seen = run.policy, torch.ones(1, 2, 4)
     policy.act(seen)
-    once = policy._actor.state.hidden
+    once = policy._state.hidden
     policy.act(seen)
-    assert not torch.equal(policy._actor.state.hidden, once)
+    assert not torch.equal(policy._state.hidden, once)
     policy.reset()
     policy.act(seen)
-    assert torch.equal(policy._actor.state.hidden, once)
+    assert torch.equal(policy._state.hidden, once)
     with pytest.raises(InputError, match=r"observations: .* 1 parallel .*, got 3; reset"):
         policy.act(torch.ones(3, 2, 4))
 

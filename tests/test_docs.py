@@ -250,6 +250,7 @@ def test_paths_that_a_page_names_exist(page) -> None:
         assert list(ROOT.glob(path.replace("NAME", "*").rstrip("/"))), path
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_broken_link_and_with_every_page_and_picture(tmp_path) -> None:
     command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", tmp_path]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -116,6 +116,7 @@ def test_a_notebook_names_no_place_on_the_machine_that_made_it(name):
 
 
 @every_notebook
+@pytest.mark.slow
 def test_a_notebook_runs_from_start_to_end(name, tmp_path, monkeypatch):
     for variable in ("IPYTHONDIR", "TMPDIR"):  # what it leaves behind goes there, too
         monkeypatch.setenv(variable, str(tmp_path))

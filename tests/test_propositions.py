@@ -34,7 +34,7 @@ def joint_actions(n_agents: int, n_actions: int) -> torch.Tensor:
 def test_proposition_1_merging_blocks_keeps_every_merged_value_monotone(kind, graph: AgentGraph) -> None:
     n = graph.n_agents
     fine, coarse = Partition.singletons(n), Partition([[0, 1], list(range(2, n))], n)
-    assert fine.refines(coarse)
+    assert fine.refinement_breaker(coarse) is None
     mixer = random_mixer(kind, graph, fine)
     utilities = torch.randn(20, n, dtype=torch.float64, requires_grad=True)
     merged = coarse.block_sum(mixer(utilities))  # F_J = Σ F_J′ over the blocks J′ inside J

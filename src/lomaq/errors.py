@@ -55,7 +55,9 @@ def check_float(
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(name, span, repr(value))
     inside = (value > minimum if above else value >= minimum) and (value < maximum if below else value <= maximum)
-    if not inside or abs(value) > sys.float_info.max:  # also what no float can hold
+    if abs(value) > sys.float_info.max:
+        raise InputError(name, span, value if isinstance(value, float) else "a number that no float can hold")
+    if not inside:
         raise InputError(name, span, value)
     return float(value)
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lomaq.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +29,7 @@ def test_help_names_the_settings_that_matter() -> None:
         assert word in result.stdout
 
 
+@pytest.mark.slow
 def test_the_installed_command_works_outside_a_checkout(tmp_path, small) -> None:
     lomaq = Path(sys.executable).with_name("lomaq")
     result = run_process(lomaq, "train", *small, "run_dir=here", folder=tmp_path)
@@ -35,6 +38,7 @@ def test_the_installed_command_works_outside_a_checkout(tmp_path, small) -> None
     assert {p.name for p in tmp_path.iterdir()} == {"here"}
 
 
+@pytest.mark.slow
 def test_two_processes_train_with_own_environments_and_one_set_of_files(tmp_path, small) -> None:
     words = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu", "run_dir=both")
     result = run_process(sys.executable, ROOT / "train.py", *small, *words, folder=tmp_path)
@@ -51,6 +55,7 @@ def test_two_processes_train_with_own_environments_and_one_set_of_files(tmp_path
     assert json.loads((tmp_path / "both" / "summary.json").read_text())["env_steps"] >= 600
 
 
+@pytest.mark.slow
 def test_resume_with_another_number_of_processes_is_refused(trained: Path) -> None:
     words = ("total_env_steps=600", "trainer.devices=2", "trainer.strategy=ddp")
     result = run_process(sys.executable, ROOT / "train.py", f"resume={trained}", *words)

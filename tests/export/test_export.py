@@ -248,6 +248,7 @@ def test_the_example_is_about_twenty_lines_of_numpy_and_onnxruntime() -> None:
     assert imports == {"json", "sys", "pathlib", "numpy", "onnxruntime"}
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_page_run_a_torch_policy_without_this_package(exported, alone, tmp_path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
     (tmp_path / "exported").symlink_to(exported("gru", "torch")[0])

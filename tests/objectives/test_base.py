@@ -216,8 +216,8 @@ def test_rescaling_multiplies_block_values_and_utilities_only_where_the_mixer_ha
 Q_LEARNING = [PartitionTD, QTRAN, WeightedQMIX, QPLEX]
 PLAIN, GRAPH = Utilities(LINE, A, A), CoordinationGraph(LINE, A, A)
 SUM, SUMS, NONE = SumMixer(LINE, FULL, 1), SumMixer(LINE, EACH, 1), SumMixer(LINE, EACH, 1, independent=True)
-QMIX, SOFT = QMIXMixer(LINE, FULL, 1, A), MaskedMLPMixer(LINE, FULL, 1, monotonicity="soft")
-LEARNED, FROZEN = (GraphMIXMixer(LINE, FULL, 1, A, learn_fractions=x) for x in (True, False))
+QMIX, SOFT = QMIXMixer(LINE, FULL, A), MaskedMLPMixer(LINE, FULL, 1, monotonicity="soft")
+LEARNED, FROZEN = (GraphMIXMixer(LINE, FULL, A, learn_fractions=x) for x in (True, False))
 JOINT = [(QTRAN, PLAIN), (WeightedQMIX, PLAIN), (QPLEX, PLAIN), (DCG, GRAPH)]
 
 

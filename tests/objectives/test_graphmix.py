@@ -25,7 +25,7 @@ class FixedMixer(GraphMIXMixer):
     """F = the sum of the utilities, φ = (0.25, 0.75)."""
 
     def __init__(self):
-        super().__init__(GRAPH, Partition.full(N), 1, obs_size=OBS)
+        super().__init__(GRAPH, Partition.full(N), obs_size=OBS)
 
     def _mix(self, utilities, observations):
         return utilities.sum(dim=0, keepdim=True)

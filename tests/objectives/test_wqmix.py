@@ -129,7 +129,7 @@ def real_networks() -> ValueNetworks:
     torch.manual_seed(0)
     graph, partition = AgentGraph.complete(N), Partition.full(N)
     utilities = Utilities(graph, OBS, A, hidden=[8], observation_scale=[2.0, 1.0])
-    mixer = QMIXMixer(graph, partition, 1, OBS, 4, 4)
+    mixer = QMIXMixer(graph, partition, OBS, 4, 4)
     return ValueNetworks(utilities, mixer, WeightedQMIX(ONE_STEP).make_critic(utilities, mixer))
 
 

@@ -29,6 +29,7 @@ def study(name: str, folder: Path, **grid) -> dict:
     return run_study(settings, lambda more: compose([*words, *more]), folder, Console(file=io.StringIO()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["cartpole", "nav"])
 def test_a_comparison_draws_every_method_and_replays_its_best_checkpoint(tmp_path: Path, env: str) -> None:
     result = study(f"fig5_{env}", tmp_path / "comparison", algo=["vdn", "lomaq"], seed=[0, 1])
@@ -76,6 +77,7 @@ def test_every_method_that_learns_is_compared_and_searched_with_as_many_tries() 
         assert searched["seed"] == [100]
 
 
+@pytest.mark.slow
 def test_the_chosen_settings_are_used_with_the_method_they_were_chosen_for() -> None:
     for number, env in enumerate(("cartpole", "nav", "sysadmin")):
         table = {name: method["searched"][env] for name, method in methods().items()}

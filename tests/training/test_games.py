@@ -17,6 +17,7 @@ QUICK = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algo", "found"), [("vdn", 0.0), ("qmix", 0.0), ("qtran", 8.0), ("ow_qmix", 8.0), ("cw_qmix", 8.0)]
 )
@@ -25,12 +26,14 @@ def test_one_step_game_in_which_only_a_free_joint_value_finds_8(run_small, algo,
     assert summary["test_return_mean"] == pytest.approx(found)
 
 
+@pytest.mark.slow
 def test_qplex_finds_8_in_the_one_step_game_with_more_updates(run_small):
     more = ("learner.lr=0.003", "learner.epochs=8", "seed=2")
     _, summary = run_small("run", "env=matrix", ONE_STEP, "algo=qplex", *QUICK, *more)
     assert summary["test_return_mean"] == pytest.approx(8.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algo", "found"), [("vdn", 7.0), ("qmix", 8.0), ("qtran", 8.0), ("qplex", 8.0)])
 def test_two_step_game_in_which_a_sum_settles_for_7(run_small, algo, found):
     _, summary = run_small("run", "env=two_step", f"algo={algo}", *QUICK)

@@ -12,6 +12,7 @@ from lomaq.config import compose
 from lomaq.training.run import train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("mixer=mlp",), ("mixer=gcn", "kappa=2"), ("partition=pairs",)], ids=" ".join)
 def test_ten_carts_learn_to_stay_up(tmp_path: Path, words: tuple[str, ...]) -> None:
     small = ["env=cartpole", "env.n_agents=10", "total_env_steps=40000", "learner.epsilon.anneal_env_steps=15000"]

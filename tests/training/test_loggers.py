@@ -187,19 +187,3 @@ def test_a_logger_that_does_not_open_is_one_line(wandb_runs, monkeypatch, tmp_pa
         open_loggers(["wandb"], {"logger": settings("logger=wandb")}, tmp_path),
     ):
         pass
-
-
-def test_a_resumed_run_of_before_there_could_be_several_goes_on(run_small, monkeypatch, tmp_path, capsys) -> None:
-    from lomaq import cli
-    from lomaq.training.checkpoint import load_checkpoint, save_atomic
-
-    folder, _ = run_small("run")
-    last = folder / "checkpoints" / "last.ckpt"
-    content = load_checkpoint(last)
-    content["lomaq"]["config"]["logger"] = {"name": "tensorboard"}
-    save_atomic(content, last)
-    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={folder}", "total_env_steps=600"])
-    with pytest.raises(SystemExit) as stop:
-        cli.train_main()
-    assert not stop.value.code, capsys.readouterr().err
-    assert (folder / "tensorboard").is_dir()
