@@ -6,12 +6,14 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.filesize import decimal
 
+from lomaq.config import flat
 from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
@@ -182,18 +184,15 @@ def differing(configs: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     >>> differing([{"seed": 0, "env": {"name": "nav"}}, {"seed": 1, "env": {"name": "nav"}}])
     {'seed': [0, 1]}
     """
-    flat = [_flat(config) for config in configs]
-    rows = {key: [one.get(key) for one in flat] for key in dict.fromkeys(key for one in flat for key in one)}
+    settings = [{key: value for key, value in flat(config).items() if _counts(key)} for config in configs]
+    rows = {key: [one.get(key) for one in settings] for key in dict.fromkeys(chain.from_iterable(settings))}
     return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if name not in ASIDE and key not in NOTED and (prefix != "algo." or key == "name"):
-            found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return found
+def _counts(key: str) -> bool:
+    parts = key.split(".")
+    aside = any(".".join(parts[:end]) in ASIDE for end in range(1, len(parts) + 1))
+    return not aside and not set(NOTED) & set(parts) and (parts[0] != "algo" or parts[1:] in ([], ["name"]))
 
 
 def _results(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,6 +54,11 @@ class Rollout:
     def n_sequences(self) -> int:
         """Sequences B."""
         return self.actions.size(1)
+
+    @cached_property
+    def n_transitions(self) -> Tensor:
+        """0-dim int64, steps that are transitions, at least 1: what a mean over them is divided by."""
+        return self.mask.sum().clamp(min=1)
 
     def previous_actions(self) -> Tensor:
         """``[T + 1, B, N]`` int64, the action taken before each observation, -1 where an episode begins."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 #: Chooses actions ``[B, N]`` int64: (outputs ``[B, N, A]``, ε, generator, action mask ``[B, N, A]`` or None) → actions.
-PolicyFn = Callable[[Tensor, float, torch.Generator | None, Tensor | None], Tensor]
+ActionSelector = Callable[[Tensor, float, torch.Generator | None, Tensor | None], Tensor]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError
 from lomaq.mixers import Mixer
-from lomaq.nn import PolicyFn, Utilities, epsilon_greedy
+from lomaq.nn import ActionSelector, Utilities, epsilon_greedy
 from lomaq.objectives.returns import Returns
 
 #: Numbers by the name under which metrics.csv, loggers and the progress line show them.
@@ -133,7 +133,7 @@ class Objective(ABC):
 
     on_policy: ClassVar[bool] = False
     selects_online = False
-    policy: PolicyFn = staticmethod(epsilon_greedy)
+    policy: ActionSelector = staticmethod(epsilon_greedy)
 
     def __init__(self, returns: Returns) -> None:
         self.returns = returns
@@ -203,7 +203,7 @@ def greedy_actions(utilities: Tensor, rollout: Rollout) -> Tensor:
 
 def mean_over_transitions(values: Tensor, rollout: Rollout) -> Tensor:
     """Mean of ``values`` ``[T, B]`` over the transitions; a part of a rollout may have none."""
-    return (values * rollout.mask).sum() / rollout.mask.sum().clamp(min=1)
+    return (values * rollout.mask).sum() / rollout.n_transitions
 
 
 def td_error(error: Tensor, targets: Targets) -> Tensor:

@@ -74,7 +74,7 @@ def picture_graph(
     hops = check_int("kappa", settings["kappa"] if kappa is None else kappa, 0)
     title = f"{name}, {graph.n_agents:,} agents"
     if stored is not None:
-        title += f", after {stored.state['lomaq']['env_steps']:,} env steps"
+        title += f", after {stored.env_steps:,} env steps"
     values, named = _values(graph, config, stored, colour, seed)
     view = GraphView(graph, blocks, agent, hops, values, classes=colour == "classes", title=title, value_name=named)
     (write_graph_html if path.suffix == ".html" else draw_graph)(path, view)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lomaq.envs import BatchedEnv, Rollout
-from lomaq.nn import ActingState, PolicyFn, Utilities, epsilon_greedy
+from lomaq.nn import ActingState, ActionSelector, Utilities, epsilon_greedy
 
 
 class Collector:
@@ -23,7 +23,12 @@ class Collector:
     """
 
     def __init__(
-        self, env: BatchedEnv, utilities: Utilities, seed: int, steps: int | None, policy: PolicyFn = epsilon_greedy
+        self,
+        env: BatchedEnv,
+        utilities: Utilities,
+        seed: int,
+        steps: int | None,
+        policy: ActionSelector = epsilon_greedy,
     ) -> None:
         self.env, self.utilities, self.steps, self.policy = env, utilities, steps, policy
         self.generator = torch.Generator(env.device).manual_seed(seed)
