@@ -22,11 +22,12 @@ from lomaq.analysis.compare import Comparison
 from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.locality import influence
-from lomaq.config import CONF, changed, compose, read_yaml, word_of
+from lomaq.config import CONF, compose, read_yaml, word_of
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.nn import ActingState
 from lomaq.objectives import ValueNetworks
+from lomaq.plain import changed
 from lomaq.plots.film import LONG_FILM, Film, check_render, play
 from lomaq.plots.run import train as train_run
 from lomaq.runs.files import read_returns
@@ -257,7 +258,7 @@ def study(
     if config["study"] is None:
         raise InputError("experiment", "a study", f"{experiment}, which is one run", "call lomaq.train")
     for key in (word.partition("=")[0] for word in given if "run" in config["study"]):
-        if not key.startswith(("experiment", "seed", "run_dir", "study.", "-")):
+        if not key.startswith(("experiment", "seed", "run_dir", "study.", "modules", "-")):
             expected = f"only seed, run_dir and study.* with experiment={experiment}"
             raise InputError(key, expected, key, "no training run reads it, leave it out")
 

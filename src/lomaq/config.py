@@ -6,7 +6,6 @@ so that this works inside somebody's own Hydra application and in several thread
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import itertools
 import json
@@ -31,12 +30,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lomaq.errors import InputError, check_choice
+from lomaq.plain import check_sections
+from lomaq.targets import import_modules, import_targets, modules_of, our_class
 
 CONF = Path(__file__).resolve().parent / "conf"
 #: Keys whose values are places of files.
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
-#: Settings that have settings of their own, besides the groups, where hydra sees to it.
-SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Settings of earlier versions and what they are called now.
@@ -75,8 +74,10 @@ class Job:
 def compose(words: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one run; ``method`` is the name of its method, or ``custom`` where it is none.
 
+    The words are the user's own: modules of the classes that they name, and of ``modules=NAME``, are imported.
+
     Args:
-        words: Settings as on the command line, ``key=value``, and ``--config-dir FOLDER``.
+        words: Settings as on the command line, ``key=value``, ``--config-dir FOLDER`` and ``modules=NAME``.
 
     Raises:
         InputError: If a setting is unknown or impossible, or the words ask for several runs.
@@ -89,7 +90,10 @@ def compose(words: Sequence[str]) -> dict[str, Any]:
 
 def compose_jobs(words: Sequence[str]) -> list[Job]:
     """The same for one run or, with ``-m``, for all combinations of the values in lists such as ``seed=0,1,2``."""
+    words, modules = modules_of(words)
     words, folders = folders_of(words)
+    if modules:
+        import_modules(modules)
     several = bool({*MULTIRUN} & {*words})
     values: dict[str, list[str]] = {}  # a key that comes again counts as it came last, as in hydra
     for word in [word for word in words if word not in MULTIRUN]:
@@ -137,18 +141,6 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
     return given
 
 
-def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``config`` with known keys changed; an unknown one is an InputError."""
-    with _one_line_errors():
-        copy = OmegaConf.create(config)
-        OmegaConf.set_struct(copy, True)
-        for key, value in given.items():
-            if OmegaConf.select(copy, key, default="_missing_") == "_missing_":
-                raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
-            OmegaConf.update(copy, key, value, force_add=False)
-        return _plain(copy)
-
-
 def choices(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
     """The groups of the configuration and what each can be, further folders of settings included."""
     groups = sorted(place.name for place in CONF.iterdir() if place.is_dir())
@@ -184,7 +176,7 @@ def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, An
         The configuration with its interpolations as they are written; and each of its files, such as ``env/nav.yaml`` →
         its flat content, in the order in which later ones override earlier ones.
     """
-    words, folders = folders_of(words)
+    words, folders = folders_of(modules_of(words)[0])
     with _hydra(folders) as composed:
         config = OmegaConf.to_container(composed(words), resolve=False)
         loader = GlobalHydra.instance().config_loader()
@@ -301,6 +293,7 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
     with open_dict(config):
         del config["hydra"]
     plain = _plain(config)
+    import_targets(plain)
     grids = (plain["study"] or {}).get("grid", [])
     for grid in grids if isinstance(grids, list) else [grids]:
         if isinstance(grid, dict) and grid.get("algo") == "methods":
@@ -336,15 +329,7 @@ def _identity(config: DictConfig) -> dict[str, Any]:
 
 def _classes(value: Any) -> Any:
     """``value`` with the names of this package's classes replaced by these; nothing else is imported."""
-    if isinstance(value, list):
-        return [_classes(one) for one in value]
-    module, _, name = str(value).rpartition(".")
-    if not module.startswith("lomaq."):
-        return value
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):  # refused where it is built
-        return value
+    return [_classes(one) for one in value] if isinstance(value, list) else our_class(value) or value
 
 
 def _parse_word(word: str) -> Override:
@@ -355,10 +340,9 @@ def _parse_word(word: str) -> Override:
 def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    for section in SECTIONS:
-        if not isinstance(value := OmegaConf.select(config, section), DictConfig):
-            raise InputError(section, "a group of settings", repr(value), f"set one of them, {section}.NAME=…")
-    return {str(key): value for key, value in plain.items()}
+    settings = {str(key): value for key, value in plain.items()}
+    check_sections(settings)
+    return settings
 
 
 @contextmanager

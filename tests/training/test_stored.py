@@ -10,9 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.config import changed, compose
+from lomaq.config import compose
 from lomaq.envs import CartPole, Navigation
 from lomaq.errors import InputError
+from lomaq.plain import changed
 from lomaq.training.build import build_run
 from lomaq.training.checkpoint import load_checkpoint
 from lomaq.training.evaluation import GreedyActor, evaluate

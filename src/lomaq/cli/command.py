@@ -11,6 +11,7 @@ from typing import Any
 
 from lomaq.config import PLACES, folders_of, parse
 from lomaq.errors import InputError
+from lomaq.targets import MODULES, import_modules
 
 HELP = ("-h", "--help")
 
@@ -37,6 +38,10 @@ class Command:
         self.takes_env = "settings" in described
         if self.takes_env:
             self.described["settings"] = described["settings"]
+        self.reads_runs = bool({"checkpoint", "run", "results"} & {*self.defaults})
+        if self.reads_runs:
+            self.defaults[MODULES] = None
+            self.described[MODULES] = f"NAMES of modules with classes of your own that a run is made of: {MODULES}=a,b."
         self.repeated = next((p.name for p in kept if p.annotation.startswith("list[str]")), None)
 
     def run(self, name: str, words: Sequence[str]) -> int:
@@ -49,7 +54,7 @@ class Command:
             print(self.usage(name))
             return 0
         words, folders = folders_of(words) if self.takes_folders else (words, [])
-        given = parse(words, self.repeated, (*PLACES, "config"))
+        given = parse(words, self.repeated, (*PLACES, "config", MODULES))
         for key, default in self.defaults.items():
             if default is inspect.Parameter.empty and key not in given:
                 raise InputError(key, f"{key}=PATH", "none", f"usage: {self.usage_line(name)}")
@@ -57,6 +62,8 @@ class Command:
             if key not in self.defaults and not (self.takes_env and key.startswith("env.")):
                 known = [*self.defaults, *(["env.*"] if self.takes_env else [])]
                 raise InputError(key, ", ".join(known), given[key])
+        if self.reads_runs and (modules := given.pop(MODULES, None)) is not None:
+            import_modules(modules)
         more = {"config_dirs": folders} if self.takes_folders else {}
         return self.act(**given, **more) or 0
 

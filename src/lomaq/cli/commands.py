@@ -18,9 +18,10 @@ from lomaq.cli.command import Command
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
 from lomaq.cli.tables import print_comparison
-from lomaq.config import changed, compose, word_of
+from lomaq.config import compose, word_of
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
+from lomaq.plain import changed
 from lomaq.plots.certificate import draw_certificate
 from lomaq.plots.curves import draw_curves
 from lomaq.plots.decomposition import draw_decomposition

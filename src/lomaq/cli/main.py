@@ -18,10 +18,12 @@ from lomaq.cli.command import HELP
 from lomaq.cli.commands import COMMANDS
 from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
-from lomaq.config import CONFIG_DIR, MULTIRUN, Job, changed, compose_jobs, folders_of, hydra_flag, parse
+from lomaq.config import CONFIG_DIR, MULTIRUN, Job, compose_jobs, folders_of, hydra_flag, parse
 from lomaq.errors import InputError
+from lomaq.plain import changed
 from lomaq.plots.run import train
 from lomaq.studies.sweep import run_sweep
+from lomaq.targets import import_modules, modules_of
 from lomaq.training import NonFiniteLossError
 from lomaq.training.process import keep_freed_memory
 from lomaq.training.run import RUN_DIR_VARIABLE, default_run_dir
@@ -91,7 +93,7 @@ def _train(words: Sequence[str]) -> int:
         print(train_usage(folders_of([word for word in words if word not in HELP])[1]))
         return 0
     if any(word.startswith("-") and word.partition("=")[0] not in (*MULTIRUN, *CONFIG_DIR) for word in words):
-        hydra_flag(words)  # --cfg, --info and the like
+        hydra_flag(modules_of(words)[0])  # --cfg, --info and the like
         return 0
     jobs = compose_jobs(words)
     config = jobs[0].config
@@ -134,6 +136,9 @@ def _study(words: Sequence[str], config: dict[str, Any]) -> int:
 
 
 def _resume(words: Sequence[str], console: Console) -> int:
+    words, modules = modules_of(words)
+    if modules:
+        import_modules(modules)
     given = parse(words)
     path = given.pop("resume")
     for key in given:

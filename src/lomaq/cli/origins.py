@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lomaq.config import choices, compose, flat, folders_of, layers, parse
+from lomaq.targets import modules_of
 
 #: Parts of keys that are no settings of a run, but describe it, or that settings refer to.
 ASIDE = {"algo", "jobs", "logger", "method", "name", "recommended", "resume", "run_dir", "study", "trainer"}
@@ -28,7 +29,7 @@ def origins(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
     values = flat(compose(words))
     raw, files = layers(words)
     unresolved = flat(raw)
-    typed = {*flat(parse(folders_of(words)[0], places=()))} - {*choices()}
+    typed = {*flat(parse(folders_of(modules_of(words)[0])[0], places=()))} - {*choices()}
     written = {key: name for name, content in files.items() for key in content}
 
     def origin(key: str) -> str:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lomaq.errors import InputError
+from lomaq.plain import read_config
 from lomaq.runs.curve import Curve
 from lomaq.runs.files import RunFiles, read_returns
 
@@ -64,14 +63,16 @@ def read_run(folder: Path) -> RunRecord:
     if not is_run(folder) and not summary.is_file():
         raise InputError("run", "a run folder, with config.yaml and metrics.csv", folder)
     try:
-        stored = yaml.safe_load(config.read_text()) if config.is_file() else {}
+        stored = read_config(config) if config.is_file() else {}
         ended = json.loads(summary.read_text()) if summary.is_file() else {}
         rows = RunFiles(folder).read_metrics()[1]
         tests = [Curve.of(read_returns(folder))] if (folder / "results.json").is_file() else []
         tests.append(_rounded(row for row in rows if row.get("test_return_max")))
         furthest = max(tests, key=lambda curve: len(curve.steps))  # a run that continues has its old results.json
         steps, seconds = (int(rows[-1]["env_steps"]), float(rows[-1]["train_seconds"])) if rows else (0, 0.0)
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
         raise InputError("run", "a run folder whose files are whole", folder, why) from error
     return RunRecord(folder, stored, ended, furthest, steps, seconds)

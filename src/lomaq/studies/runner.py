@@ -19,14 +19,15 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from lomaq.analysis.compare import differing
 from lomaq.config import Job, word_of
 from lomaq.errors import InputError, check_int
+from lomaq.plain import read_config
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
+from lomaq.targets import import_targets
 from lomaq.training.process import keep_freed_memory
 
 
@@ -167,19 +168,20 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
 
     Args:
         settings: The settings that the study varies.
-        config: The whole configuration.
+        config: The whole configuration, of the user's own words; a process that was just started imports what it names.
         folder: Of the study.
         console: Where progress is shown; None: nowhere.
 
     Raises:
         InputError: If a setting is impossible, or a run of another configuration is there.
     """
+    import_targets(config)
     place = folder / run_name(settings)
     if console is None:
         console = Console(file=io.StringIO(), force_jupyter=False)
     console.print(place.name, highlight=False, soft_wrap=True)
     begun = place / "config.yaml"
-    if begun.is_file() and differing([yaml.safe_load(begun.read_text()), config]):
+    if begun.is_file() and differing([read_config(begun), config]):
         raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if not (place / "summary.json").is_file():
         checkpoint = place / "checkpoints" / "last.ckpt"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,6 +16,7 @@ from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
 from lomaq.rewards import BlockReward
+from lomaq.targets import TARGET, find_class, parameter_kinds
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.process import building
 from lomaq.training.replay import Replay, sequence_bytes
@@ -31,7 +31,8 @@ NOTES = ("_target_", "name", "recommended", "tuned")
 def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] | None = None, **extra: Any) -> T:
     """Make what ``node["_target_"]`` names, with the node's other keys and ``extra`` as arguments.
 
-    Nodes inside that have a ``_target_`` are made first.
+    Nodes inside that have a ``_target_`` are made first, of the kind that the parameter is annotated with. Only classes
+    that :func:`lomaq.targets.find_class` finds are made: no module is imported.
 
     Args:
         node: The target and its settings.
@@ -42,26 +43,40 @@ def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] 
     Raises:
         InputError: If the target is unknown, is no ``kind``, or does not take these arguments.
     """
-    path = str(node["_target_"])
-    where, _, name = path.rpartition(".")
-    try:
-        target = getattr(importlib.import_module(where), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError("_target_", "something importable", path, str(error)) from error
     assert isinstance(kind, type)  # abstract classes are no type[T] to a type checker
-    if not (isinstance(target, type) and issubclass(target, kind)):
-        raise InputError("_target_", f"a {kind.__name__}", path)
-    arguments = {
-        key: build(value, object) if isinstance(value, dict) and "_target_" in value else value
-        for key, value in node.items()
-        if key not in NOTES
-    }
+    return _make(node, (kind,), offered or {}, extra)
+
+
+def _make(node: object, kinds: Sequence[type[T]], offered: dict[str, Any], extra: dict[str, Any]) -> T:
+    if not isinstance(node, dict):
+        raise InputError(TARGET, f"settings of a {kinds[0].__name__}", repr(node))
+    target = find_class(node.get(TARGET), kinds)
+    arguments = {str(key): _argument(target, str(key), value) for key, value in node.items() if key not in NOTES}
     taken = inspect.signature(target).parameters
-    extra |= {key: value for key, value in (offered or {}).items() if key in taken}
+    more = extra | {key: value for key, value in offered.items() if key in taken}
     try:
-        return cast(T, target(**arguments, **extra))
+        return target(**arguments, **more)
     except TypeError as error:
-        raise InputError(path, "arguments it takes", sorted(arguments), str(error)) from error
+        raise InputError(node[TARGET], "arguments it takes", sorted(arguments), str(error)) from error
+
+
+def _argument(target: type, key: str, value: Any) -> Any:
+    """A plain value, or what a node makes; nodes anywhere else in a value are refused."""
+    if not isinstance(value, dict) or TARGET not in value:
+        if _holds_node(value):
+            raise InputError(f"{target.__name__}.{key}", "plain values, or one node", f"a {TARGET} inside of them")
+        return value
+    kinds = parameter_kinds(target, key)
+    if not kinds:
+        remedy = f"annotate {key} in the constructor of {target.__name__} with the class that it takes"
+        raise InputError(f"{target.__name__}.{key}", "a plain value", f"a {TARGET}", remedy)
+    return _make(value, kinds, {}, {})
+
+
+def _holds_node(value: Any) -> bool:
+    if isinstance(value, dict):
+        return TARGET in value or any(map(_holds_node, value.values()))
+    return isinstance(value, list) and any(map(_holds_node, value))
 
 
 def env_maker(config: dict[str, Any]) -> EnvMaker:

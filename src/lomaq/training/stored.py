@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.nn import Utilities
+from lomaq.plain import check_plain
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
@@ -101,10 +102,11 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     state = load_checkpoint(file)
     if resume and "loops" not in state:
         raise InputError("resume", "a run folder or its last.ckpt", file, "best.ckpt is for evaluation only")
-    if resume and "method" not in state["lomaq"]["config"]:
+    config = check_plain(state["lomaq"]["config"], str(file))
+    if resume and "method" not in config:
         remedy = "it has settings of an older one; train anew"
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
-    return Checkpoint(file, state["lomaq"]["config"], state)
+    return Checkpoint(file, config, state)
 
 
 def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: int, seed: int) -> dict[str, Any]:

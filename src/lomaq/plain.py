@@ -1,0 +1,115 @@
+"""Stored configurations: plain values only, bounded, read and changed without resolving or importing anything."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lomaq.errors import InputError
+
+#: Settings that have settings of their own, besides the groups.
+SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
+#: Most values of a configuration, each counted wherever it is referred to, and most levels of nesting.
+MOST_VALUES, MOST_LEVELS = 2_000_000, 50
+#: Kinds of values besides dictionaries and lists.
+SCALARS = (str, int, float, bool, type(None))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without merged mappings, of which nested ones double at every level; aliases are mere references."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, "a merged mapping (<<)", key.start_mark)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run from its ``config.yaml``.
+
+    Raises:
+        InputError: If it is no YAML, or holds anything but plain values.
+    """
+    try:
+        content = yaml.load(path.read_text(), _Loader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(str(path), "the settings of a run, in YAML", line) from error
+    return check_plain(content, str(path))
+
+
+def check_plain(config: Any, name: str) -> dict[str, Any]:
+    """Return ``config`` when it is dictionaries, lists, text, numbers, true, false and null, and not endless.
+
+    Args:
+        config: A configuration that was read from a file.
+        name: Of that file.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    if not isinstance(config, dict):
+        raise InputError(name, "settings", f"a {type(config).__name__}")
+    waiting: list[tuple[Any, int]] = [(config, 0)]
+    counted = 0
+    while waiting:
+        value, level = waiting.pop()
+        counted += 1
+        if counted > MOST_VALUES or level > MOST_LEVELS:
+            most = f"settings of at most {MOST_VALUES:,} values, {MOST_LEVELS} levels deep"
+            raise InputError(name, most, "more, or values that hold themselves")
+        if type(value) is dict:
+            waiting += [(one, level + 1) for one in value.values()]
+            value = next((key for key in value if type(key) not in SCALARS), None)
+        elif type(value) is list:
+            waiting += [(one, level + 1) for one in value]
+            continue
+        if type(value) not in SCALARS:
+            raise InputError(name, "plain values (text, numbers, true, false, null, lists)", type(value).__name__)
+    return config
+
+
+def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with known keys changed; nothing is resolved, in it or in what is given.
+
+    Raises:
+        InputError: If a key is unknown, or a value refers to others by ``${…}``.
+    """
+    result = copy.deepcopy(config)
+    for key, value in given.items():
+        if "${" in str(value):
+            raise InputError(key, "a plain value for a stored run", value, "write the value itself")
+        _change(result, key, value)
+    check_sections(result)
+    return result
+
+
+def _change(config: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    place: Any = config
+    for group in groups:
+        place = place.get(group) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
+    if isinstance(value, dict) and isinstance(place[last], dict):
+        for name, one in value.items():
+            _change(config, f"{key}.{name}", one)
+    else:
+        place[last] = value
+
+
+def check_sections(config: dict[str, Any]) -> None:
+    """Refuse a value where there must be settings.
+
+    Raises:
+        InputError: If there is one.
+    """
+    for section in SECTIONS:
+        value: Any = config
+        for name in section.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            raise InputError(section, "a group of settings", repr(value), f"set one of them, {section}.NAME=…")

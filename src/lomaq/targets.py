@@ -1,0 +1,172 @@
+"""Classes that a configuration names by ``_target_``: which may be made, and by whose word a module is imported.
+
+What a file names is never imported because it says so. A class is looked up in this package or in modules that are
+imported already, and must be of the kind that its place asks for. Only the user has modules imported: by the settings of
+a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Python.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lomaq.errors import InputError
+
+T = TypeVar("T")
+
+#: Key of the class in a node.
+TARGET = "_target_"
+#: The word of a command line that has modules imported.
+MODULES = "modules"
+_PACKAGE = __name__.partition(".")[0]
+
+
+def find_class(path: object, kinds: Sequence[type[T]]) -> type[T]:
+    """The class that ``path`` names. No module is imported but those of this package, and nothing of it is called.
+
+    Args:
+        path: Module and name, ``package.module.Class``.
+        kinds: What it may be: one of these, or derived from one. Classes that only look alike do not count.
+
+    Raises:
+        InputError: If it is no such class, or of a module that is not imported.
+    """
+    expected = "a " + " or ".join(kind.__name__ for kind in kinds)
+    module, _, name = path.rpartition(".") if _is_dotted(path) else ("", "", "")
+    if not module:
+        raise InputError(TARGET, f"{expected}, as MODULE.NAME", repr(path))
+    if _is_ours(module):
+        found = our_class(path)
+    elif sys.modules.get(module) is None:
+        remedy = f"if you trust that module, add {MODULES}={module}, or in Python import {module} first"
+        raise InputError(TARGET, f"{expected} of lomaq or of a module that is imported", path, remedy)
+    else:
+        found = vars(sys.modules[module]).get(name)  # a module's own __getattr__ would be called otherwise
+        if not isinstance(found, type) or found.__module__ != module:
+            found = None
+    if not isinstance(found, type) or not any(kind in found.__mro__ for kind in kinds):
+        raise InputError(TARGET, expected, path)
+    return found
+
+
+def our_class(path: object) -> type | None:
+    """The class of this package that ``path`` names; None for all else, of which nothing is imported."""
+    module, _, name = path.rpartition(".") if _is_dotted(path) else ("", "", "")
+    if not _is_ours(module):
+        return None
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return None
+    return found if isinstance(found, type) and _is_ours(found.__module__) else None
+
+
+def parameter_kinds(cls: type, name: str) -> list[type]:
+    """The classes that a parameter of a constructor may be, by its annotation or that of the class derived from.
+
+    ``X | None`` is X. Built-in classes, ``Any`` and ``object`` say nothing about what may be made, and are left out.
+
+    Raises:
+        InputError: If the annotations cannot be read.
+    """
+    for base in cls.__mro__[:-1]:
+        if "__init__" not in vars(base):
+            continue
+        try:
+            hints = get_type_hints(vars(base)["__init__"])
+        except (NameError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{base.__module__}.{base.__name__}", "annotations that can be read", str(error)
+            ) from error
+        if name in hints:
+            return list(_classes_in(hints[name]))
+    return []
+
+
+def _classes_in(hint: Any) -> Iterator[type]:
+    if get_origin(hint) in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _classes_in(part)
+    elif get_origin(hint) is Annotated:
+        yield from _classes_in(get_args(hint)[0])
+    elif isinstance(hint, type) and hint is not Any and hint.__module__ != "builtins":
+        yield hint
+
+
+# ---------------------------------------------------------------------- imports
+
+
+def import_modules(names: object) -> None:
+    """Import the modules that the user names, as a list or separated by commas.
+
+    Raises:
+        InputError: If one cannot be imported.
+    """
+    for name in names if isinstance(names, list) else str(names).split(","):
+        _import(MODULES, name)
+
+
+def import_targets(config: dict[str, Any]) -> None:
+    """Import the modules of all classes in a configuration; only for one that the user's own words make.
+
+    Raises:
+        InputError: If one cannot be imported.
+    """
+    for path in _targets(config):
+        module = path.rpartition(".")[0] if _is_dotted(path) else ""
+        if module and not _is_ours(module):
+            _import(TARGET, module)
+
+
+def modules_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without ``modules=…``, and the modules that these name."""
+    before = f"{MODULES}="
+    named = [word.removeprefix(before).strip("[]") for word in words if word.startswith(before)]
+    rest = [word for word in words if not word.startswith(before)]
+    return rest, [name.strip() for word in named for name in word.split(",")]
+
+
+def _import(asked: str, name: object) -> None:
+    expected = "the name of a module that can be imported"
+    if not _is_dotted(name):
+        raise InputError(asked, expected, repr(name), f"{MODULES}=my_env,my_mixers")
+    try:
+        importlib.import_module(str(name))
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        remedy = ""
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            remedy = "put its folder on PYTHONPATH"
+        raise InputError(asked, expected, f"{name} ({_reason(error)})", remedy) from error
+
+
+def _reason(error: BaseException) -> str:
+    """``NameError: name 'x' is not defined, my_env.py, line 3``."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    places = [(frame.filename, frame.lineno) for frame in frames[1:]]  # the first is this file
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error}"  # which names its line
+    where = "" if not places else f", {Path(places[-1][0]).name}, line {places[-1][1]}"
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _targets(node: Any) -> Iterator[object]:
+    if isinstance(node, dict):
+        if TARGET in node:
+            yield node[TARGET]
+        node = [*node.values()]
+    if isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def _is_dotted(path: object) -> bool:
+    return isinstance(path, str) and all(part.isidentifier() for part in path.split("."))
+
+
+def _is_ours(module: str) -> bool:
+    return module == _PACKAGE or module.startswith(f"{_PACKAGE}.")
