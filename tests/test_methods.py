@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -199,14 +200,16 @@ def test_a_run_with_other_hyper_parameters_keeps_the_name(words) -> None:
         "algo=lomaq reward=decomposed",
         "algo=lomaq algo.policy=random",
         "algo=vdn algo.name=qmix mixer=qmix",
-        "algo=vdn mixer._target_=their.SumMixer",
     ],
 )
 def test_a_run_that_is_not_its_method_is_custom(words) -> None:
     assert method_of(*words.split()) == "custom"
 
 
-def test_a_class_of_another_package_is_compared_by_its_name_and_not_imported(folder) -> None:
+def test_a_class_of_another_package_is_compared_by_its_name(folder, monkeypatch) -> None:
+    for name in ("nowhere", "elsewhere", "their"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert method_of("algo=vdn", "mixer._target_=their.SumMixer") == "custom"
     (folder / "algo" / "clipped.yaml").write_text(SETTINGS.replace("clipped.Clipped", "nowhere.Clipped"))
     assert compose(["algo=clipped", f"--config-dir={folder}"])["method"] == "clipped"
     changed = ["algo=clipped", "learner.objective._target_=elsewhere.Clipped"]

@@ -1,8 +1,8 @@
 """Classes that a configuration names by ``_target_``: which may be made, and by whose word a module is imported.
 
 What a file names is never imported because it says so. A class is looked up in this package or in modules that are
-imported already, and must be of the kind that its place asks for. Only the user has modules imported: by the settings of
-a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Python.
+imported already, and must be of the kind that its place asks for. Only the user has modules imported: by the settings
+of a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Python.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def find_class(path: object, kinds: Sequence[type[T]]) -> type[T]:
         InputError: If it is no such class, or of a module that is not imported.
     """
     expected = "a " + " or ".join(kind.__name__ for kind in kinds)
-    module, _, name = path.rpartition(".") if _is_dotted(path) else ("", "", "")
+    module, name = _parts(path)
     if not module:
         raise InputError(TARGET, f"{expected}, as MODULE.NAME", repr(path))
     if _is_ours(module):
@@ -56,7 +56,7 @@ def find_class(path: object, kinds: Sequence[type[T]]) -> type[T]:
 
 def our_class(path: object) -> type | None:
     """The class of this package that ``path`` names; None for all else, of which nothing is imported."""
-    module, _, name = path.rpartition(".") if _is_dotted(path) else ("", "", "")
+    module, name = _parts(path)
     if not _is_ours(module):
         return None
     try:
@@ -80,9 +80,7 @@ def parameter_kinds(cls: type, name: str) -> list[type]:
         try:
             hints = get_type_hints(vars(base)["__init__"])
         except (NameError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{base.__module__}.{base.__name__}", "annotations that can be read", str(error)
-            ) from error
+            raise InputError(f"constructor of {base.__name__}", "annotations that can be read", str(error)) from error
         if name in hints:
             return list(_classes_in(hints[name]))
     return []
@@ -118,7 +116,7 @@ def import_targets(config: dict[str, Any]) -> None:
         InputError: If one cannot be imported.
     """
     for path in _targets(config):
-        module = path.rpartition(".")[0] if _is_dotted(path) else ""
+        module, _ = _parts(path)
         if module and not _is_ours(module):
             _import(TARGET, module)
 
@@ -166,6 +164,12 @@ def _targets(node: Any) -> Iterator[object]:
 
 def _is_dotted(path: object) -> bool:
     return isinstance(path, str) and all(part.isidentifier() for part in path.split("."))
+
+
+def _parts(path: object) -> tuple[str, str]:
+    """Module and name of a class; empty where ``path`` is no such text."""
+    module, _, name = str(path).rpartition(".") if _is_dotted(path) else ("", "", "")
+    return module, name
 
 
 def _is_ours(module: str) -> bool:

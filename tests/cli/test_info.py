@@ -268,7 +268,7 @@ def complete(tmp_path_factory):
         "lomaq train env=nav algo=iql": ["iql", "iql_local", "iql_nbr"],
         "lomaq train logger=": ["csv", "mlflow", "none", "tensorboard", "wandb"],
         "lomaq train learner.objective.returns.la": ["learner.objective.returns.lam="],
-        "lomaq compare ": ["run=", "output="],
+        "lomaq compare ": ["run=", "output=", "modules="],
         "lomaq info run=ru": ["runs"],
         "lomaq evaluate ep": ["episodes="],
     }.items(),

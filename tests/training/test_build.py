@@ -37,12 +37,14 @@ def test_what_is_extra_is_given_always() -> None:
 @pytest.mark.parametrize(
     ("node", "words"),
     [
-        ({"_target_": "lomaq.nowhere.Thing"}, ("_target_", "importable", "lomaq.nowhere.Thing")),
-        ({"_target_": "lomaq.training.Nothing"}, ("_target_", "importable")),
+        ({"_target_": "lomaq.nowhere.Thing"}, ("_target_", "a Epsilon", "lomaq.nowhere.Thing")),
+        ({"_target_": "lomaq.training.Nothing"}, ("_target_", "a Epsilon")),
+        ({"start": 0.5}, ("_target_", "a Epsilon, as MODULE.NAME", "None")),
+        ([], ("_target_", "settings of a Epsilon", "[]")),
         ({"_target_": "lomaq.envs.CartPole"}, ("_target_", "a Epsilon", "lomaq.envs.CartPole")),
         ({"_target_": "lomaq.training.Epsilon", "middle": 1}, ("lomaq.training.Epsilon", "arguments", "middle")),
     ],
-    ids=["no module", "no class", "another kind", "an unknown argument"],
+    ids=["no module", "no class", "no target", "no node", "another kind", "an unknown argument"],
 )
 def test_what_cannot_be_built_is_refused_by_name(node: dict[str, Any], words: tuple[str, ...]) -> None:
     with pytest.raises(InputError) as error:
