@@ -13,12 +13,22 @@ from lomaq.errors import InputError
 #: Settings that have settings of their own, besides the groups.
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Most values of a configuration, each counted wherever it is referred to, and most levels of nesting.
-MOST_VALUES, MOST_LEVELS = 2_000_000, 50
+MOST_VALUES, MOST_LEVELS = 500_000, 50
+#: What every stored configuration has, those of earlier versions too, and what it is.
+SHAPE: dict[str, type] = {
+    **dict.fromkeys(("agent", "algo", "env", "evaluation", "learner", "logger", "mixer", "reward", "trainer"), dict),
+    **dict.fromkeys(SECTIONS, dict),
+    **{f"{group}.name": str for group in ("algo", "env", "learner", "mixer", "reward")},
+    "evaluation.thresholds_per_agent": list,
+    "total_env_steps": int,
+    **dict.fromkeys(("deterministic", "kappa", "partition", "run_dir", "seed"), object),
+}
 #: Kinds of values besides dictionaries and lists.
 SCALARS = (str, int, float, bool, type(None))
+_MISSING = object()
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # a C library may be missing
     """Safe YAML without merged mappings, of which nested ones double at every level; aliases are mere references."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -34,25 +44,50 @@ def read_config(path: Path) -> dict[str, Any]:
         InputError: If it is no YAML, or holds anything but plain values.
     """
     try:
-        content = yaml.load(path.read_text(), _Loader)
+        text = path.read_text()
+        _check_levels(text)
+        content = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         line = " ".join(str(error).split()) or type(error).__name__
         raise InputError(str(path), "the settings of a run, in YAML", line) from error
-    return check_plain(content, str(path))
+    return check_config(content, str(path))
 
 
-def check_plain(config: Any, name: str) -> dict[str, Any]:
-    """Return ``config`` when it is dictionaries, lists, text, numbers, true, false and null, and not endless.
+def _check_levels(text: str) -> None:
+    """Refuse YAML that is nested deeply, event by event: building values recurses, in C without a limit."""
+    level = 0
+    for event in yaml.parse(text, _Loader):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if level > MOST_LEVELS:
+            raise yaml.YAMLError(f"values more than {MOST_LEVELS} levels deep")
+
+
+def check_config(config: Any, name: str) -> dict[str, Any]:
+    """Return ``config`` when it is the configuration of a run, in plain values.
 
     Args:
-        config: A configuration that was read from a file.
+        config: What was read from a file.
         name: Of that file.
 
     Raises:
         InputError: If it is anything else.
     """
-    if not isinstance(config, dict):
-        raise InputError(name, "settings", f"a {type(config).__name__}")
+    check_plain(config, name)
+    for key, kind in SHAPE.items():
+        value = _select(config, key)
+        if value is _MISSING or not isinstance(value, kind):
+            expected = {dict: "settings", str: "a name", list: "a list", int: "a whole number"}.get(kind, "a value")
+            got = "none" if value is _MISSING else f"a {type(value).__name__}"
+            raise InputError(name, f"the configuration of a run with {expected} as {key}", got)
+    return config
+
+
+def check_plain(config: Any, name: str) -> None:
+    """Refuse all but dictionaries, lists, text, numbers, true, false and null, and what is endless.
+
+    Raises:
+        InputError: If there is anything else.
+    """
     waiting: list[tuple[Any, int]] = [(config, 0)]
     counted = 0
     while waiting:
@@ -69,7 +104,6 @@ def check_plain(config: Any, name: str) -> dict[str, Any]:
             continue
         if type(value) not in SCALARS:
             raise InputError(name, "plain values (text, numbers, true, false, null, lists)", type(value).__name__)
-    return config
 
 
 def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -88,10 +122,8 @@ def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _change(config: dict[str, Any], key: str, value: Any) -> None:
-    *groups, last = key.split(".")
-    place: Any = config
-    for group in groups:
-        place = place.get(group) if isinstance(place, dict) else None
+    group, _, last = key.rpartition(".")
+    place = _select(config, group) if group else config
     if not isinstance(place, dict) or last not in place:
         raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
     if isinstance(value, dict) and isinstance(place[last], dict):
@@ -108,8 +140,13 @@ def check_sections(config: dict[str, Any]) -> None:
         InputError: If there is one.
     """
     for section in SECTIONS:
-        value: Any = config
-        for name in section.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
+        value = _select(config, section)
         if not isinstance(value, dict):
             raise InputError(section, "a group of settings", repr(value), f"set one of them, {section}.NAME=…")
+
+
+def _select(config: Any, key: str) -> Any:
+    """The value of a dotted key, ``_MISSING`` where there is none."""
+    for name in key.split("."):
+        config = config.get(name, _MISSING) if isinstance(config, dict) else _MISSING
+    return config

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.nn import Utilities
-from lomaq.plain import check_plain
+from lomaq.plain import check_config
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
@@ -102,7 +102,8 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     state = load_checkpoint(file)
     if resume and "loops" not in state:
         raise InputError("resume", "a run folder or its last.ckpt", file, "best.ckpt is for evaluation only")
-    config = check_plain(state["lomaq"]["config"], str(file))
+    own = state["lomaq"]
+    config = check_config(own.get("config") if isinstance(own, dict) else own, str(file))
     if resume and "method" not in config:
         remedy = "it has settings of an older one; train anew"
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
