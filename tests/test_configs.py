@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import version
 
 from lomaq.config import CONF, compose
 from lomaq.envs import BatchedEnv
@@ -134,3 +135,10 @@ def test_environments_tell_their_sizes() -> None:
         env = build_run(compose([f"env={file.stem}"])).make_env(2, 0, "cpu")  # type: ignore[arg-type]
         assert isinstance(env, BatchedEnv)
         assert env.reset().shape == (2, env.n_agents, env.obs_size)
+
+
+def test_settings_without_a_word_compose_where_hydra_was_not_used_before(monkeypatch) -> None:
+    base = version.VersionBase.instance()
+    monkeypatch.setattr(base, "version_base", unset := version.VersionBase().version_base)
+    assert compose([])["method"] == "lomaq"
+    assert base.version_base is unset

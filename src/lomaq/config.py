@@ -233,8 +233,7 @@ def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
             yield lambda words: hydra.compose("train", [*words, *search], return_hydra_config=True)
         finally:
             GlobalHydra.instance().hydra = theirs
-            if base is not None:
-                version.VersionBase.instance().setbase(base)
+            version.VersionBase.instance().version_base = base  # its setter takes no base that was never set
 
 
 def _search(folders: Sequence[str | Path]) -> list[str]:

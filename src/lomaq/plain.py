@@ -79,6 +79,8 @@ def check_config(config: Any, name: str) -> dict[str, Any]:
             expected = {dict: "settings", str: "a name", list: "a list", int: "a whole number"}.get(kind, "a value")
             got = "none" if value is _MISSING else f"a {type(value).__name__}"
             raise InputError(name, f"the configuration of a run with {expected} as {key}", got)
+    if not all(type(x) in (int, float) for x in config["evaluation"]["thresholds_per_agent"]):
+        raise InputError(name, "numbers as evaluation.thresholds_per_agent", "others")
     return config
 
 

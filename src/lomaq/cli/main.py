@@ -20,6 +20,7 @@ from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config import CONFIG_DIR, MULTIRUN, Job, compose_jobs, folders_of, hydra_flag, parse
 from lomaq.errors import InputError
+from lomaq.memory import is_out_of_memory
 from lomaq.plain import changed
 from lomaq.plots.run import train
 from lomaq.studies.sweep import run_sweep
@@ -65,7 +66,9 @@ def guarded(command: Callable[[], int]) -> int:
             place = error.filename or "to the run folder"
             return _refuse(f"cannot write {place}: {error.strerror}; what was saved before is whole")
         raise
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return _refuse(f"out of memory ({' '.join(str(error).split())[:200]}); smaller sizes need less")
         if "No space left" in str(error) or "unexpected pos" in str(error):  # how torch's writer reports a full disk
             return _refuse("cannot write the checkpoint: the disk is full; what was saved before is whole")
         raise

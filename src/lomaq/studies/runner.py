@@ -62,7 +62,7 @@ def run_study(
     if jobs == 1:
         runs = [run_one(job.settings, job.config, folder, console) for job in todo]
     else:
-        done, _ = train_all(todo, len(cells), folder, jobs, console, keep_going=False)
+        done, _ = train_all(todo, len(cells), folder, min(jobs, len(cells)), console, keep_going=False)
         runs = [done[run_name(cell)] for cell in cells]
     result: dict[str, Any] = _function(study["report"])(folder, runs)
     RunFiles(folder).write_json("summary.json", result)

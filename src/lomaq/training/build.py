@@ -12,6 +12,7 @@ import torch
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
+from lomaq.memory import fitting
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
@@ -19,7 +20,7 @@ from lomaq.rewards import BlockReward
 from lomaq.targets import TARGET, find_class, parameter_kinds
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.process import building
-from lomaq.training.replay import Replay, sequence_bytes
+from lomaq.training.replay import Replay, check_rollout, sequence_bytes
 from lomaq.training.settings import LearnerSettings
 
 T = TypeVar("T")
@@ -55,7 +56,8 @@ def _make(node: object, kinds: Sequence[type[T]], offered: dict[str, Any], extra
     taken = inspect.signature(target).parameters
     more = extra | {key: value for key, value in offered.items() if key in taken}
     try:
-        return target(**arguments, **more)
+        with fitting(node[TARGET], arguments | {"n_envs": more.get("n_envs")}):
+            return target(**arguments, **more)
     except TypeError as error:
         raise InputError(node[TARGET], "arguments it takes", sorted(arguments), str(error)) from error
 
@@ -137,7 +139,8 @@ def build_run(config: dict[str, Any]) -> Run:
     )
     settings = build(config["learner"], LearnerSettings)
     utilities = build_utilities(config, env)
-    networks = ValueNetworks(utilities, mixer, settings.objective.make_critic(utilities, mixer))
+    with fitting(type(settings.objective).__name__, config["agent"]):
+        networks = ValueNetworks(utilities, mixer, settings.objective.make_critic(utilities, mixer))
     settings.objective.check(networks)
     reward = build(
         _with_partition(config["reward"], "redistribute", env.graph),
@@ -145,8 +148,10 @@ def build_run(config: dict[str, Any]) -> Run:
         {"graph": env.graph, "kappa": kappa, **sizes},
         partition=partition,
     )
+    steps = settings.rollout_steps or env.max_steps
+    each = sequence_bytes(env, networks.utilities.memory_size, steps)
     if settings.replay_capacity is not None:
-        steps = settings.rollout_steps or env.max_steps
-        Replay(settings.replay_capacity).check_memory(sequence_bytes(env, networks.utilities.memory_size, steps))
+        Replay(settings.replay_capacity).check_memory(each)
+    check_rollout(settings.n_envs, steps, each, settings.batch_size or settings.n_envs, settings.minibatches, utilities)
     module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
     return Run(module, make_env, partition)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 
 from lomaq.envs import BatchedEnv
 from lomaq.envs.rollout import AT_START, Rollout
 from lomaq.errors import InputError
+from lomaq.memory import free_memory
+from lomaq.nn import Utilities
 
 
 def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
@@ -21,6 +22,31 @@ def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
     actions = (steps + 1) * env.n_agents
     flags = 3 * steps + (steps + 1) + (0 if mask is None else (steps + 1) * mask[0].numel())
     return 4 * floats + 2 * actions + flags
+
+
+def check_rollout(
+    n_envs: int, steps: int, bytes_each: int, sequences: int, minibatches: int, utilities: Utilities
+) -> None:
+    """Refuse a rollout that does not fit into what memory is free, with what one minibatch keeps for its gradients.
+
+    Args:
+        n_envs: Parallel environments.
+        steps: Steps of a sequence.
+        bytes_each: Of a sequence.
+        sequences: Sequences of an iteration.
+        minibatches: Parts that they are learned in.
+        utilities: The networks; each layer keeps about three numbers for each of its outputs.
+
+    Raises:
+        InputError: If it does not.
+    """
+    outputs = sum(p.size(0) for p in utilities.networks.parameters() if p.dim() == 2) / len(utilities.networks)
+    learned = -(-sequences // minibatches) * (steps + 1) * utilities.n_agents * outputs * 3 * 4
+    free, needed = free_memory(), n_envs * bytes_each + max(learned, n_envs * utilities.n_agents * outputs * 4)
+    if needed > 0.8 * free:
+        got = f"{needed / 1e9:,.1f} GB for {n_envs:,} environments, {steps:,} steps and {utilities.n_agents:,} agents"
+        remedy = "smaller learner.n_envs, learner.rollout_steps, agent.hidden or number of agents"
+        raise InputError("learner", f"rollouts that fit into {free / 1e9:,.1f} GB of free memory", got, remedy)
 
 
 class Replay:
@@ -84,7 +110,7 @@ class Replay:
             InputError: If it does not.
         """
         assert self.capacity is not None
-        free = psutil.virtual_memory().available
+        free = free_memory()
         if self.capacity * bytes_each > 0.8 * free:
             most = int(0.8 * free // bytes_each)
             raise InputError(

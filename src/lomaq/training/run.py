@@ -55,7 +55,7 @@ def train(
         KeyboardInterrupt: With the folder, if it was interrupted; the last checkpoint is whole.
     """
     threads = config["trainer"]["threads"]
-    with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1)):
+    with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1, 1024)):
         if config["algo"]["policy"] != "utilities":
             return _play_baseline(config, RunFiles(run_dir))
         return _train(config, run_dir, console, checkpoint, callbacks)
