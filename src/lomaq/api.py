@@ -192,7 +192,7 @@ def train(
 
     Args:
         env: Name of an environment, or a subclass of BatchedEnv. The arguments of its constructor become settings
-            ``env.…``; it must be importable where its checkpoints are loaded.
+            ``env.…``; its module must be imported where its checkpoints are loaded.
         *words: Settings as on the command line, for those with a dot: ``"env.n_agents=30"``.
         run_dir: Folder of the run, new; None for ``runs/<env>-<algo>-<date-time>``.
         config_dir: Folder of settings of your own: ``config_dir="my_conf", mixer="hops"`` takes
@@ -283,6 +283,8 @@ def compare(*runs: Trained | str | Path) -> Comparison:
 
 def load(path: str | Path, **env_settings: Any) -> Policy:
     """The policy of a run folder (its best checkpoint) or of a checkpoint file.
+
+    Nothing that these name is imported: import the modules of classes of your own first.
 
     Args:
         path: The folder or the file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from lomaq import cli
+from lomaq.cli.main import guarded
 from lomaq.training.module import LomaqModule
 
 # -------------------------------------------------------------------- training
@@ -176,3 +178,11 @@ def test_a_game_has_no_thresholds_and_its_checkpoint_fits_no_other_agent_types(c
     status, out, err = command(cli.evaluate_main, "checkpoint=game", three_agents("matrix"))
     assert (status, out, len(err.strip().splitlines())) == (2, "", 1)
     assert "agent types" in err
+
+
+def test_memory_that_ends_is_one_line(capsys) -> None:
+    def command() -> int:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1]\nDefaultCPUAllocator: can't allocate memory: 4 bytes")
+
+    assert guarded(command) == 2
+    assert re.fullmatch(r"error: out of memory \(.*4 bytes\); smaller sizes need less\n", capsys.readouterr().err)
