@@ -116,7 +116,7 @@ def _xml(data: bytes, reader: Callable[[io.BytesIO], nx.Graph]) -> dict[str, Any
     try:
         root = ElementTree.fromstring(data, forbid_dtd=True)
     except DefusedXmlException as error:
-        raise InputError("XML", "no document type and no entities", type(error).__name__) from error
+        raise InputError("XML", "no document type and no entities", "some") from error
     graph = reader(io.BytesIO(data))
     names = [node.get("id") for node in root.iterfind(".//{*}node")]
     if len({*names}) < len(names) or {*graph} != {*names}:
@@ -137,7 +137,7 @@ def _json(text: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("JSON", forms, type(content).__name__)
     if "nodes" not in content:
-        if missing := [key for key in ("n_agents", "edges") if key not in content]:
+        if missing := [key for key in ("n_agents", "edges") if content.get(key) is None]:
             raise InputError("JSON", forms, f"no {missing[0]}")
         known = {name: content[name] for name in ("n_agents", "edges", *ATTRIBUTES) if content.get(name) is not None}
         return {**known, "directed": None, "weighted": False}

@@ -79,16 +79,15 @@ def _rows(text: str) -> Rows:
 def _matrix(rows: list[list[str]]) -> dict[str, Any] | None:
     """Content of an adjacency matrix, None where the table has not the shape of one."""
     first, body = rows[0], rows[1:]
-    n = len(body)
-    labels = first if len(first) == n else first[1:]
-    if n > 1 and len(labels) == n and all(len(row) == n + 1 for row in body) and [row[0] for row in body] == labels:
-        values = _numbers([row[1:] for row in body])
-    elif n > 2 and len(first) == n and all(len(row) == n for row in body) and _numbers([first]) is None:
-        labels, values = first, _numbers(body)
-    else:
-        labels, values = [], _numbers(rows) if len(rows) > 2 and all(len(row) == len(rows) for row in rows) else None
-        if values is not None and len(rows) == 3 and ((values != values.T).any() or values.diagonal().any()):
+    n, labels, values = len(body), list[str](), _square(rows)
+    if values is not None:
+        if n == 1 or (n == 2 and ((values != values.T).any() or values.diagonal().any())):
             return None
+    elif n > 2 and len(first) == n and _numbers([first]) is None:
+        labels, values = first, _square(body)
+    if values is None and n > 1:
+        labels = first if len(first) == n else first[1:]
+        values = _square([row[1:] for row in body]) if [row[0] for row in body] == labels else None
     if values is None:
         return None
     if not np.isfinite(values).all():
@@ -103,6 +102,11 @@ def _matrix(rows: list[list[str]]) -> dict[str, Any] | None:
             raise InputError("adjacency matrix", "names that differ", labels[:5])
         content["agent_name"] = labels
     return content
+
+
+def _square(rows: list[list[str]]) -> np.ndarray | None:
+    """A table of numbers with as many columns as rows, at least two, else None."""
+    return _numbers(rows) if len(rows) > 1 and all(len(row) == len(rows) for row in rows) else None
 
 
 def _numbers(rows: list[list[str]]) -> np.ndarray | None:
@@ -125,7 +129,9 @@ def _edges(rows: Rows) -> dict[str, Any]:
         columns, width = (0, 1), len(head)
         if not 2 <= width <= 3:
             remedy = "give a square table for a matrix, or name two columns source and target"
-            raise InputError(f"line {rows[0][0]}", "two agents, and perhaps a weight", f"{width} columns", remedy)
+            raise InputError(
+                f"line {rows[0][0]}", "two agents, and perhaps a weight", f"{width} column{'s' * (width != 1)}", remedy
+            )
         third = [cells[2] for _, cells in rows if len(cells) == 3]
         weighted = width == 3 and all(isinstance(_id(cell), (int, float)) for cell in third)
         remarks = ["third column ignored"] if width == 3 and not weighted else []
