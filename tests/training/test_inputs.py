@@ -8,9 +8,13 @@ import yaml
 
 import lomaq
 from lomaq.cli import evaluate_main, main, train_main
+from lomaq.config import compose
 from lomaq.errors import Note
 from lomaq.graphs import AgentGraph
+from lomaq.studies.runner import run_one
+from lomaq.training import LomaqModule
 from lomaq.training.build import env_maker
+from lomaq.training.checkpoint import load_checkpoint
 from lomaq.training.stored import open_checkpoint
 
 WORDS = ("env=sysadmin", "env.graph=g.graphml", "env.n_agents=null", "partition=blocks.json")
@@ -39,11 +43,8 @@ def test_run_stores_its_files_and_goes_on_with_them_from_anywhere(with_files, co
     status, _, err = command(train_main, f"resume={with_files}", "total_env_steps=600")
     assert status == 0, err
     assert err.count(f"note: {CHANGED}") == 1
-    stored = lomaq.training.stored.Checkpoint  # for the type checker of the reader: the class below
     with pytest.warns(Note, match=CHANGED):
-        found = open_checkpoint(with_files, resume=True)
-    assert isinstance(found, stored)
-    run = found.run()
+        run = open_checkpoint(with_files, resume=True).run()
     assert run.partition.blocks == ((0, 1), (2,))
     assert run.make_env(1, 0, torch.device("cpu")).graph.pairs.tolist() == [[0, 1], [1, 2]]
 
@@ -62,17 +63,30 @@ def test_evaluation_takes_another_graph_by_its_path(with_files, command, tmp_pat
     assert err == "note: other.csv: 4 agents, 3 weighted edges; weights ignored\n"
 
 
-def test_resumed_run_on_its_own_files_equals_one_that_was_not_stopped(run_small, tmp_path, monkeypatch):
+def test_study_that_is_started_again_goes_on_with_the_files_of_its_runs(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     AgentGraph.line(3).to_file("g.graphml")
     (tmp_path / "blocks.json").write_text("[[0, 1], [2]]")
-    whole, _ = run_small("whole", *WORDS)
-    begun, _ = run_small("begun", *WORDS, "total_env_steps=200")
-    (tmp_path / "g.graphml").unlink()
-    stored = open_checkpoint(begun, resume=True)
-    lomaq.plots.run.train({**stored.config, "total_env_steps": 400}, begun, _quiet(), stored.path)
-    first, second = (open_checkpoint(folder, resume=True).state["state_dict"] for folder in (whole, begun))
-    assert all(torch.equal(first[name], second[name]) for name in first if "networks" in name)
+    config = compose([*small, *WORDS])
+    whole = run_one({"run": "whole"}, config, tmp_path, None)
+
+    def until_killed(self: LomaqModule):
+        if self.env_steps >= 200:
+            raise RuntimeError("a power cut")
+        return collect(self)
+
+    collect = LomaqModule.run_iteration
+    with monkeypatch.context() as patch:
+        patch.setattr(LomaqModule, "run_iteration", until_killed)
+        with pytest.raises(RuntimeError, match="a power cut"):
+            run_one({"run": "cut"}, config, tmp_path, None)
+    (tmp_path / "blocks.json").unlink()
+    AgentGraph.from_edges(3, [(0, 2)]).to_file("g.graphml")
+    with pytest.warns(Note, match=CHANGED):
+        cut = run_one({"run": "cut"}, config, tmp_path, None)
+    paths = (run.folder / "checkpoints" / "last.ckpt" for run in (whole, cut))
+    first, second = (load_checkpoint(path)["state_dict"] for path in paths)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_graph_that_is_not_all_of_its_file_is_told_once(command, small, tmp_path):
@@ -95,11 +109,3 @@ def test_environments_of_one_configuration_have_one_graph(tmp_path):
     path.write_text("0 1\n")
     sizes.append(make(1, 0, torch.device("cpu")).n_agents)
     assert sizes == [3, 3]
-
-
-def _quiet():
-    import io
-
-    from rich.console import Console
-
-    return Console(file=io.StringIO())
