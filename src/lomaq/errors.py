@@ -1,10 +1,13 @@
-"""One kind of error for everything a person can get wrong: one line, with what, expected, got and remedy."""
+"""One kind of error for everything a person can get wrong, in one line: what, expected, got and remedy; and notes."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class InputError(ValueError):
@@ -24,6 +27,35 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
         return type(self), self.parts  # so that it crosses between processes
+
+
+class Note(UserWarning):
+    """Something that a person should know, in one line; nothing is wrong with what goes on."""
+
+
+def tell(note: str | None) -> None:
+    """Warn with a :class:`Note`; None: there is nothing to tell."""
+    if note is not None:
+        warnings.warn(note, Note, stacklevel=3)
+
+
+@contextmanager
+def notes_as_lines() -> Iterator[None]:
+    """Each different note is one line on stderr, as a command line shows it."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        theirs = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, Note):
+                theirs(message, category, *where, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"note: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
 
 
 def check_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:

@@ -71,8 +71,16 @@ def test_star_is_drawn_with_its_hub_in_the_middle():
 )
 @pytest.mark.parametrize("n_agents", [0, -1, 2.0, "3", None])
 def test_builder_refuses_an_impossible_number_of_agents(build, n_agents):
-    with pytest.raises(InputError, match="whole number of at least 1"):
+    with pytest.raises(InputError, match=r"whole number (of at least 1|from 1 to 1000000)"):
         build(n_agents)
+
+
+@pytest.mark.parametrize(
+    "build", [AgentGraph.line, AgentGraph.empty, AgentGraph.complete, lambda n: AgentGraph.grid(n, 1)]
+)
+def test_builder_refuses_more_agents_than_memory_is_meant_for(build):
+    with pytest.raises(InputError, match="n_agents: expected a whole number from 1 to 1000000, got 100000000"):
+        build(100_000_000)
 
 
 # ------------------------------------------------------------------- positions

@@ -65,11 +65,35 @@ def test_parallel_networkx_edges_count_once(edges_of):
     assert edges_of(AgentGraph.from_networkx(nx.MultiGraph([(0, 1), (0, 1), (1, 2)]))) == [(0, 1), (1, 2)]
 
 
-def test_networkx_graph_without_nodes_or_with_loops_is_refused():
+def test_networkx_graph_without_nodes_is_refused():
     with pytest.raises(InputError, match="at least one agent"):
         AgentGraph.from_networkx(nx.Graph())
-    with pytest.raises(InputError, match="self loops"):
-        AgentGraph.from_networkx(nx.Graph([(0, 1), (1, 1)]))
+
+
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        (nx.Graph([(0, 1), (1, 1)]), "graph: 2 agents, 1 edge; 1 loop dropped"),
+        (nx.MultiGraph([(0, 1), (1, 0)]), "graph: 2 agents, 1 edge; 1 doubled edge dropped"),
+        (nx.DiGraph([(0, 1)]), "graph: 2 agents, 1 edge; directed edges taken as undirected"),
+        (
+            nx.MultiDiGraph([(0, 1, {"weight": 2.0}), (1, 0), (0, 1)]),
+            "graph: 2 agents, 1 weighted edge; weights ignored; 1 doubled edge dropped",
+        ),
+    ],
+)
+def test_note_says_what_of_a_networkx_graph_is_left_out(edges_of, source, note):
+    graph = AgentGraph.from_networkx(source)
+    assert edges_of(graph) == [(0, 1)]
+    assert graph.note == note
+
+
+def test_labels_are_the_names_of_agents_where_all_have_different_ones():
+    source = nx.Graph([("n0", "n1")])
+    source.nodes["n0"]["label"], source.nodes["n1"]["label"] = "Wien", "Genève"
+    assert AgentGraph.from_networkx(source).agent_name == ["Wien", "Genève"]
+    source.nodes["n1"]["label"] = "Wien"
+    assert AgentGraph.from_networkx(source).agent_name == ["n0", "n1"]
 
 
 @settings(max_examples=30, deadline=None)

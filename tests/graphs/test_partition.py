@@ -120,11 +120,6 @@ def test_communities_are_connected(graph):
     assert all(nx.is_connected(whole.subgraph(block)) for block in Partition.communities(graph).blocks)
 
 
-def test_community_that_falls_apart_is_split_into_its_connected_parts(monkeypatch):
-    monkeypatch.setattr(nx.community, "louvain_communities", lambda graph, seed: [{0, 1, 3}, {2}])
-    assert Partition.communities(AgentGraph.line(4)).blocks == ((0, 1), (2,), (3,))
-
-
 def test_communities_of_two_cliques_joined_by_a_bridge_are_the_cliques():
     cliques = [(a + o, b + o) for o in (0, 4) for a in range(4) for b in range(a)]
     graph = AgentGraph.from_edges(8, [*cliques, (3, 4)])

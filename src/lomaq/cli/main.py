@@ -19,7 +19,7 @@ from lomaq.cli.commands import COMMANDS
 from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config import CONFIG_DIR, MULTIRUN, Job, compose_jobs, folders_of, hydra_flag, parse
-from lomaq.errors import InputError
+from lomaq.errors import InputError, notes_as_lines
 from lomaq.memory import is_out_of_memory
 from lomaq.plain import changed
 from lomaq.plots.run import train
@@ -58,7 +58,8 @@ def evaluate_main() -> None:
 def guarded(command: Callable[[], int]) -> int:
     """Run ``command``; a person's mistake ends in one line and exit status 2."""
     try:
-        return command()
+        with notes_as_lines():
+            return command()
     except (InputError, NonFiniteLossError) as error:
         return _refuse(str(error))
     except OSError as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph
+from lomaq.graphs.kept import is_there
 
 
 def make_graph(graph: str, n_agents: int | None) -> AgentGraph:
@@ -23,7 +23,7 @@ def make_graph(graph: str, n_agents: int | None) -> AgentGraph:
     """
     if isinstance(graph, str) and graph in _BUILDERS:
         return _BUILDERS[graph](check_int("env.n_agents", n_agents, 1))
-    if not isinstance(graph, str) or not Path(graph).is_file():
+    if not isinstance(graph, str) or not is_there(graph):
         raise InputError("env.graph", f"{', '.join(_BUILDERS)} or an existing graph file", repr(graph))
     try:
         found = AgentGraph.from_file(graph)

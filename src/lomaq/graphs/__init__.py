@@ -2,7 +2,8 @@
 
 from lomaq.graphs.ego import EgoClasses, ego_classes
 from lomaq.graphs.graph import AgentGraph, RegionShape
+from lomaq.graphs.kept import read_bytes
 from lomaq.graphs.partition import Partition
 from lomaq.graphs.sparse import csr_matrix
 
-__all__ = ["AgentGraph", "EgoClasses", "Partition", "RegionShape", "csr_matrix", "ego_classes"]
+__all__ = ["AgentGraph", "EgoClasses", "Partition", "RegionShape", "csr_matrix", "ego_classes", "read_bytes"]

@@ -23,6 +23,8 @@ from lomaq.errors import InputError, check_choice, check_float, check_int
 from lomaq.graphs import files
 
 RegionShape = Literal["square", "circle"]
+#: Most agents of a graph: what is made of it has a size, and a slip in a file must not fill the memory.
+MOST_AGENTS = 1_000_000
 
 
 class AgentGraph(Data):
@@ -32,6 +34,8 @@ class AgentGraph(Data):
         edge_index: ``[2, 2E]`` int64, each undirected edge in both directions, sorted.
         pos: optional ``[N, 2]`` float32, where each agent is drawn.
         agent_type: optional ``[N]`` int64, 0 … types - 1; agents of one type share their utility network.
+        agent_name: optional list of N names.
+        note: optional line on what a file or a networkx graph holds and this does not.
 
     Example:
         >>> graph = AgentGraph.line(4)
@@ -88,7 +92,7 @@ class AgentGraph(Data):
         """Build from pairs of agents; each edge may be given in either or both directions.
 
         Args:
-            n_agents: Number of agents, at least 1.
+            n_agents: Number of agents, 1 to 1,000,000.
             edges: Pairs of agent numbers 0 … n_agents - 1, no self loops.
             pos: ``[N, 2]`` positions for drawing.
             agent_type: ``[N]`` types, 0 … types - 1.
@@ -96,21 +100,17 @@ class AgentGraph(Data):
         Raises:
             InputError: If a pair names an unknown agent, loops, or is no pair of whole numbers.
         """
-        check_int("n_agents", n_agents, 1)
-        try:
-            pairs = np.array([(_whole(a), _whole(b)) for a, b in edges], dtype=np.int64).reshape(-1, 2)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError("edges", "pairs of agent numbers such as [[0, 1], [1, 2]]", error) from error
-        return cls._from_array(n_agents, pairs, pos=pos, agent_type=agent_type)
+        return cls._from_array(n_agents, _pairs(edges), pos=pos, agent_type=agent_type)
 
     @classmethod
     def _from_array(cls, n_agents: int, pairs: np.ndarray, *, pos: Any = None, agent_type: Any = None) -> AgentGraph:
+        check_int("n_agents", n_agents, 1, MOST_AGENTS)
         both = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
         graph = cls(edge_index=torch.from_numpy(np.ascontiguousarray(both.T)), num_nodes=n_agents)
         if pos is not None:
             graph.pos = torch.from_numpy(_positions(pos)).float()
         if agent_type is not None:
-            graph.agent_type = torch.as_tensor(agent_type)
+            graph.agent_type = _types(agent_type)
         graph._check("edges")
         return graph
 
@@ -139,7 +139,7 @@ class AgentGraph(Data):
     @classmethod
     def grid(cls, rows: int, columns: int) -> AgentGraph:
         """Agents on a rectangular grid, numbered row by row, joined to the four nearest."""
-        number = np.arange(check_int("rows", rows, 1) * check_int("columns", columns, 1)).reshape(rows, columns)
+        number = _numbers(check_int("rows", rows, 1) * check_int("columns", columns, 1)).reshape(rows, columns)
         right = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()], axis=1)
         down = np.stack([number[:-1].ravel(), number[1:].ravel()], axis=1)
         row, column = np.divmod(number.ravel(), columns)
@@ -191,9 +191,10 @@ class AgentGraph(Data):
         """Build from a networkx graph; node attributes ``pos`` (or ``x``, ``y``) and ``agent_type`` are kept.
 
         Nodes 0 … n-1 keep their numbers; any others are numbered in the graph's node order and keep their names in
-        ``agent_name``.
+        ``agent_name``, or their labels where all have different ones. Loops, doubled edges, directions and weights are
+        dropped; ``note`` says so.
         """
-        return cls._from_content(files.from_networkx(graph))
+        return cls._from_content(files.from_networkx(graph), "graph")
 
     def to_networkx(self) -> nx.Graph:
         """The same graph for networkx, nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
@@ -201,27 +202,43 @@ class AgentGraph(Data):
 
     @classmethod
     def from_file(cls, path: str | Path) -> AgentGraph:
-        """Read ``.graphml``, ``.json`` or an edge list (``.csv``, ``.txt``, ``.edges``: one pair a line).
+        """Read a graph file by its ending: ``.json``, ``.graphml``, ``.gexf``, ``.gml``, or a table.
 
         JSON is either ``{"n_agents": 3, "edges": [[0, 1], [1, 2]], "pos": …, "agent_type": …}`` or networkx's
-        node-link form.
+        node-link or adjacency form. Tables (``.csv``, ``.tsv``, ``.txt``, ``.edges``, ``.edgelist``) are edge lists or
+        adjacency matrices, see :func:`lomaq.graphs.tables.read_table`. Where the graph is not all that the file holds,
+        its ``note`` says so in one line.
 
         Raises:
             InputError: If the file is missing, of another kind or damaged.
         """
-        with files.reading(Path(path)):
-            return cls._from_content(files.read(Path(path)))
+        with files.reading(path):
+            return cls._from_content(files.read(path), Path(path).name)
 
     def to_file(self, path: str | Path) -> None:
         """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``)."""
         files.write(Path(path), self._content())
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> AgentGraph:
-        pos, agent_type = content.get("pos"), content.get("agent_type")
-        graph = cls.from_edges(content["n_agents"], content["edges"], pos=pos, agent_type=agent_type)
-        if "agent_name" in content:
-            graph.agent_name = [str(name) for name in content["agent_name"]]
+    def _from_content(cls, content: dict[str, Any], name: str) -> AgentGraph:
+        """The graph of what :mod:`lomaq.graphs.files` reads, without loops and doubled edges."""
+        pairs, directed = _pairs(content["edges"]), content["directed"]
+        if directed is False:
+            pairs = np.sort(pairs, axis=1)
+        single = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+        graph = cls._from_array(
+            content["n_agents"], single, pos=content.get("pos"), agent_type=content.get("agent_type")
+        )
+        names = content.get("agent_name")
+        if names is not None:
+            if not isinstance(names, list) or len(names) != graph.n_agents:
+                raise InputError("agent_name", f"a list of {graph.n_agents} names", type(names).__name__)
+            graph.agent_name = [str(one) for one in names]
+        loops = int((pairs[:, 0] == pairs[:, 1]).sum())
+        one_way = bool(directed) and len(single) < 2 * graph.n_edges
+        note = files.note(name, content, graph.n_edges, loops, len(pairs) - loops - len(single), one_way)
+        if note is not None:
+            graph.note = note
         return graph
 
     def _content(self) -> dict[str, Any]:
@@ -296,17 +313,17 @@ class AgentGraph(Data):
         if not torch.equal(forward.unique(), backward.unique()) or len(forward.unique()) != len(forward):
             raise InputError(name, "each edge once in both directions", "a one-way or repeated edge")
         if self.pos is not None and (self.pos.shape != (n, 2) or not bool(self.pos.isfinite().all())):
-            raise InputError("pos", f"finite positions of shape [{n}, 2]", list(self.pos.shape))
+            raise InputError("pos", f"finite positions of shape [{n}, 2]", _shown(self.pos))
         if "agent_type" in self:
             types = self.agent_type
             whole = types.shape == (n,) and types.dtype == torch.int64 and int(types.min()) == 0
             if not whole or not torch.equal(types.unique(), torch.arange(int(types.max()) + 1)):
-                raise InputError("agent_type", f"{n} int64 types numbered 0, 1, … without gaps", types.tolist())
+                raise InputError("agent_type", f"{n} int64 types numbered 0, 1, … without gaps", _shown(types))
 
 
 def _numbers(n_agents: int) -> np.ndarray:
     """``[N]`` int64, the numbers of so many agents."""
-    return np.arange(check_int("n_agents", n_agents, 1))
+    return np.arange(check_int("n_agents", n_agents, 1, MOST_AGENTS))
 
 
 def _circle(places: np.ndarray, n_places: int) -> np.ndarray:
@@ -315,17 +332,41 @@ def _circle(places: np.ndarray, n_places: int) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
+def _pairs(edges: Iterable[Sequence[int]]) -> np.ndarray:
+    """``[E, 2]`` int64."""
+    if isinstance(edges, np.ndarray) and edges.dtype == np.int64:
+        return edges.reshape(-1, 2)
+    try:
+        return np.array([(_whole(a), _whole(b)) for a, b in edges], dtype=np.int64).reshape(-1, 2)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError("edges", "pairs of agent numbers such as [[0, 1], [1, 2]]", error) from error
+
+
 def _positions(pos: Tensor | np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
     try:
         points = np.asarray(pos, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError("pos", "finite positions of shape [N, 2]", error) from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
-        raise InputError("pos", "finite positions of shape [N, 2]", list(points.shape))
+        raise InputError("pos", "finite positions of shape [N, 2]", _shown(torch.from_numpy(points)))
     return points
+
+
+def _types(agent_type: Tensor | Sequence[int]) -> Tensor:
+    try:
+        return torch.as_tensor(agent_type)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError("agent_type", "whole numbers 0, 1, …", error) from error
+
+
+def _shown(values: Tensor) -> str:
+    """A tensor in a line: its shape, and a value that is not finite or the values of a few."""
+    odd = values[~values.isfinite()] if values.is_floating_point() else values[:0]
+    shown = f"{odd[0].item()} among them" if odd.numel() else f"{values.tolist()}" if values.numel() <= 20 else ""
+    return f"{values.dtype} of shape {list(values.shape)} {shown}"
 
 
 def _whole(agent: object) -> int:
     if isinstance(agent, bool) or not isinstance(agent, (int, np.integer)):
-        raise TypeError(f"{agent!r} is no agent number")
+        raise TypeError(f"{str(agent)[:50]!r} is no agent number")
     return int(agent)

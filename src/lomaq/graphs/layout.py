@@ -17,6 +17,8 @@ LONGEST_LINE = 20
 LONGEST_CIRCLE = 120
 #: Most agents of a connected part whose layout compares all distances, which costs their number squared.
 MOST_COMPARED = 2000
+#: Most distances that the rounds of such a layout compare together: seconds.
+MOST_WORK = 40_000_000
 #: Agents whose distances to all others make the first draft of a layout.
 LANDMARKS = 50
 
@@ -113,7 +115,7 @@ def _relax(pos: np.ndarray, hops: np.ndarray, rounds: int = 100) -> np.ndarray:
     weight = 1 / hops**2 - np.eye(n)
     inverse = np.linalg.inv(np.diag(weight.sum(axis=1)) - weight + 1 / n)
     pull = weight * hops
-    for _ in range(rounds):
+    for _ in range(min(rounds, MOST_WORK // n**2)):
         ratio = pull / np.maximum(cdist(pos, pos), 1e-9)
         pos = inverse @ (ratio.sum(axis=1)[:, None] * pos - ratio @ pos)
     return pos

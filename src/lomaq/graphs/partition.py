@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import networkx as nx
 import numpy as np
 import torch
 from torch import Tensor
 
 from lomaq.errors import InputError, check_int
+from lomaq.graphs.communities import communities
 from lomaq.graphs.graph import AgentGraph
+from lomaq.graphs.kept import is_there, read_bytes
 from lomaq.graphs.sparse import csr_matrix
 
 NAMES = ("singletons", "pairs", "full", "communities")
@@ -99,13 +100,10 @@ class Partition:
 
     @classmethod
     def communities(cls, graph: AgentGraph) -> Partition:
-        """Connected communities of the graph (Louvain's modularity, then split into connected parts)."""
-        whole = graph.to_networkx()
-        found = nx.community.louvain_communities(whole, seed=0)
-        return cls(
-            [sorted(part) for community in found for part in nx.connected_components(whole.subgraph(community))],
-            graph.n_agents,
-        )
+        """Connected communities of the graph, see :func:`lomaq.graphs.communities.communities`."""
+        found = communities(graph.adjacency)
+        blocks = np.split(np.argsort(found, kind="stable"), np.cumsum(np.bincount(found))[:-1])
+        return cls([block.tolist() for block in blocks], graph.n_agents)
 
     @classmethod
     def from_spec(cls, spec: str | Sequence[Sequence[int]], graph: AgentGraph) -> Partition:
@@ -122,16 +120,20 @@ class Partition:
             return cls(spec, graph.n_agents)
         if spec in NAMES:
             return getattr(cls, spec)(graph if spec in ("pairs", "communities") else graph.n_agents)
-        path = Path(spec) if isinstance(spec, str) else Path()
-        if path.suffix != ".json" or not path.is_file():
+        if not isinstance(spec, str) or Path(spec).suffix != ".json" or not is_there(spec):
             expected = f"one of {', '.join(NAMES)}, a list of blocks or an existing .json file"
             raise InputError("partition", expected, repr(spec))
+        name = f"partition file {spec}"
         try:
-            blocks = json.loads(path.read_text())
+            blocks = json.loads(read_bytes(spec, name).decode("utf-8-sig"))
+        except InputError:
+            raise
+        except RecursionError as error:
+            raise InputError(name, "a JSON list of blocks", "one that is nested too deeply") from error
         except ValueError as error:
-            raise InputError(f"partition file {path}", "a JSON list of blocks", error) from error
+            raise InputError(name, "a JSON list of blocks", error) from error
         if not isinstance(blocks, list):
-            raise InputError(f"partition file {path}", "a JSON list of blocks", type(blocks).__name__)
+            raise InputError(name, "a JSON list of blocks", type(blocks).__name__)
         return cls(blocks, graph.n_agents)
 
     def refinement_breaker(self, coarser: Partition) -> tuple[int, ...] | None:

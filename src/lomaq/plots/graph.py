@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from lomaq.analysis.episode import play_episode
-from lomaq.errors import InputError, check_choice, check_int
+from lomaq.errors import InputError, check_choice, check_int, tell
 from lomaq.graphs import AgentGraph, Partition
+from lomaq.graphs.kept import keeping
 from lomaq.plots.graph_html import write_graph_html
 from lomaq.plots.graph_plot import FORMATS, draw_graph
 from lomaq.plots.graph_view import GraphView, classes_of
@@ -70,7 +71,9 @@ def picture_graph(
         settings: dict[str, Any] = {"partition": "singletons", "kappa": 1}
     else:
         graph, name, settings = env_maker(config)(1, 0, torch.device("cpu")).graph, config["env"]["name"], config
-    blocks = Partition.from_spec(settings["partition"] if partition is None else partition, graph)
+    tell(getattr(graph, "note", None))
+    with keeping(settings.get("files", {})):
+        blocks = Partition.from_spec(settings["partition"] if partition is None else partition, graph)
     hops = check_int("kappa", settings["kappa"] if kappa is None else kappa, 0)
     title = f"{name}, {graph.n_agents:,} agents"
     if stored is not None:

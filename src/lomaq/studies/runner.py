@@ -29,6 +29,7 @@ from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
 from lomaq.targets import import_targets
 from lomaq.training.process import keep_freed_memory
+from lomaq.training.stored import open_checkpoint
 
 
 def run_study(
@@ -187,5 +188,9 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
         checkpoint = place / "checkpoints" / "last.ckpt"
         if begun.is_file() and not checkpoint.is_file():  # stopped before anything was learned
             shutil.rmtree(place)
-        train(config, place, console, checkpoint if checkpoint.is_file() else None)
+        if checkpoint.is_file():  # with the files that it was begun with
+            kept = open_checkpoint(checkpoint, resume=True).config.get("files", {})
+            train({**config, "files": kept}, place, console, checkpoint)
+        else:
+            train(config, place, console)
     return replace(read_run(place), settings=settings, config=config)

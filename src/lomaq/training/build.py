@@ -12,6 +12,7 @@ import torch
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
+from lomaq.graphs.kept import keeping
 from lomaq.memory import fitting
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
@@ -82,10 +83,12 @@ def _holds_node(value: Any) -> bool:
 
 
 def env_maker(config: dict[str, Any]) -> EnvMaker:
-    """Makes environments of ``config["env"]``."""
+    """Makes environments of ``config["env"]``; the files that they read are those in ``config["files"]``, if there."""
+    kept: dict[str, str] = config.get("files", {})
 
     def make(n_envs: int, seed: int, device: torch.device) -> BatchedEnv:
-        return build(config["env"], BatchedEnv, n_envs=n_envs, seed=seed, device=device)
+        with keeping(kept):
+            return build(config["env"], BatchedEnv, n_envs=n_envs, seed=seed, device=device)
 
     return make
 
@@ -98,11 +101,13 @@ class Run:
         module: What Lightning trains.
         make_env: Makes its environments.
         partition: The blocks.
+        notes: Lines that a person should read before it is trained.
     """
 
     module: LomaqModule
     make_env: EnvMaker
     partition: Partition
+    notes: list[str]
 
 
 def build_utilities(config: dict[str, Any], env: BatchedEnv) -> Utilities:
@@ -119,9 +124,16 @@ def _with_partition(node: dict[str, Any], key: str, graph: AgentGraph) -> dict[s
 def build_run(config: dict[str, Any]) -> Run:
     """Everything that a training run needs, checked.
 
+    Graph and partition files are read from ``config["files"]``, where it has that, and else put there.
+
     Raises:
         InputError: If a setting is impossible.
     """
+    with keeping(config.get("files", {})):
+        return _build_run(config)
+
+
+def _build_run(config: dict[str, Any]) -> Run:
     seed = check_int("seed", config["seed"], 0, 2**32 - 1)
     total = check_int("total_env_steps", config["total_env_steps"], 1)
     torch.manual_seed(seed)
@@ -154,4 +166,5 @@ def build_run(config: dict[str, Any]) -> Run:
         Replay(settings.replay_capacity).check_memory(each)
     check_rollout(settings.n_envs, steps, each, settings.batch_size or settings.n_envs, settings.minibatches, utilities)
     module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
-    return Run(module, make_env, partition)
+    notes = [getattr(env.graph, "note", None), mixer.note]
+    return Run(module, make_env, partition, [note for note in notes if note is not None])

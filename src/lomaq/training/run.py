@@ -18,7 +18,9 @@ from rich.console import Console
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_bool, check_float, check_int
+from lomaq.graphs.kept import unpack
 from lomaq.runs import Evaluation, RunFiles
+from lomaq.runs.files import replacing
 from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
@@ -55,6 +57,7 @@ def train(
         KeyboardInterrupt: With the folder, if it was interrupted; the last checkpoint is whole.
     """
     threads = config["trainer"]["threads"]
+    config = {**config, "files": dict(config.get("files", {}))}  # filled with what is read while the run is built
     with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1, 1024)):
         if config["algo"]["policy"] != "utilities":
             return _play_baseline(config, RunFiles(run_dir))
@@ -75,15 +78,29 @@ def _train(
     loggers = check_loggers(config["logger"])
     trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)])
     if checkpoint is None and leads:
-        files.begin(config)
-    if leads and run.module.networks.mixer.note is not None:
-        console.print(run.module.networks.mixer.note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        _begin(files, config)
+    for note in run.notes if leads else []:
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     with (
         _told_to_processes(run_dir if trainer.world_size > 1 else None),
-        open_loggers(loggers if leads else [], config, run_dir) as trainer.loggers,
+        open_loggers(loggers if leads else [], _settings(config), run_dir) as trainer.loggers,
     ):
         _fit(trainer, run.module, checkpoint, run_dir)
     return _finish(run, files, thresholds) if trainer.is_global_zero else {}
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as a person reads it, without the content of files."""
+    return {key: value for key, value in config.items() if key != "files"}
+
+
+def _begin(files: RunFiles, config: dict[str, Any]) -> None:
+    """Start the run folder, with a copy of each file that decides what the run is in ``inputs``."""
+    files.begin(_settings(config))
+    for number, (name, content) in enumerate(config["files"].items()):
+        place = files.folder / "inputs" / Path(name).name
+        with replacing(place.with_name(f"{number}-{place.name}") if place.exists() else place) as file:
+            file.write(unpack(name, content))
 
 
 @contextmanager
@@ -182,7 +199,7 @@ def _play_baseline(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
     if isinstance(actor, OracleActor):
         env.reset()
         env.oracle()  # refuses where there is none, before anything is written
-    files.begin(config)
+    _begin(files, config)
     result = Evaluation(0, 0.0, evaluate(actor, env, episodes, EVALUATION_SEED + seed).tolist())
     return _report(config, env, files, [result], {"wall_seconds": 0.0, "parameters": 0, "first_env_steps_at": {}})
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.envs import BatchedEnv
-from lomaq.errors import InputError, check_int
+from lomaq.errors import InputError, check_int, tell
+from lomaq.graphs.kept import changed_files
 from lomaq.nn import Utilities
 from lomaq.plain import check_config
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
@@ -107,6 +108,8 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     if resume and "method" not in config:
         remedy = "it has settings of an older one; train anew"
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
+    for name in changed_files(config.get("files", {})):
+        tell(f"{name} has changed since this run was trained; the run's own copy of it is used")
     return Checkpoint(file, config, state)
 
 
@@ -129,6 +132,7 @@ def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: in
     check_int("seed", seed, 0)
     cpu = torch.device("cpu")
     env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, cpu)
+    tell(getattr(env.graph, "note", None))
     returns = evaluate(GreedyActor(stored.utilities(env)), env, episodes, FRESH_SEED + seed)
     return {
         "checkpoint": str(stored.path),
