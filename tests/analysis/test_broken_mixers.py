@@ -12,7 +12,7 @@ from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, GraphMIXMixer, MaskedMLPMixer, QMIXMixer, SumMixer
 
-N, STATES, ACTIONS = 15, 32, 3
+N = 15
 LINE, SINGLETONS = AgentGraph.line(N), Partition.singletons(N)
 
 
@@ -73,9 +73,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-def examine(
-    mixer, scale=1.0, n_actions=ACTIONS, graph=LINE, partition=SINGLETONS, kappa=1, states=STATES, seed=0, offset=0.0
-):
+def examine(mixer, scale=1.0, n_actions=3, graph=LINE, partition=SINGLETONS, kappa=1, states=32, seed=0, offset=0.0):
     """Certificate at random states; utilities have spread ``scale`` and mean ``offset`` times that."""
     generator = torch.Generator().manual_seed(seed)
     n = graph.n_agents
@@ -126,7 +124,7 @@ def test_a_fall_names_block_agent_and_where():
 
 
 def honest(seed):
-    """A random graph, partition, kappa and mixer that is monotone by construction, and the scale and offset of its utilities."""
+    """A random graph, partition, kappa and monotone mixer, and the scale and offset of its utilities."""
     torch.manual_seed(seed)
     pick = lambda *options: options[int(torch.randint(len(options), ()))]  # noqa: E731
     n = int(torch.randint(2, 13, ()))
@@ -163,9 +161,9 @@ def honest(seed):
     return mixer.eval(), graph, partition, kappa, pick(1.0, 1.0, 1e-6, 1e6, 30.0), pick(0.0, 0.0, 1e3)
 
 
-@pytest.mark.parametrize("first", [0, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("first", [0, pytest.param(12, marks=pytest.mark.slow)])
 def test_monotone_mixers_of_every_kind_size_and_scale_get_theirs(first):
-    for seed in range(first, 30 if first == 0 else 300):
+    for seed in range(first, 12 if first == 0 else 300):
         mixer, graph, partition, kappa, scale, offset = honest(seed)
         for examined in (mixer, lambda u, o, mixer=mixer: mixer(u, o)):
             found = examine(examined, scale, 1 + seed % 4, graph, partition, kappa, 8, seed, offset)

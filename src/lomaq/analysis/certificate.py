@@ -1,7 +1,7 @@
 """The certificate of a learned mixer: what LOMAQ's theory asks of it, checked at the states that its policy visits.
 
-Every check runs the mixer as a black box. A mixer may besides prove from its weights that it is monotone; a proof passes
-nothing that a check found to fall.
+Every check runs the mixer as a black box. A mixer may besides prove from its weights that it is monotone; a proof saves
+no mixer that a check found to fall.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether the mixer is monotone, local and a function of one state, and no promise of IGM and QSM was broken."""
+        """Whether the mixer is monotone, local and consistent, and keeps IGM and QSM where it promises to."""
         sound = self.monotone and self.locality.passed and self.consistency.passed
         return sound and (self.joint.passed or not self.hard)
 

@@ -1,4 +1,4 @@
-"""Does a block's value fall anywhere as one utility rises: finite differences, which no switched-off gradient deceives."""
+"""Does a block's value fall as one utility rises: finite differences, which a detached gradient does not deceive."""
 
 from __future__ import annotations
 
@@ -114,10 +114,11 @@ class _Worst:
 
     def __init__(self) -> None:
         self.n_falls = self.n_not_finite = 0
-        self.largest, self.where = 0.0, (None, None, None, None)
+        self.largest = 0.0
+        self.where: tuple[int | None, int | None, float | None, float | None] = (None, None, None, None)
 
     def look(self, probe: Probe, values: Tensor, inputs: Tensor, moved: Tensor) -> None:
-        """Look at block values ``[R, V, P]`` of utilities ``[R, V, N]``, of which those of ``moved`` ``[R, N]`` rise."""
+        """Look at block values ``[R, V, P]`` of utilities ``[R, V, N]``; those of ``moved`` ``[R, N]`` rise."""
         bad = ~values.isfinite()
         self.n_not_finite += int(bad.sum())
         values = values.double().masked_fill(bad, -math.inf)
@@ -144,7 +145,7 @@ class _Worst:
 
 
 def _box(utilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest value and width ``[N]`` of each agent's box; the width of all where an agent has one value only, or 1."""
+    """Smallest value and width ``[N]`` of each agent's box; of an agent with one value the width of all, or 1."""
     low, high = utilities.amin(dim=(0, 2)), utilities.amax(dim=(0, 2))
     overall = high.amax() - low.amin()
     width = torch.where(high > low, high - low, torch.where(overall > 0, overall, 1.0))

@@ -86,7 +86,7 @@ def joint_maximisation(
     """
     check_int("samples", samples, 1)
     n_states, n_agents, _ = actions.utilities.shape
-    sizes = actions.count.amax(dim=0).tolist()
+    sizes = actions.n_allowed.amax(dim=0).tolist()
     total = math.prod(sizes)
     exhaustive = total <= check_int("limit", limit, 1)
     step = max(1, CHUNK // (n_states * n_agents))
@@ -126,8 +126,8 @@ def _all_ranks(sizes: list[int], total: int, step: int) -> Iterator[Tensor]:
 def _sampled_ranks(
     probe: Probe, actions: Actions, samples: int, step: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Single deviations ``[1, c, N]``; pairs, joint actions and ends of coordinate ascent for each state ``[M, c, N]``."""
-    most = actions.count.amax(dim=0)  # [N]
+    """Single deviations ``[1, c, N]``; for each state pairs, joint actions and ends of ascent ``[M, c, N]``."""
+    most = actions.n_allowed.amax(dim=0)  # [N]
     agent, rank = (torch.arange(1, int(most.amax())) < most[:, None]).nonzero().unbind(1)  # rank 1 is number 0
     if len(agent) > samples:
         drawn = torch.randperm(len(agent), generator=generator)[:samples]
@@ -135,9 +135,9 @@ def _sampled_ranks(
     for agents, ranks in zip(agent.split(step), rank.split(step), strict=True):
         single = torch.zeros(len(agents), len(most), dtype=torch.int64)
         yield single.scatter_(1, agents[:, None], ranks[:, None] + 1)[None]
-    n_states, n_pairs = len(actions.count), -(-samples // 4)
+    n_states, n_pairs = len(actions.n_allowed), -(-samples // 4)
     pairs = _neighbouring_pairs(probe, n_states * n_pairs, generator).view(n_states, n_pairs, 2)
-    others = actions.count.gather(1, pairs.flatten(1)).view_as(pairs) - 1  # actions besides the greedy one
+    others = actions.n_allowed.gather(1, pairs.flatten(1)).view_as(pairs) - 1  # actions besides the greedy one
     ranks = (torch.rand(pairs.shape, generator=generator) * others).long() + (others > 0)
     for agents, drawn in zip(pairs.split(step, dim=1), ranks.split(step, dim=1), strict=True):
         yield torch.zeros(n_states, agents.size(1), len(most), dtype=torch.int64).scatter_(2, agents, drawn)

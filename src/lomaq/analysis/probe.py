@@ -19,7 +19,7 @@ from lomaq.mixers import Mixer
 #: Most utilities that are mixed at once: states times joint actions times agents.
 CHUNK = 2**18
 #: Nudges by which rounding is measured, how many times its largest effect is allowed for, and units in the last place.
-NUDGES, SAFETY, LAST_PLACES = 4, 4, 16
+NUDGES, SAFETY, LAST_PLACES = 4, 8, 64
 
 #: Utilities ``[..., N]`` and observations ``[..., N, O]`` or None → block values ``[..., P]``; nothing else is assumed.
 MixerFunction = Callable[[Tensor, Tensor | None], Tensor]
@@ -174,11 +174,11 @@ class Actions(NamedTuple):
 
     Attributes:
         utilities: ``[M, N, A]``, best first, so that rank 0 is the greedy one, which also stands for forbidden ones.
-        count: ``[M, N]`` int64, how many are allowed.
+        n_allowed: ``[M, N]`` int64.
     """
 
     utilities: Tensor
-    count: Tensor
+    n_allowed: Tensor
 
     def of(self, ranks: Tensor) -> Tensor:
         """Utilities ``[M, c, N]`` of joint actions, given as ranks ``[M, c, N]`` int64."""
@@ -186,8 +186,8 @@ class Actions(NamedTuple):
 
     def draw(self, samples: int, generator: torch.Generator) -> Tensor:
         """Ranks ``[M, samples, N]`` int64 of joint actions, drawn uniformly and anew for every state."""
-        shape = (len(self.count), samples, self.count.size(1))
-        return (torch.rand(shape, generator=generator, dtype=torch.float64) * self.count[:, None]).long()
+        shape = (len(self.n_allowed), samples, self.n_allowed.size(1))
+        return (torch.rand(shape, generator=generator, dtype=torch.float64) * self.n_allowed[:, None]).long()
 
 
 def rank_actions(utilities: Tensor, action_mask: Tensor | None = None) -> Actions:

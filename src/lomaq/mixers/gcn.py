@@ -98,5 +98,6 @@ class GCNMixer(MonotoneNetwork):
         if self._mean is not None:
             yield self._mean.values()
         for convolution in self.convolutions:
+            assert isinstance(convolution, _Convolution)
             yield convolution.weight(self.monotonicity, self.weight_sharing)
         yield from (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2))
