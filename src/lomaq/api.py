@@ -103,6 +103,7 @@ class Policy:
     def certify(self, **options: Any) -> Certificate:
         """Whether the mixer is monotone and local; options as of ``lomaq certify``, and a ``mixer`` to examine instead.
 
+        Such a function is examined as a mixer that promises to be monotone everywhere; nothing is proved of it.
         See :func:`lomaq.analysis.certificate.certify_checkpoint`.
         """
         return certify_checkpoint(self.stored, **options)

@@ -22,7 +22,7 @@ def problems(draw):
 
 def silent(graph, partition, kappa):
     """A probe of which only the blocks matter."""
-    return Probe(lambda u, _: u, graph, partition, kappa, torch.zeros(1, graph.n_agents))
+    return Probe(lambda u, _: partition.block_sum(u), graph, partition, kappa, torch.zeros(1, graph.n_agents))
 
 
 @settings(max_examples=40, deadline=None)

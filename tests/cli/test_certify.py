@@ -28,10 +28,14 @@ def finished(small, tmp_path_factory) -> Path:
 def test_a_certificate_is_one_line_a_check_and_two_files_in_the_run_folder(command, trained: Path) -> None:
     status, out, err = command(cli.main, "certify", f"checkpoint={trained}")
     assert (status, err) == (0, "")
-    monotone, local, igm, qsm, truncated, report, picture = out.splitlines()
-    assert monotone.startswith("monotone    pass  smallest slope ")
+    monotone, local, consistent, igm, qsm, truncated, report, picture = out.splitlines()
+    assert monotone.startswith("monotone    pass  proved for all values, ")
+    assert "; sampled: smallest slope " in monotone
+    assert consistent.startswith("consistent  pass  ")
     assert local == "local       pass  not one bit changed in 2 pairs of block and agent beyond 1 hop at 64 states"
-    assert igm == "IGM         pass  greedy is best among all 8 joint actions in each of 64 states"
+    assert (
+        igm == "IGM         pass  proved, as monotone is; greedy is best among all 8 joint actions in each of 64 states"
+    )
     assert qsm.startswith("QSM         pass  ")
     assert truncated.startswith("truncation        mean error ")
     assert report == f"report     {trained / 'certificate.json'}"
@@ -75,7 +79,7 @@ def test_a_mixer_with_negative_weights_gets_no_certificate_and_status_1(command,
     status, out, err = command(cli.main, "certify", "checkpoint=run")
     assert (status, err) == (1, "")
     monotone, local, *_ = out.splitlines()
-    assert monotone.startswith("monotone    FAIL  smallest slope -")
+    assert monotone.startswith("monotone    FAIL  sampled: smallest slope -")
     assert " negative (" in monotone
     assert local.startswith("local       pass")
     assert json.loads((tmp_path / "run" / "certificate.json").read_text())["passed"] is False

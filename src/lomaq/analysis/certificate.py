@@ -1,6 +1,7 @@
 """The certificate of a learned mixer: what LOMAQ's theory asks of it, checked at the states that its policy visits.
 
-The mixer is a black box throughout, so that a broken one is found out.
+Every check runs the mixer as a black box. A mixer may besides prove from its weights that it is monotone; a proof saves
+no mixer that a check found to fall.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lomaq.analysis.consistency import Consistency, consistency
+from lomaq.analysis.differences import Differences, differences
 from lomaq.analysis.joint import ExactQSM, JointMaximisation, exact_qsm, joint_maximisation
 from lomaq.analysis.locality import Locality, Slopes, locality, slopes
-from lomaq.analysis.probe import MixerFunction, Probe
+from lomaq.analysis.probe import MixerFunction, Probe, rank_actions
 from lomaq.analysis.truncation import Truncation, truncation
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_float, check_int
@@ -39,8 +42,12 @@ class Certificate:
         n_blocks: Number of blocks P.
         kappa: Hops within which a block may depend on agents.
         n_states: Visited states M.
-        slopes: Monotone within kappa hops?
+        hard: Whether the mixer promises to be monotone everywhere.
+        proof: Why it is, for all values, by its weights; None where nothing is proved.
+        slopes: Monotone within kappa hops, by its derivatives?
+        differences: By its values?
         locality: Blind beyond?
+        consistency: A function of one state?
         joint: QSM and IGM of the learned values.
         truncation: Value against distance.
         exact: QSM of exact values, where these are known.
@@ -50,33 +57,50 @@ class Certificate:
     n_blocks: int
     kappa: int
     n_states: int
+    hard: bool
+    proof: str | None
     slopes: Slopes
+    differences: Differences
     locality: Locality
+    consistency: Consistency
     joint: JointMaximisation
     truncation: Truncation
     exact: ExactQSM | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the mixer is monotone and local."""
-        return self.slopes.passed and self.locality.passed
+        """Whether the mixer is monotone, local and consistent, and keeps IGM and QSM where it promises to."""
+        sound = self.monotone and self.locality.passed and self.consistency.passed
+        return sound and (self.joint.passed or not self.hard)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether no slope and no value was found to fall, whatever is proved."""
+        return self.slopes.passed and self.differences.passed
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers for ``json.dump``; numbers that are not finite become strings such as ``"inf"``."""
         content = asdict(self)
-        for name in ("slopes", "locality", "joint"):
+        for name in ("slopes", "differences", "locality", "consistency", "joint"):
             content[name] = {"passed": getattr(self, name).passed, **content[name]}
         text = json.dumps({"passed": self.passed, **content})
         return dict(json.loads(text, parse_constant=lambda number: str(float(number))))
 
     def checks(self) -> list[tuple[str, bool | None, str]]:
         """Name, verdict (None where there is none to give) and what was found, of each check."""
-        igm, qsm = self.joint.lines()
-        result = [
-            ("monotone", self.slopes.passed, self.slopes.line()),
+        how = "sampled" if self.proof is None else f"proved for all values, {self.proof}; sampled"
+        follows = "proved, as monotone is; " if self.proof is not None and self.monotone else ""
+        joint = [
+            (name, share == 0, follows + line + ("" if share == 0 or self.hard else "; a soft mixer promises none"))
+            for name, share, line in zip(
+                ("IGM", "QSM"), (self.joint.igm_share, self.joint.qsm_share), self.joint.lines(), strict=True
+            )
+        ]
+        result: list[tuple[str, bool | None, str]] = [
+            ("monotone", self.monotone, f"{how}: {self.slopes.line()}; {self.differences.line()}"),
             ("local", self.locality.passed, self.locality.line(self.kappa)),
-            ("IGM", self.joint.igm_share == 0, igm),
-            ("QSM", self.joint.qsm_share == 0, qsm),
+            ("consistent", self.consistency.passed, self.consistency.line()),
+            *joint,
             ("truncation", None, self.truncation.line()),
         ]
         return result if self.exact is None else [*result, ("exact QSM", None, self.exact.line())]
@@ -112,15 +136,19 @@ def certify(
     Raises:
         InputError: If a number or a shape is impossible, or the mixer's values cannot be differentiated.
     """
-    tried = {"limit": limit, "samples": samples, "seed": seed}
+    actions = rank_actions(action_utilities, action_mask)
     return Certificate(
         probe.graph.n_agents,
         probe.partition.n_blocks,
         probe.kappa,
         len(probe.utilities),
+        probe.hard,
+        probe.proof(),
         slopes(probe),
+        differences(probe, actions, seed),
         locality(probe, seed),
-        joint_maximisation(probe.mixer, action_utilities, probe.observations, action_mask, **tried),
+        consistency(probe),
+        joint_maximisation(probe, actions, limit=limit, samples=samples, seed=seed),
         truncation(probe, tolerance),
         exact,
     )

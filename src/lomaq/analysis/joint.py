@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lomaq.analysis.probe import MixerFunction
+from lomaq.analysis.probe import CHUNK, Actions, Probe
 from lomaq.errors import InputError, check_float, check_int
-from lomaq.graphs import Partition
+from lomaq.graphs import Partition, csr_matrix
 
-#: Most utilities that are mixed at once: states times joint actions times agents.
-CHUNK = 2**18
+#: Random joint actions of each state that coordinate ascent starts from, how often it passes over the agents, and most
+#: utilities that it mixes; beyond it fewer states, and at last not all agents, are taken.
+STARTS, SWEEPS, BUDGET = 4, 2, 2**20
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class JointMaximisation:
         n_states: States M.
         igm_largest: Most that a joint action beats the greedy one by, max_a Σ_J F_J(a) - Σ_J F_J(greedy); at least 0.
         igm_mean: Mean of that over states.
-        igm_share: Share of states where it is above ``threshold``.
+        igm_share: Share of states where it is more than rounding of the blocks that differ.
         qsm_largest: Largest Σ_J max_a F_J - max_a Σ_J F_J over states, among the joint actions tried; at least 0.
         qsm_mean: Mean of that over states.
-        qsm_share: Share of states where it is above ``threshold``.
-        threshold: What counts as rounding: ``tolerance`` times the largest Σ_J max_a |F_J| of any state.
+        qsm_share: Share of states where it is more than rounding of the blocks that do better than with greedy actions.
+        threshold: Rounding of all blocks of a state together, the largest of any state.
     """
 
     exhaustive: bool
@@ -64,85 +65,56 @@ class JointMaximisation:
 
 @torch.no_grad()
 def joint_maximisation(
-    mixer: MixerFunction,
-    utilities: Tensor,
-    observations: Tensor | None = None,
-    action_mask: Tensor | None = None,
-    *,
-    limit: int = 4096,
-    samples: int = 64,
-    tolerance: float = 1e-5,
-    seed: int = 0,
+    probe: Probe, actions: Actions, *, limit: int = 4096, samples: int = 64, seed: int = 0
 ) -> JointMaximisation:
     """Try joint actions: all of them where there are at most ``limit``, else a sample.
 
-    The sample is ``samples`` joint actions drawn uniformly and anew for every state, and all deviations of a single
-    agent from the greedy joint action, or ``samples`` of these where there are more. Values are compared, not actions,
-    so ties do no harm.
+    The sample is all deviations of a single agent from the greedy joint action, or ``samples`` of these where there are
+    more; in every state anew, a quarter of ``samples`` deviations of a pair of agents that a block depends on, and
+    ``samples`` joint actions drawn uniformly; and where coordinate ascent ends that starts from such ones. Values are
+    compared, not actions, so ties do no harm.
 
     Args:
-        mixer: The mixer.
-        utilities: ``[M, N, A]`` float, utilities of all actions at M states.
-        observations: ``[M, N, O]`` float, for mixers with local state.
-        action_mask: ``[M, N, A]`` bool, the actions allowed; None where all are.
+        probe: The mixer at M states.
+        actions: All actions there.
         limit: Most joint actions a state to try them all, at least 1.
         samples: Size of the samples, at least 1.
-        tolerance: Rounding relative to the values, at least 0.
         seed: Of the samples.
 
     Raises:
-        InputError: If a number or a shape is impossible, or an agent has no action.
+        InputError: If a number is impossible.
     """
     check_int("samples", samples, 1)
-    check_float("tolerance", tolerance, 0)
-    ranked, count = _rank(utilities, action_mask)
-    n_states, n_agents, _ = ranked.shape
-    sizes = count.amax(dim=0).tolist()
+    n_states, n_agents, _ = actions.utilities.shape
+    sizes = actions.n_allowed.amax(dim=0).tolist()
     total = math.prod(sizes)
     exhaustive = total <= check_int("limit", limit, 1)
     step = max(1, CHUNK // (n_states * n_agents))
     generator = torch.Generator().manual_seed(seed)
-    batches = _all_ranks(sizes, total, step) if exhaustive else _sampled_ranks(count, sizes, samples, step, generator)
-    greedy = mixer(ranked[..., 0], observations).double()  # [M, P]
-    best, best_of_block, largest = greedy.sum(dim=1), greedy, greedy.abs()
-    n_tried = 0
+    batches = _all_ranks(sizes, total, step) if exhaustive else _sampled_ranks(probe, actions, samples, step, generator)
+    greedy = probe.mix(actions.utilities[..., 0], probe.observations).double()  # [M, P]
+    rounding = probe.rounding(greedy)
+    gain, gain_of_block = torch.zeros(n_states, dtype=torch.float64), torch.zeros_like(greedy)
+    beaten, n_tried = torch.zeros(n_states, dtype=torch.bool), 0
     for ranks in batches:  # [M or 1, c, N]
-        spread = ranks.expand(n_states, -1, -1)
-        chosen = ranked[:, None].expand(-1, spread.size(1), -1, -1).gather(3, spread[..., None])[..., 0]  # [M, c, N]
-        seen = None if observations is None else observations[:, None].expand(-1, spread.size(1), -1, -1)
-        values = mixer(chosen, seen).double()  # [M, c, P]
-        best = torch.maximum(best, values.sum(dim=2).amax(dim=1))
-        best_of_block = torch.maximum(best_of_block, values.amax(dim=1))
-        largest = torch.maximum(largest, values.abs().amax(dim=1))
-        n_tried += spread.size(1)
-    igm = (best - greedy.sum(dim=1)).nan_to_num(nan=math.inf)
-    qsm = (best_of_block.sum(dim=1) - best).nan_to_num(nan=math.inf).clamp(min=0)  # below 0 by rounding only
-    threshold = tolerance * float(largest.sum(dim=1).nan_to_num(posinf=0.0).amax())
-    return JointMaximisation(
-        exhaustive, n_tried, n_states, *_summary(igm, threshold), *_summary(qsm, threshold), threshold
-    )
+        chosen = actions.of(ranks.expand(n_states, -1, -1))  # [M, c, N]
+        seen = None if probe.observations is None else probe.observations[:, None].expand(-1, ranks.size(1), -1, -1)
+        change = probe.mix(chosen, seen).double() - greedy[:, None]  # [M, c, P]
+        allowed = torch.where(change == 0, 0.0, rounding[:, None]).sum(dim=2)  # a block that does not differ has none
+        beaten |= ~(change.sum(dim=2) <= allowed).all(dim=1)  # NaN beats all
+        gain = torch.maximum(gain, change.sum(dim=2).amax(dim=1))
+        gain_of_block = torch.maximum(gain_of_block, change.amax(dim=1))
+        n_tried += ranks.size(1)
+    gap = (gain_of_block.sum(dim=1) - gain).clamp(min=0)  # below 0 by rounding only
+    unsatisfied = ~(gap <= torch.where(gain_of_block == 0, 0.0, rounding).sum(dim=1))
+    threshold = float(rounding.sum(dim=1).nan_to_num(posinf=0.0).amax())
+    sizes_of_gaps = *_summary(gain, beaten), *_summary(gap, unsatisfied)
+    return JointMaximisation(exhaustive, n_tried, n_states, *sizes_of_gaps, threshold)
 
 
-def _summary(gap: Tensor, threshold: float) -> tuple[float, float, float]:
-    return float(gap.amax()), float(gap.mean()), float((gap > threshold).double().mean())
-
-
-def _rank(utilities: Tensor, action_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Utilities ``[M, N, A]`` best first, the greedy one again in place of forbidden ones, and how many are allowed."""
-    if utilities.dim() != 3 or 0 in utilities.shape:
-        raise InputError("utilities", "shape [states, agents, actions], none of them 0", list(utilities.shape))
-    if action_mask is None:
-        action_mask = torch.ones_like(utilities, dtype=torch.bool)
-    if action_mask.shape != utilities.shape:
-        raise InputError("action_mask", f"shape {list(utilities.shape)}", list(action_mask.shape))
-    count = action_mask.sum(dim=2)  # [M, N]
-    if not bool(count.all()):
-        raise InputError("action_mask", "at least one allowed action of every agent", "none")
-    ranked = utilities.masked_fill(~action_mask, -torch.inf).sort(dim=2, descending=True).values
-    allowed = torch.arange(utilities.size(2)) < count[..., None]
-    if not bool(ranked[allowed].isfinite().all()):
-        raise InputError("utilities", "finite numbers", "NaN or infinity", "the networks have diverged")
-    return torch.where(allowed, ranked, ranked[..., :1]), count
+def _summary(gap: Tensor, violated: Tensor) -> tuple[float, float, float]:
+    gap = gap.nan_to_num(nan=math.inf)
+    return float(gap.amax()), float(gap.mean()), float(violated.double().mean())
 
 
 def _all_ranks(sizes: list[int], total: int, step: int) -> Iterator[Tensor]:
@@ -152,20 +124,67 @@ def _all_ranks(sizes: list[int], total: int, step: int) -> Iterator[Tensor]:
 
 
 def _sampled_ranks(
-    count: Tensor, sizes: list[int], samples: int, step: int, generator: torch.Generator
+    probe: Probe, actions: Actions, samples: int, step: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Single deviations ``[1, c, N]``, then joint actions drawn uniformly for each state ``[M, c, N]``."""
-    agent, rank = (torch.arange(1, max(sizes)) < torch.tensor(sizes)[:, None]).nonzero().unbind(1)  # rank 1 is number 0
+    """Single deviations ``[1, c, N]``; for each state pairs, joint actions and ends of ascent ``[M, c, N]``."""
+    most = actions.n_allowed.amax(dim=0)  # [N]
+    agent, rank = (torch.arange(1, int(most.amax())) < most[:, None]).nonzero().unbind(1)  # rank 1 is number 0
     if len(agent) > samples:
         drawn = torch.randperm(len(agent), generator=generator)[:samples]
         agent, rank = agent[drawn], rank[drawn]
     for agents, ranks in zip(agent.split(step), rank.split(step), strict=True):
-        yield torch.zeros(len(agents), len(sizes), dtype=torch.int64).scatter_(1, agents[:, None], ranks[:, None] + 1)[
-            None
-        ]
+        single = torch.zeros(len(agents), len(most), dtype=torch.int64)
+        yield single.scatter_(1, agents[:, None], ranks[:, None] + 1)[None]
+    n_states, n_pairs = len(actions.n_allowed), -(-samples // 4)
+    pairs = _neighbouring_pairs(probe, n_states * n_pairs, generator).view(n_states, n_pairs, 2)
+    others = actions.n_allowed.gather(1, pairs.flatten(1)).view_as(pairs) - 1  # actions besides the greedy one
+    ranks = (torch.rand(pairs.shape, generator=generator) * others).long() + (others > 0)
+    for agents, drawn in zip(pairs.split(step, dim=1), ranks.split(step, dim=1), strict=True):
+        yield torch.zeros(n_states, agents.size(1), len(most), dtype=torch.int64).scatter_(2, agents, drawn)
     for begin in range(0, samples, step):
-        shape = (len(count), min(step, samples - begin), len(sizes))
-        yield (torch.rand(shape, generator=generator, dtype=torch.float64) * count[:, None]).long()
+        yield actions.draw(min(step, samples - begin), generator)
+    yield from _ascend(probe, actions, generator).split(step, dim=1)
+
+
+def _neighbouring_pairs(probe: Probe, number: int, generator: torch.Generator) -> Tensor:
+    """Pairs ``[number, 2]`` int64 of agents that a block depends on; twice the same where it depends on one only."""
+    start, agents = (torch.from_numpy(x).long() for x in (probe.reach.indptr, probe.reach.indices))
+    place = torch.randint(len(agents), (number,), generator=generator)
+    block = torch.searchsorted(start, place, right=True) - 1
+    width = start[block + 1] - start[block]
+    further = (torch.rand(number, generator=generator) * (width - 1)).long() + 1
+    return agents[torch.stack([place, start[block] + (place - start[block] + further) % width], dim=1)]
+
+
+def _ascend(probe: Probe, actions: Actions, generator: torch.Generator) -> Tensor:
+    """Ranks ``[M, STARTS, N]`` where coordinate ascent ends; greedy in states that there was no budget for.
+
+    Every agent in turn takes the action that maximises the sum of the blocks that depend on it, agents of which no
+    block has two at once.
+    """
+    n_states, n_agents, n_actions = actions.utilities.shape
+    colours = torch.randperm(int(probe.agent_colours.max()) + 1, generator=generator)
+    colours = colours[: max(1, BUDGET // (SWEEPS * n_actions * n_agents))]
+    n_rows = min(STARTS * n_states, max(1, BUDGET // (SWEEPS * n_actions * n_agents * len(colours))))
+    result = torch.zeros(STARTS * n_states, n_agents, dtype=torch.int64)
+    block, agent, _ = probe.pairs
+    depends = csr_matrix(agent, block, torch.ones(len(block)), (n_agents, probe.partition.n_blocks)).double()
+    starts = actions.draw(STARTS, generator).flatten(0, 1)
+    for rows in torch.arange(len(result))[:: STARTS * n_states // n_rows][:n_rows].split(
+        max(1, CHUNK // (n_actions * n_agents))
+    ):
+        state = rows // STARTS
+        seen = None if probe.observations is None else probe.observations[state][:, None].expand(-1, n_actions, -1, -1)
+        choices = actions.utilities[state].mT  # [R, A, N]
+        ranks = starts[rows]
+        for colour in colours.repeat(SWEEPS):
+            moved = probe.agent_colours == colour
+            now = choices.gather(1, ranks[:, None])  # [R, 1, N]
+            values = probe.mix(torch.where(moved, choices, now), seen).double()  # [R, A, P]
+            score = (depends @ values.flatten(0, 1).T).T.view_as(choices)
+            ranks = torch.where(moved, score.argmax(dim=1), ranks)
+        result[rows] = ranks
+    return result.view(n_states, STARTS, n_agents)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from lomaq.analysis.probe import Colour, Probe
+from lomaq.analysis.probe import Colour, Probe, like
 from lomaq.errors import InputError
 
 
@@ -52,6 +52,8 @@ class Slopes:
         """What was found, in words."""
         looked = f"{self.n_slopes:,} slopes ({self.n_pairs:,} pairs of block and agent at {self.n_states:,} states)"
         text = f"smallest slope {self.smallest:.2g} of {looked}"
+        if self.smallest == max(self.largest_by_hop) == 0:
+            text += ", all 0, so that nothing trains through the mixer"
         if self.n_negative:
             text += f"; {self.n_negative:,} negative ({self.share_negative:.2g} of all)"
         return text + (f"; {self.n_not_finite:,} not finite" if self.n_not_finite else "")
@@ -98,7 +100,7 @@ def _gradients(probe: Probe) -> Tensor:
     """
     with torch.enable_grad():
         inputs = probe.utilities.detach().clone().requires_grad_()
-        values = probe.mixer(inputs, probe.observations)
+        values = probe.mix(inputs, probe.observations)
         if not values.requires_grad:
             raise InputError("mixer", "block values that can be differentiated by the utilities", "a constant")
         parts = []
@@ -170,8 +172,8 @@ def locality(probe: Probe, seed: int = 0) -> Locality:
     largest, worst = 0.0, None
     for colour in probe.colours:
         others = (
-            _like(probe.utilities, generator),
-            None if probe.observations is None else _like(probe.observations, generator),
+            like(probe.utilities, generator),
+            None if probe.observations is None else like(probe.observations, generator),
         )
         for blocks, kept in _rounds(colour):
             change = _change(probe, kept, others)[blocks]
@@ -213,10 +215,3 @@ def _rounds(colour: Colour) -> Iterator[tuple[Tensor, Tensor]]:
         for value in (0, 1):
             watched = (number >> bit) & 1 == value
             yield colour.blocks[watched], colour.agents[watched[colour.owner]]
-
-
-def _like(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Normal numbers of the mean and twice the spread of ``x``; of spread 2 where ``x`` does not vary."""
-    spread = x.std(correction=0)
-    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    return x.mean() + 2 * torch.where(spread > 0, spread, 1.0) * noise

@@ -114,8 +114,9 @@ def certify(checkpoint: str, output: str | None = None, **options: Any) -> int:
     """Is the mixer monotone and local? lomaq certify checkpoint=RUN.
 
     Examines it at states that its agents visit, prints one line a check, and writes certificate.json and
-    certificate.png. Exit status 1 if the mixer is not monotone or not local. docs/certificate.md explains what each
-    line proves and what it does not.
+    certificate.png. Exit status 1 if the mixer was found not to be monotone, not local, or no function of one state, or
+    if greedy actions do not maximise (IGM, QSM) and it is not soft. docs/certificate.md explains what each line proves
+    and what it does not.
 
     Args:
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -29,6 +29,8 @@ class Mixer(nn.Module, ABC):
     _block_scale: Tensor
     #: A warning to print before a run starts, such as a cost that grows out of hand; one line.
     note: str | None = None
+    #: Whether it promises to be monotone everywhere; ``soft`` ones do not.
+    hard: bool = True
 
     def __init__(self, graph: AgentGraph, partition: Partition, kappa: int) -> None:
         super().__init__()
@@ -59,6 +61,26 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         """Block values ``[P, M]`` of utilities ``[N, M]`` and observations ``[..., N, O]``."""
+
+    @torch.no_grad()
+    def proof(self) -> str | None:
+        """Why no block falls in any utility, whatever these and the observations are; None where nothing shows it.
+
+        It reads the weights as they are now and holds in exact arithmetic. A class has to define
+        :meth:`_multipliers` itself: what a subclass adds could fall.
+        """
+        if "_multipliers" not in vars(type(self)):
+            return None
+        finite = all(bool(parameter.isfinite().all()) for parameter in self.parameters())
+        rising = all(bool((factor >= 0).all()) for factor in (self._block_scale, *self._multipliers()))
+        return "no weight is negative, no activation falls" if finite and rising else None
+
+    def _multipliers(self) -> Iterable[Tensor]:
+        """What utilities, and all that depends on them, are multiplied with, but for factors that cannot be negative.
+
+        A class that defines it vouches that everything else on their way to the values is a sum or rises.
+        """
+        raise NotImplementedError(f"{type(self).__name__} proves nothing")
 
     def project_(self) -> None:
         """Make the mixer monotone again after an optimiser step, where that needs something (Algorithm 3, line 27)."""
@@ -156,6 +178,7 @@ class MonotoneNetwork(Mixer):
         if activation == "split" and hidden % 2:
             raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         self.monotonicity, self.activation, self.init = monotonicity, activation, init
+        self.hard = monotonicity != "soft"
         self.weight_sharing = check_float("mixer.weight_sharing", weight_sharing, 0, 1)
         # a block's value is a sum over its agents, so large blocks have larger values; 1 where all blocks have one size
         sizes = partition.sizes.float()

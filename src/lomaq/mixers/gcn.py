@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,13 @@ class _Convolution(nn.Module):
         self, x: Tensor, adjacency: Tensor, constraint: Constraint, activation: Activation, weight_sharing: float
     ) -> Tensor:
         near = self.aggregate(x.flatten(1), adjacency).view_as(x)  # [N, M, F]
-        around, own = (effective_weight(w, constraint) for w in (self.around, self.self))
-        weight = torch.cat([around * (1 + weight_sharing), own * (1 - weight_sharing)])
+        weight = self.weight(constraint, weight_sharing)
         return activate(torch.cat([near, x], dim=-1) @ weight + self.bias, activation)
+
+    def weight(self, constraint: Constraint, weight_sharing: float) -> Tensor:
+        """The weights that are used, W above W_self, ``[2 * inputs, outputs]``."""
+        around, own = (effective_weight(w, constraint) for w in (self.around, self.self))
+        return torch.cat([around * (1 + weight_sharing), own * (1 - weight_sharing)])
 
 
 class GCNMixer(MonotoneNetwork):
@@ -87,3 +92,12 @@ class GCNMixer(MonotoneNetwork):
 
     def head(self) -> list[nn.Parameter]:
         return [self.w2, self.b2]
+
+    def _multipliers(self) -> Iterable[Tensor]:
+        yield self._adjacency.values()
+        if self._mean is not None:
+            yield self._mean.values()
+        for convolution in self.convolutions:
+            assert isinstance(convolution, _Convolution)
+            yield convolution.weight(self.monotonicity, self.weight_sharing)
+        yield from (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2))

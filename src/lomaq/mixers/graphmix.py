@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -103,6 +103,9 @@ class GraphMIXMixer(StateMixer):
 
     def head(self) -> list[nn.Parameter]:
         return [*self.w3[-1].parameters(), *self.value[-1].parameters()]
+
+    def _multipliers(self) -> Iterable[Tensor]:
+        return []  # absolute values and a softmax only
 
 
 def pair_attention(query: Tensor, key: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -162,12 +163,7 @@ class MaskedMLPMixer(MonotoneNetwork):
 
     def _mix_bucket(self, seen: Tensor, observations: Tensor | None, bucket: int) -> Tensor:
         agent, row, factor, network = self._bucket(bucket, "agent", "row", "factor", "network")
-        w1, w2, w3 = (effective_weight(w, self.monotonicity) for w in (self.w1, self.w2, self.w3))
-        first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]  # [P, W, H]
-        if self.weight_sharing > 0:
-            seen_by = (factor > 0).to(first.dtype)[..., None]  # [P, W, 1], without the padding
-            mean = first.sum(dim=1, keepdim=True) / seen_by.sum(dim=1, keepdim=True)
-            first = first.lerp(mean * seen_by, self.weight_sharing)
+        first, w2, w3 = self._first(bucket), *(effective_weight(w, self.monotonicity) for w in (self.w2, self.w3))
         if self.hyper is None:
             x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
             x = activate(x, self.activation)
@@ -181,6 +177,21 @@ class MaskedMLPMixer(MonotoneNetwork):
         x = torch.bmm(x, w2[network]) * scale2 + self.b2[network][:, None] + shift2
         x = activate(x, self.activation)
         return (torch.bmm(x, w3[network][..., None]) + self.b3[network][:, None, None] + shift3)[..., 0]
+
+    def _first(self, bucket: int) -> Tensor:
+        """The weights of the first layer that are used, ``[P, W, H]``."""
+        row, factor = self._bucket(bucket, "row", "factor")
+        w1 = effective_weight(self.w1, self.monotonicity)
+        first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]
+        if self.weight_sharing > 0:
+            seen_by = (factor > 0).to(first.dtype)[..., None]  # [P, W, 1], without the padding
+            mean = first.sum(dim=1, keepdim=True) / seen_by.sum(dim=1, keepdim=True)
+            first = first.lerp(mean * seen_by, self.weight_sharing)
+        return first
+
+    def _multipliers(self) -> Iterable[Tensor]:  # and the hypernetwork's scales, ELU + 1
+        yield from (self._first(bucket) for bucket in range(self.n_buckets))
+        yield from (effective_weight(w, self.monotonicity) for w in (self.w2, self.w3))
 
     def weights(self) -> list[nn.Parameter]:
         return [self.w1, self.w2, self.w3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,3 +34,6 @@ class QMIXMixer(StateMixer):
 
     def head(self) -> list[nn.Parameter]:
         return [*self.w2.parameters(), *self.value[-1].parameters()]
+
+    def _multipliers(self) -> Iterable[Tensor]:
+        return []  # absolute values only

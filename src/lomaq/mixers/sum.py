@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from torch import Tensor
@@ -39,3 +40,6 @@ class SumMixer(Mixer):
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         return utilities if self.independent else self._receptive_field @ utilities
+
+    def _multipliers(self) -> Iterable[Tensor]:
+        return [self._receptive_field.values()]

@@ -19,19 +19,22 @@ COLOURS = {True: "tab:green", False: "tab:red", None: "black"}
 
 def draw_certificate(path: Path, certificate: Certificate, title: str) -> None:
     """Draw slopes against distance, truncation error against hops, and the verdicts; ``.png`` or another ending."""
-    figure = Figure(figsize=(9, 7), layout="constrained", dpi=120)
+    figure = Figure(figsize=(9, 8), layout="constrained", dpi=120)
     figure.suptitle(title, fontsize=15)
-    axes = figure.subplot_mosaic([["slopes", "truncation"], ["verdicts", "verdicts"]], height_ratios=[1.3, 1])
-    _draw_slopes(axes["slopes"], certificate.slopes)
+    axes = figure.subplot_mosaic([["slopes", "truncation"], ["verdicts", "verdicts"]], height_ratios=[1.15, 1.2])
+    _draw_slopes(axes["slopes"], certificate.slopes, certificate.monotone)
     _draw_truncation(axes["truncation"], certificate.truncation)
     _write_verdicts(axes["verdicts"], certificate)
     figure.savefig(path)
 
 
-def _draw_slopes(axes: Axes, slopes: Slopes) -> None:
-    """Mean and span of the slopes at each hop distance; on a log axis where all are positive and span decades."""
+def _draw_slopes(axes: Axes, slopes: Slopes, monotone: bool) -> None:
+    """Mean and span of the slopes at each hop distance; on a log axis where all are positive and span decades.
+
+    They are red where the mixer falls, also if only its values show it.
+    """
     smallest, mean, largest = map(np.array, (slopes.smallest_by_hop, slopes.mean_by_hop, slopes.largest_by_hop))
-    hops, colour = np.arange(len(mean)), COLOURS[slopes.passed]
+    hops, colour = np.arange(len(mean)), COLOURS[monotone]
     axes.set_ymargin(0.3)  # room for the legend
     axes.vlines(hops, smallest, largest, color=colour, linewidth=6, alpha=0.35, label="smallest to largest")
     axes.plot(hops, mean, "o", color=colour, markersize=8, label="mean")
@@ -84,12 +87,13 @@ def _finish(axes: Axes, label: str) -> None:
 def _write_verdicts(axes: Axes, certificate: Certificate) -> None:
     axes.set_axis_off()
     sizes = f"{certificate.n_agents:,} agents, {certificate.n_blocks:,} blocks, κ = {certificate.kappa}"
-    total = "certificate", certificate.passed, f"monotone and local: {'yes' if certificate.passed else 'no'}; {sizes}"
-    wrapped = [(name, passed, textwrap.wrap(text, 78)) for name, passed, text in [total, *certificate.checks()]]
+    asked = "monotone, local, consistent" + (", IGM and QSM" if certificate.hard else "; a soft mixer promises no more")
+    total = "certificate", certificate.passed, f"{asked}; {sizes}"
+    wrapped = [(name, passed, textwrap.wrap(text, 88)) for name, passed, text in [total, *certificate.checks()]]
     height = 1 / sum(len(text) + 0.35 for _, _, text in wrapped)
     top = 1.0
     for name, passed, text in wrapped:
-        for left, words in ((0, name), (0.14, VERDICTS[passed])):
-            axes.text(left, top, words, color=COLOURS[passed], weight="bold", va="top", fontsize=11)
-        axes.text(0.21, top, "\n".join(text), va="top", fontsize=11)
+        for left, words in ((0, name), (0.12, VERDICTS[passed])):
+            axes.text(left, top, words, color=COLOURS[passed], weight="bold", va="top", fontsize=10)
+        axes.text(0.19, top, "\n".join(text), va="top", fontsize=10)
         top -= height * (len(text) + 0.35)
