@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from lomaq.envs import BatchedEnv
-from lomaq.errors import InputError, check_int
+from lomaq.envs import BatchedEnv, contract
+from lomaq.errors import EnvError, InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
@@ -41,6 +41,7 @@ def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] 
 
     Raises:
         InputError: If the target is unknown, is no ``kind``, or does not take these arguments.
+        EnvError: If an environment's constructor raises.
     """
     path = str(node["_target_"])
     where, _, name = path.rpartition(".")
@@ -56,19 +57,31 @@ def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] 
         for key, value in node.items()
         if key not in NOTES
     }
-    taken = inspect.signature(target).parameters
-    extra |= {key: value for key, value in (offered or {}).items() if key in taken}
+    signature = inspect.signature(target)
+    extra |= {key: value for key, value in (offered or {}).items() if key in signature.parameters}
+    try:
+        signature.bind(**arguments, **extra)
+    except TypeError as error:
+        raise InputError(path, "arguments it takes", sorted({*arguments, *extra}), str(error)) from error
     try:
         return cast(T, target(**arguments, **extra))
-    except TypeError as error:
-        raise InputError(path, "arguments it takes", sorted(arguments), str(error)) from error
+    except InputError:
+        raise
+    except Exception as error:
+        if issubclass(target, BatchedEnv):
+            raise EnvError(f"{path}.__init__", "no exception", contract.described(error)) from error
+        if isinstance(error, TypeError):
+            raise InputError(path, "arguments it can use", sorted(arguments), contract.described(error)) from error
+        raise
 
 
 def env_maker(config: dict[str, Any]) -> EnvMaker:
     """Makes environments of ``config["env"]``."""
 
     def make(n_envs: int, seed: int, device: torch.device) -> BatchedEnv:
-        return build(config["env"], BatchedEnv, n_envs=n_envs, seed=seed, device=device)
+        env = build(config["env"], BatchedEnv, n_envs=n_envs, seed=seed, device=device)
+        contract.check_made(env, n_envs, device)
+        return env
 
     return make
 
@@ -109,7 +122,8 @@ def build_run(config: dict[str, Any]) -> Run:
     total = check_int("total_env_steps", config["total_env_steps"], 1)
     torch.manual_seed(seed)
     make_env = env_maker(config)
-    env = make_env(1, 0, torch.device("cpu"))
+    env = make_env(2, 0, torch.device("cpu"))
+    contract.rehearse(env)
     partition = Partition.from_spec(config["partition"], env.graph)
     kappa = check_int("kappa", config["kappa"], 0)
     sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
