@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lomaq.envs.rollout import Rollout
-from lomaq.errors import EnvError, check_int
+from lomaq.errors import EnvError, InputError, check_int
 from lomaq.graphs import AgentGraph
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def check_graph(env: BatchedEnv, graph: object) -> AgentGraph:
     """
     if not isinstance(graph, AgentGraph):
         remedy = "AgentGraph.from_edges(n, edges) makes one"
-        raise EnvError(f"graph of {title(env)}", "a lomaq.AgentGraph", _kind(graph), remedy)
+        raise EnvError(f"graph of {title(env)}", "a lomaq.AgentGraph", brief(graph), remedy)
     return graph
 
 
@@ -81,7 +81,7 @@ def check_made(env: BatchedEnv, n_envs: int | None = None, device: torch.device 
         raise EnvError(f"state_names of {name}", "a tuple of names", repr(names), remedy)
     if not isinstance(env.generator, torch.Generator) or env.generator.device.type != env.device.type:
         remedy = "leave self.generator to super().__init__"
-        raise EnvError(f"generator of {name}", f"a torch.Generator on {env.device}", _kind(env.generator), remedy)
+        raise EnvError(f"generator of {name}", f"a torch.Generator on {env.device}", brief(env.generator), remedy)
     if env.n_agents != check_graph(env, env.graph).n_agents:
         remedy = "give the final graph to super().__init__"
         raise EnvError(f"graph of {name}", f"the {env.n_agents} agents of before", env.graph.n_agents, remedy)
@@ -94,7 +94,7 @@ def check_state(env: BatchedEnv) -> None:
         value = getattr(env, name, None)
         if not isinstance(value, Tensor):
             expected = "tensors in the attributes that it names"
-            got = "no such attribute" if not hasattr(env, name) else _kind(value)
+            got = "no such attribute" if not hasattr(env, name) else brief(value)
             remedy = f"set self.{name} to a tensor, or leave it out of state_names"
             raise EnvError(f"state_names of {title(env)}", expected, f"{got} for {name!r}", remedy)
 
@@ -139,7 +139,7 @@ def check_advanced(env: BatchedEnv, value: object) -> tuple[Tensor, Tensor]:
     if not (isinstance(value, (tuple, list)) and len(value) == 2):
         expected = "two values, rewards [B, N] and terminated [B]"
         remedy = "observe() shows the observation and max_steps truncates"
-        raise EnvError(f"{title(env)}._advance", expected, _kind(value), remedy)
+        raise EnvError(f"{title(env)}._advance", expected, brief(value), remedy)
     rewards, terminated = value
     rewards = _tensor(env, "reward of _advance", rewards, "[B, N]", (env.n_envs, env.n_agents), torch.float32)
     return rewards, _tensor(env, "terminated of _advance", terminated, "[B]", (env.n_envs,), torch.bool)
@@ -158,9 +158,7 @@ def check_mask(env: BatchedEnv, value: object) -> Tensor | None:
     return _tensor(env, "action_mask()", value, "[B, N, A]", (env.n_envs, env.n_agents, env.n_actions), torch.bool)
 
 
-def _tensor(
-    env: BatchedEnv, name: str, value: object, axes: str, shape: tuple[int, ...], dtype: torch.dtype
-) -> Tensor:
+def _tensor(env: BatchedEnv, name: str, value: object, axes: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if (
         isinstance(value, Tensor)
         and value.shape == shape
@@ -174,7 +172,7 @@ def _tensor(
     expected = f"a tensor {axes} = {list(shape)} of {kind}{where}"
     if not isinstance(value, Tensor):
         remedy = "torch.from_numpy(…) makes it one" if isinstance(value, np.ndarray) else "return a tensor"
-        raise EnvError(f"{name} of {title(env)}", expected, _kind(value), remedy)
+        raise EnvError(f"{name} of {title(env)}", expected, brief(value), remedy)
     got = f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')} on {value.device}"
     if value.layout is not torch.strided:
         got, remedy = f"{got}, sparse", "use .to_dense()"
@@ -226,9 +224,7 @@ def _finite(env: BatchedEnv, name: str, values: Tensor, place: Callable[[int], s
     raise EnvError(f"{name} of {title(env)}", "finite numbers", got, remedy)
 
 
-def check_choices(
-    mask: Tensor, name: str, kind: type[EnvError], place: Callable[[int], str] | None = None
-) -> None:
+def check_choices(mask: Tensor, name: str, kind: type[InputError], place: Callable[[int], str] | None = None) -> None:
     """Check that every agent has an action that is allowed.
 
     Args:
@@ -310,7 +306,7 @@ def random_actions(env: BatchedEnv, generator: torch.Generator) -> Tensor:
     return scores.argmax(dim=-1)
 
 
-def _kind(value: Any) -> str:
+def brief(value: Any) -> str:
     """A value in words."""
     if value is None:
         return "None"
