@@ -394,7 +394,7 @@ def _tensors_of_their_own(make: Make, n_envs: int) -> str:
     env = _made(make, n_envs)
     player = _Player(env)
     held: dict[str, tuple[Tensor, Tensor]] = {}
-    for _ in range(3):
+    for _ in range(SHORT):
         actions = player.actions()
         given = actions.clone()
         rewards, terminated = env._call("_advance", given)

@@ -201,8 +201,8 @@ def check_env(target: str, **settings: Any) -> int:
     docs/how-to/own-environment.md explains each line; lomaq.testing.check_env does the same in a test.
 
     Args:
-        target: CLASS of the environment, as MODULE.CLASS of a file in this folder or of what is installed, or the name
-            of an environment as in training.
+        target: TARGET, a class as MODULE.CLASS of a file in this folder or of what is installed, or the name of an
+            environment as in training.
         **settings: An argument of its constructor, for example n_agents=5.
     """
     report = examine(*_environment(str(target), settings))

@@ -220,7 +220,7 @@ def _finite(env: BatchedEnv, name: str, values: Tensor, place: Callable[[int], s
     t, b, n, *number = bad[0].tolist()
     which = f", number {number[0]}" if number else ""
     got = f"{float(values[tuple(bad[0].tolist())])} (environment {b}, agent {n}{which}, {place(t)})"
-    remedy = "also after the end of an episode, until the reset"
+    remedy = "they must be finite also between the end of an episode and the reset"
     raise EnvError(f"{name} of {title(env)}", "finite numbers", got, remedy)
 
 
