@@ -59,6 +59,16 @@ class Counter(BatchedEnv):
 '''
 
 
+class TensorDefault(CartPole):
+    def __init__(self, n_agents=2, places=torch.zeros(2), **given):  # noqa: B008
+        super().__init__(n_agents, **given)
+
+
+class ClassDefault(CartPole):
+    def __init__(self, n_agents=2, kind=dict, **given):
+        super().__init__(n_agents, **given)
+
+
 @pytest.fixture
 def counter(tmp_path, monkeypatch):
     """The class in a module of its own, as a user has it."""
@@ -137,6 +147,12 @@ def test_an_environment_of_ones_own_is_trained_by_its_class(tmp_path, counter):
         ((AgentGraph,), {}, "env: expected the name of an environment or a subclass of BatchedEnv"),
         (("matrix",), {"learner": "searched"}, "learner: expected fast or paper where no search chose settings"),
         (("cartpole", "experiment=fig9"), {}, "experiment: expected settings of one run"),
+        (
+            (TensorDefault,),
+            {},
+            r"default of places in \S+TensorDefault: expected a number, .* got one tensor \[2\]; take None",
+        ),
+        ((ClassDefault,), {}, r"default of kind in \S+ClassDefault: expected a number, .* got type <class"),
     ],
 )
 def test_mistakes_are_input_errors_and_write_nothing(tmp_path, arguments, settings, message):
@@ -150,9 +166,16 @@ def test_mistakes_are_input_errors_and_write_nothing(tmp_path, arguments, settin
     [
         (np.zeros((3, 4)), None, r"observations: expected shape \[B, 3, 4\], got \[3, 4\]"),
         (np.zeros((1, 3, 4)), np.ones((1, 3, 3)), r"action_mask: expected shape \[1, 3, 2\], got \[1, 3, 3\]"),
+        (np.full((2, 3, 4), np.nan), None, r"observations: expected finite numbers, got nan at \[0, 0, 0\]"),
+        (np.where(np.arange(24) == 23, np.inf, 0).reshape(2, 3, 4), None, r"finite numbers, got inf at \[1, 2, 3\]"),
+        (
+            np.zeros((1, 3, 4)),
+            [[[1, 0], [0, 0], [1, 1]]],
+            r"action_mask: expected at least one allowed action for every agent, got none \(environment 0, agent 1\)",
+        ),
     ],
 )
-def test_wrong_shapes_are_named(trained, observations, mask, message):
+def test_observations_and_masks_that_no_agent_can_act_on_are_named(trained, observations, mask, message):
     with pytest.raises(InputError, match=message):
         trained.policy.act(observations, mask)
 

@@ -23,7 +23,7 @@ from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.locality import influence
 from lomaq.config import CONF, compose, read_yaml, word_of
-from lomaq.envs import BatchedEnv
+from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError
 from lomaq.nn import ActingState
 from lomaq.objectives import ValueNetworks
@@ -79,7 +79,8 @@ class Policy:
             ``[B, N]`` int64.
 
         Raises:
-            InputError: If a shape is not that, or B changed without :meth:`reset`.
+            InputError: If a shape is not that, a number is not finite, an agent has no allowed action, or B changed
+                without :meth:`reset`.
         """
         seen = torch.as_tensor(observations, dtype=torch.float32)
         n, o, a = self.utilities.n_agents, self.utilities.obs_size, self.utilities.n_actions
@@ -88,6 +89,12 @@ class Policy:
         mask = None if action_mask is None else torch.as_tensor(action_mask, dtype=torch.bool)
         if mask is not None and list(mask.shape) != [len(seen), n, a]:
             raise InputError("action_mask", f"shape [{len(seen)}, {n}, {a}]", list(mask.shape))
+        if not bool(seen.isfinite().all()):
+            place = (~seen.isfinite()).nonzero()[0].tolist()
+            got = f"{float(seen[tuple(place)])} at {place}"
+            raise InputError("observations", "finite numbers", got, "the place is [environment, agent, number]")
+        if mask is not None:
+            contract.check_choices(mask, "action_mask", InputError)
         if self._state is None:
             self._state = self.utilities.initial_state(len(seen), seen.device)
         if (before := len(self._state.previous)) != len(seen):
@@ -306,6 +313,15 @@ def _console(progress: bool) -> Console:
     return Console(stderr=True) if progress else Console(file=io.StringIO(), force_jupyter=False)
 
 
+def _is_plain(value: object) -> bool:
+    """Whether YAML can hold it and gives it back."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(each) for key, each in value.items())
+    return value is None or type(value) in (bool, int, float, str)
+
+
 def _write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Path) -> str:
     """Write the YAML of a class into ``folder/env`` and return its name."""
     if not (isinstance(env, type) and issubclass(env, BatchedEnv)):
@@ -319,6 +335,12 @@ def _write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pa
         for name, parameter in inspect.signature(env).parameters.items()
         if name not in _GIVEN and parameter.default is not parameter.empty
     }
+    for argument, default in arguments.items():
+        if not _is_plain(default):
+            expected = "a number, a word, true, false, None, or lists and dictionaries of these, as a setting can be"
+            remedy = "take None or such a value, and make what the class needs of it in __init__"
+            name = f"default of {argument} in {contract.title(env)}"
+            raise InputError(name, expected, contract.brief(default), remedy)
     name = env.__name__.lower()
     node = {"_target_": f"{env.__module__}.{env.__qualname__}", "name": name, **arguments}
     (folder / "env").mkdir()

@@ -58,6 +58,14 @@ def notes_as_lines() -> Iterator[None]:
         yield
 
 
+class EnvError(InputError):
+    """An environment that breaks its contract, or raised an exception, which is then the ``__cause__``."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """Learning went out of bounds in an environment whose numbers are finite: the loss or a utility is not."""
+
+
 def check_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
     """Return ``value`` when it is a whole number within ``[minimum, maximum]``.
 

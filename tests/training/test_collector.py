@@ -1,12 +1,14 @@
 """A small environment whose episodes have known lengths, and what the collector makes of it."""
 
 import io
+import sys
 from dataclasses import fields
 
 import pytest
 import torch
 
 from lomaq.envs import BatchedEnv, Rollout
+from lomaq.errors import EnvError, NonFiniteLossError
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
 from lomaq.training.collector import Collector
@@ -322,3 +324,74 @@ def test_a_state_does_not_follow_what_is_collected_later():
     assert_same(collector.collect(0.5), expected)
     collector.load_state_dict(state)  # nor is it changed by what was collected from it
     assert_same(collector.collect(0.5), expected)
+
+
+# ------------------------------------------------- environments that reuse their tensors
+
+
+class Reuses(Clock):
+    """A clock that shows, pays and masks by one tensor each, which every step overwrites, and changes its actions."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.buffers = {}
+
+    def _reused(self, name, value):
+        return value if value is None else self.buffers.setdefault(name, value.clone()).copy_(value)
+
+    def _advance(self, actions):
+        rewards, terminated = super()._advance(actions)
+        actions.fill_(0)
+        return self._reused("rewards", rewards), self._reused("terminated", terminated)
+
+    def observe(self):
+        return self._reused("observation", super().observe())
+
+    def action_mask(self):
+        return self._reused("mask", super().action_mask())
+
+
+@pytest.mark.parametrize("steps", [12, None])
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_environment_that_reuses_its_tensors_collects_what_another_one_does(monkeypatch, steps, masked):
+    plain = make(steps, "gru", masked=masked)
+    monkeypatch.setattr(sys.modules[__name__], "Clock", Reuses)
+    reuses = make(steps, "gru", masked=masked)
+    assert isinstance(reuses.env, Reuses)
+    for _ in range(2):
+        one, two = plain.collect(0.5), reuses.collect(0.5)
+        assert_same(one, two)
+    assert one.actions.any()
+
+
+# ------------------------------------------------------------- numbers that are not finite
+
+
+def test_a_reward_that_is_no_number_is_named_by_environment_agent_and_step():
+    collector = make(12)
+    advance = collector.env._advance
+
+    def broken(actions):
+        rewards, terminated = advance(actions)
+        return rewards.masked_fill(collector.env.time[:, None] == 4, torch.nan), terminated
+
+    collector.env._advance = broken
+    with pytest.raises(
+        EnvError, match=r"^reward of \S+Clock: expected finite numbers, got nan \(environment 2, agent 0, step 5"
+    ):
+        collector.collect(0.5)
+
+
+def test_observations_whose_sum_is_too_large_are_finite():
+    collector = make(12)
+    collector.utilities.networks[0].get_submodule("head").weight.data.fill_(0)
+    collector.env.observe = lambda: torch.full((3, N, 3), 1e37)
+    assert collector.collect(0.0).observations.sum() == torch.inf
+
+
+def test_utilities_without_bounds_are_named_where_the_environment_is_sound():
+    collector = make(12)
+    for parameter in collector.utilities.parameters():
+        parameter.data.fill_(torch.nan)
+    with pytest.raises(NonFiniteLossError, match=r"utilities became nan \(environment 0, agent 0, action 0\); lower"):
+        collector.collect(0.0)

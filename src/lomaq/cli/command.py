@@ -24,13 +24,16 @@ class Command:
             ``--config-dir``, and ``**settings``, where its docstring has it, any ``env.KEY``. Returns the exit status,
             None for 0. In a docstring, the description of a setting may begin with a PLACEHOLDER for its value.
         rest: Function whose keyword-only parameters are settings, too, which ``act`` hands on.
+        subject: The parameter that a first word without ``=`` is; ``**settings`` then are any ``KEY``.
     """
 
-    def __init__(self, act: Callable[..., int | None], rest: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, act: Callable[..., int | None], rest: Callable[..., Any] | None = None, subject: str | None = None
+    ) -> None:
         parameters = [*inspect.signature(act).parameters.values()]
         kept = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         kept += [p for p in inspect.signature(rest).parameters.values() if p.kind is p.KEYWORD_ONLY] if rest else []
-        self.act = act
+        self.act, self.subject = act, subject
         self.about, described = _documented(act)
         self.described = {p.name: {**_documented(rest or act)[1], **described}[p.name] for p in kept}
         self.defaults = {p.name: p.default for p in kept if p.name != "config_dirs"}
@@ -53,13 +56,16 @@ class Command:
         if {*words} & {*HELP}:
             print(self.usage(name))
             return 0
+        if self.subject is not None and words and "=" not in words[0]:
+            words = [f"{self.subject}={words[0]}", *words[1:]]
         words, folders = folders_of(words) if self.takes_folders else (words, [])
         given = parse(words, self.repeated, (*PLACES, "config", MODULES))
         for key, default in self.defaults.items():
             if default is inspect.Parameter.empty and key not in given:
-                raise InputError(key, f"{key}=PATH", "none", f"usage: {self.usage_line(name)}")
+                expected = key.upper() if key == self.subject else f"{key}=PATH"
+                raise InputError(key, expected, "none", f"usage: {self.usage_line(name)}")
         for key in given:
-            if key not in self.defaults and not (self.takes_env and key.startswith("env.")):
+            if key not in self.defaults and not (self.takes_env and key.startswith("" if self.subject else "env.")):
                 known = [*self.defaults, *(["env.*"] if self.takes_env else [])]
                 raise InputError(key, ", ".join(known), given[key])
         if self.reads_runs and (modules := given.pop(MODULES, None)) is not None:
@@ -73,13 +79,18 @@ class Command:
         for key, default in self.defaults.items():
             placeholder = re.match(r"[A-Z]{2,}(\|\w+)*", self.described[key])
             value = placeholder[0] if placeholder else _written(default)
-            words.append(f"{key}={value}" if default is inspect.Parameter.empty else f"[{key}={value}]")
-        words += ["[env.KEY=VALUE ...]"] if self.takes_env else []
+            word = value if key == self.subject else f"{key}={value}"
+            words.append(word if default is inspect.Parameter.empty else f"[{word}]")
+        words += [f"[{self._setting}=VALUE ...]"] if self.takes_env else []
         return " ".join([*words, *(["[--config-dir FOLDER]"] if self.takes_folders else [])])
+
+    @property
+    def _setting(self) -> str:
+        return "KEY" if self.subject else "env.KEY"
 
     def usage(self, name: str) -> str:
         """Its help."""
-        labels = {"settings": "env.KEY", "config_dirs": "--config-dir"}
+        labels = {"settings": self._setting, "config_dirs": "--config-dir"}
         described = {labels.get(key, key): text for key, text in self.described.items()}
         width = max(map(len, described)) + 4
         lines = [wrapped(f"  {key}".ljust(width), text) for key, text in described.items()]

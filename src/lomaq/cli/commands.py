@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import shlex
 import sys
 import time
@@ -17,8 +19,9 @@ from lomaq.analysis.episode import decompose_checkpoint
 from lomaq.cli.command import Command
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
-from lomaq.cli.tables import print_comparison
-from lomaq.config import compose, word_of
+from lomaq.cli.tables import print_comparison, print_report
+from lomaq.config import choices, compose, word_of
+from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
 from lomaq.plain import changed
@@ -31,6 +34,8 @@ from lomaq.runs import RunFiles
 from lomaq.runs.files import write_atomic
 from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
+from lomaq.testing import Make, examine
+from lomaq.training.build import env_maker
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 
@@ -190,6 +195,45 @@ def export(checkpoint: str, format: Any = "onnx", output: str | None = None) -> 
     return 0
 
 
+def check_env(target: str, **settings: Any) -> int:
+    """Does an environment keep its contract? lomaq check-env my_env.MyEnv n_agents=5.
+
+    Plays it and prints a table: shapes and types, seeds, independent environments, stored states, time limits, masks,
+    rewards, the graph against measured influence, and speed. Exit status 1 if something failed, not for a warning.
+    docs/how-to/own-environment.md explains each line; lomaq.testing.check_env does the same in a test.
+
+    Args:
+        target: TARGET, a class as MODULE.CLASS of a file in this folder or of what is installed, or the name of an
+            environment as in training.
+        **settings: An argument of its constructor, for example n_agents=5.
+    """
+    report = examine(*_environment(str(target), settings))
+    print_report(report)
+    return 1 if report.failures else 0
+
+
+def _environment(target: str, settings: dict[str, Any]) -> tuple[Make, str]:
+    """What makes the environments that ``target`` names, and their name."""
+    settings = {key.removeprefix("env."): value for key, value in settings.items()}
+    if target in choices()["env"]:
+        config = compose([f"env={target}", *(f"env.{key}={word_of(value)}" for key, value in settings.items())])
+        return env_maker(config), target
+    module, _, name = target.replace(":", ".").rpartition(".")
+    expected = f"MODULE.CLASS, or one of {', '.join(choices()['env'])}"
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise InputError("target", expected, repr(target))
+    sys.path.insert(0, os.getcwd())  # where a script of this folder finds it, too
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever the person's module does
+        raise InputError("target", expected, repr(target), contract.described(error)) from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not (isinstance(found, type) and issubclass(found, BatchedEnv)):
+        raise InputError("target", "a subclass of lomaq.BatchedEnv", repr(target))
+    return env_maker({"env": {"_target_": f"{module}.{name}", **settings}}), f"{module}.{name}"
+
+
 def graph(env: str | None = None, file: str | None = None, checkpoint: str | None = None, **settings: Any) -> None:
     """Draw the agents' graph, or an episode on it: lomaq graph env=NAME.
 
@@ -197,7 +241,7 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
 
     Args:
         env: NAME of an environment, as in training.
-        file: PATH of a graph file: .json, .graphml, .gexf, .gml, or an edge list or matrix in .csv, .tsv, .txt or .edges.
+        file: PATH of a graph file: .json, .graphml, .gexf, .gml, or an edge list or matrix in .csv, .tsv, .txt, .edges.
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
         **settings: Any setting of the environment, with env or checkpoint, for example env.n_agents=100.
     """
@@ -266,6 +310,7 @@ COMMANDS = {
     "certify": Command(certify, certify_checkpoint),
     "decompose": Command(decompose),
     "export": Command(export),
+    "check-env": Command(check_env, subject="target"),
     "graph": Command(graph, picture_graph),
     "bandit": Command(bandit, run_bandits),
     "figures": Command(figures),

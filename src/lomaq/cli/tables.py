@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lomaq.analysis.compare import Comparison
+from lomaq.testing import Report
 
 
 def print_run(summary: dict[str, Any], run_dir: Path) -> None:
@@ -51,12 +52,26 @@ def print_comparison(found: Comparison) -> None:
     print_table(table if len(found.names) <= len(found.rows) else [*zip(*table, strict=True)])
 
 
-def print_table(lines: Iterable[Sequence[str]]) -> None:
-    """Print a table whose first line and first column are headings, as wide as it needs to be outside a terminal."""
+def print_report(report: Report) -> None:
+    """Print what an examination of an environment found, a check a line, and remedies below the table."""
+    rows = [[check.name, check.status, check.found] for check in report.checks]
+    print_table([["", "", report.env], *rows], left=True)
+    for check in report.checks:
+        if check.remedy:
+            print(f"{check.name}: {check.remedy}")
+    failed, warned = len(report.failures), sum(check.status == "warning" for check in report.checks)
+    print(f"{failed} failed, {warned} warned of" if failed + warned else "all passed")
+
+
+def print_table(lines: Iterable[Sequence[str]], left: bool = False) -> None:
+    """Print a table whose first line and first column are headings, as wide as it needs to be outside a terminal.
+
+    Numbers stand to the right; ``left`` is for words.
+    """
     headings, *rows = lines
     table = Table()
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+        table.add_column(heading, justify="right" if number and not left else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False, markup=False)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lomaq.envs import contract
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph
 
@@ -41,7 +43,7 @@ class BatchedEnv(ABC):
 
     An environment that ended must be reset by the caller before its next step counts; stepping it meanwhile is
     harmless. A subclass sets its state in :meth:`_reset_state`, moves it in :meth:`_advance` and shows it in
-    :meth:`observe`.
+    :meth:`observe`. What these return is checked at every step, see :mod:`lomaq.envs.contract`.
 
     Args:
         graph: The dependency graph of the N agents.
@@ -59,6 +61,8 @@ class BatchedEnv(ABC):
 
     #: Names of the tensors that make up the state, for :meth:`state_dict`; the time step is added by the base.
     state_names: tuple[str, ...] = ()
+    _was_reset = _was_stepped = False
+    _masks: bool | None = None  # whether there are action masks, once that is known
 
     def __init__(
         self,
@@ -72,16 +76,17 @@ class BatchedEnv(ABC):
         device: torch.device | str,
         best_return: float | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph = contract.check_graph(self, graph)
         self.n_envs = check_int("env.n_envs", n_envs, 1)
-        self.n_actions, self.obs_size = n_actions, obs_size
+        self.n_actions = contract.check_size(self, "n_actions", n_actions)
+        self.obs_size = contract.check_size(self, "obs_size", obs_size)
         self.max_steps = check_int("env.max_steps", max_steps, 1)
         self.best_return, self.discount = best_return, 1.0
-        self.device = torch.device(device)
+        self.device = torch.empty(0, device=device).device  # with its number, as tensors have it
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.time = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
 
-    @property
+    @cached_property
     def n_agents(self) -> int:
         """Number of agents N."""
         return self.graph.n_agents
@@ -94,14 +99,17 @@ class BatchedEnv(ABC):
 
     @abstractmethod
     def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Take ``actions`` ``[B, N]`` int64: local rewards ``[B, N]`` float32 and real ends ``[B]`` bool."""
+        """Take ``actions`` ``[B, N]`` int64: local rewards ``[B, N]`` float32 and real ends ``[B]`` bool.
+
+        The time step, the truncation at ``max_steps`` and the reset of what has ended are not its business.
+        """
 
     @abstractmethod
     def observe(self) -> Tensor:
-        """Observations ``[B, N, O]`` float32 of the present state."""
+        """Observations ``[B, N, O]`` float32 of the present state, in a tensor that later steps leave alone."""
 
     def action_mask(self) -> Tensor | None:
-        """``[B, N, A]`` bool, the actions allowed now; None where all are always allowed."""
+        """``[B, N, A]`` bool, the actions allowed now, at least one for every agent; None where all always are."""
         return None
 
     # ------------------------- baseline policies and reference returns, if any
@@ -141,10 +149,15 @@ class BatchedEnv(ABC):
         Returns:
             Observations ``[B, N, O]`` of all environments.
         """
+        generator = None if self._was_reset else contract.check_made(self)
         rows = torch.arange(self.n_envs, device=self.device) if mask is None else mask.nonzero().squeeze(1)
         self.time[rows] = 0
-        self._reset_state(rows)
-        return self.observe()
+        self._call("_reset_state", rows)
+        observation = self._observed()
+        if generator is not None:
+            contract.check_reset(self, rows, generator)
+            self._was_reset = True
+        return observation
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Take ``actions`` ``[B, N]`` int64 in every environment.
@@ -154,12 +167,34 @@ class BatchedEnv(ABC):
             ends really at the time limit is terminated and not truncated.
         """
         rewards, terminated, truncated = self._move(actions)
-        return self.observe(), rewards, terminated, truncated
+        return self._observed(), rewards, terminated, truncated
 
     def _move(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rewards, terminated = self._advance(actions)
+        before = None if self._was_stepped else (self.time.clone(), self.generator)
+        result = self._call("_advance", actions.clone())  # it may keep or change what it gets
+        rewards, terminated = contract.check_advanced(self, result)
+        if before is not None:
+            contract.check_step(self, *before)
+            self._was_stepped = True
         self.time += 1
         return rewards, terminated, (self.time >= self.max_steps) & ~terminated
+
+    def allowed(self) -> Tensor | None:
+        """:meth:`action_mask`, checked but for agents with nothing allowed; what plays an environment asks this."""
+        mask = self._call("action_mask")
+        return contract.check_mask(self, mask)
+
+    def _observed(self) -> Tensor:
+        return contract.check_observation(self, self._call("observe"))
+
+    def _call(self, hook: str, *given: Tensor) -> Any:
+        """What a method of the subclass returns; an exception in it becomes an EnvError that names step and place."""
+        try:
+            return getattr(self, hook)(*given)
+        except InputError:
+            raise
+        except Exception as error:
+            raise contract.failed(self, hook, error) from error
 
     def episode(self, act: Callable[[BatchedEnv, Tensor], Tensor], *, observed: bool = True) -> Iterator[Step]:
         """Play one episode in every environment, from a reset until all have ended.
@@ -170,17 +205,24 @@ class BatchedEnv(ABC):
             act: Gives the actions ``[B, N]`` int64 for this environment and its observations ``[B, N, O]``.
             observed: False where ``act`` reads the state alone; all steps then have the first observation.
         """
-        observation = self.reset()
+        observation = self.reset().clone()  # callers keep steps, and an environment may reuse its tensors
         running = torch.ones(self.n_envs, dtype=torch.bool, device=self.device)
-        while bool(running.any()):
+        for number in range(1, self.max_steps + 1):
+            contract.check_numbers(self, "observation", observation, number)
             actions = act(self, observation)
             rewards, terminated, truncated = self._move(actions)
-            following = self.observe() if observed else observation
+            rewards, terminated = rewards.clone(), terminated.clone()
+            contract.check_numbers(self, "reward", rewards, number)
+            following = self._observed().clone() if observed else observation
             yield Step(observation, actions, rewards, terminated, truncated, running)
             observation, running = following, running & ~(terminated | truncated)
+            if not bool(running.any()):
+                return
+        raise contract.endless(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the future, as tensors."""
+        contract.check_state(self)
         state = {name: getattr(self, name).clone() for name in (*self.state_names, "time")}
         return {**state, "generator": self.generator.get_state()}
 

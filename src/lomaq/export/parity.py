@@ -89,7 +89,7 @@ def compare(
     exported = state.hidden
     steps = []
     for _ in range(STEPS):
-        allowed = env.action_mask()
+        allowed = env.allowed()
         mask = all_allowed if allowed is None else allowed
         given = {"observation": observation, "action_mask": mask, "previous_action": state.previous, "agent": numbers}
         given["hidden"] = exported * ~state.is_first[:, None, None]

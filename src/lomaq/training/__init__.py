@@ -1,7 +1,8 @@
 """Training: exploration, collection, replay, the LightningModule and its callbacks."""
 
+from lomaq.errors import NonFiniteLossError
 from lomaq.training.exploration import Epsilon
-from lomaq.training.module import LomaqModule, NonFiniteLossError
+from lomaq.training.module import LomaqModule
 from lomaq.training.settings import LearnerSettings
 
 __all__ = ["Epsilon", "LearnerSettings", "LomaqModule", "NonFiniteLossError"]

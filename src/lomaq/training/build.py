@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from lomaq.envs import BatchedEnv
-from lomaq.errors import InputError, check_int
+from lomaq.envs import BatchedEnv, contract
+from lomaq.errors import EnvError, InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping
 from lomaq.memory import fitting
@@ -44,6 +44,7 @@ def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] 
 
     Raises:
         InputError: If the target is unknown, is no ``kind``, or does not take these arguments.
+        EnvError: If an environment's constructor raises.
     """
     assert isinstance(kind, type)  # abstract classes are no type[T] to a type checker
     return _make(node, (kind,), offered or {}, extra)
@@ -54,13 +55,24 @@ def _make(node: object, kinds: Sequence[type[T]], offered: dict[str, Any], extra
         raise InputError(TARGET, f"settings of a {kinds[0].__name__}", repr(node))
     target = find_class(node.get(TARGET), kinds)
     arguments = {str(key): _argument(target, str(key), value) for key, value in node.items() if key not in NOTES}
-    taken = inspect.signature(target).parameters
-    more = extra | {key: value for key, value in offered.items() if key in taken}
+    signature = inspect.signature(target)
+    more = extra | {key: value for key, value in offered.items() if key in signature.parameters}
+    try:
+        signature.bind(**arguments, **more)
+    except TypeError as error:
+        raise InputError(node[TARGET], "arguments it takes", sorted({*arguments, *more}), str(error)) from error
     try:
         with fitting(node[TARGET], arguments | {"n_envs": more.get("n_envs")}):
             return target(**arguments, **more)
-    except TypeError as error:
-        raise InputError(node[TARGET], "arguments it takes", sorted(arguments), str(error)) from error
+    except InputError:
+        raise
+    except Exception as error:
+        said = contract.described(error)
+        if issubclass(target, BatchedEnv):
+            raise EnvError(f"{node[TARGET]}.__init__", "no exception", said) from error
+        if isinstance(error, TypeError):
+            raise InputError(node[TARGET], "arguments it can use", sorted(arguments), said) from error
+        raise
 
 
 def _argument(target: type, key: str, value: Any) -> Any:
@@ -88,7 +100,9 @@ def env_maker(config: dict[str, Any]) -> EnvMaker:
 
     def make(n_envs: int, seed: int, device: torch.device) -> BatchedEnv:
         with keeping(kept):
-            return build(config["env"], BatchedEnv, n_envs=n_envs, seed=seed, device=device)
+            env = build(config["env"], BatchedEnv, n_envs=n_envs, seed=seed, device=device)
+        contract.check_made(env, n_envs, device)
+        return env
 
     return make
 
@@ -138,7 +152,8 @@ def _build_run(config: dict[str, Any]) -> Run:
     total = check_int("total_env_steps", config["total_env_steps"], 1)
     torch.manual_seed(seed)
     make_env = env_maker(config)
-    env = make_env(1, 0, torch.device("cpu"))
+    env = make_env(2, 0, torch.device("cpu"))
+    contract.rehearse(env)
     partition = Partition.from_spec(config["partition"], env.graph)
     kappa = check_int("kappa", config["kappa"], 0)
     sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lomaq.envs import BatchedEnv, Rollout
+from lomaq.envs import BatchedEnv, Rollout, contract
+from lomaq.errors import NonFiniteLossError
 from lomaq.nn import ActingState, ActionSelector, Utilities, epsilon_greedy
 
 
@@ -44,6 +45,10 @@ class Collector:
 
         In a rollout of fixed length, an environment that ended is reset in its next step, which is no transition. A
         rollout of whole episodes starts every environment afresh and is as long as the longest episode.
+
+        Raises:
+            EnvError: If a number of the environments is not finite, or an agent had no allowed action.
+            NonFiniteLossError: If only the networks' outputs are not finite.
         """
         env, state = self.env, self.state
         episodes = self.steps is None
@@ -52,14 +57,15 @@ class Collector:
             state.is_first.fill_(True)
             self.ended.fill_(False)
         before = {"last_actions": state.previous.clone(), "hidden": state.hidden.clone()}
-        frames: list[tuple[Tensor, ...]] = []
-        observations, firsts, masks = [self.observation], [state.is_first.clone()], [env.action_mask()]
-        for _ in range(env.max_steps if self.steps is None else self.steps):
-            outputs = self.utilities.step(self.observation, state, masks[-1])
-            actions = self.policy(outputs, epsilon, self.generator, masks[-1])
+        mask = env.allowed()
+        kept = _Buffers(env, env.max_steps if self.steps is None else self.steps, mask is not None)
+        self.observation = kept.begin(self.observation, state.is_first, mask)
+        for t in range(kept.steps):
+            outputs = self.utilities.step(self.observation, state, mask)
+            actions = self.policy(outputs, epsilon, self.generator, mask)
             valid = ~self.ended
-            self.observation, rewards, terminated, truncated = env.step(actions)
-            frames.append((actions, rewards, terminated & valid, truncated & valid, valid))
+            observation, rewards, terminated, truncated = env.step(actions)
+            kept.step(t, actions, rewards, terminated, truncated, valid)
             ended = terminated | truncated
             if episodes:
                 is_first = torch.zeros_like(self.ended)
@@ -68,26 +74,17 @@ class Collector:
                 is_first = self.ended  # what was waiting is reset by this step
                 self.ended = ended & valid
                 if is_first.any():
-                    self.observation = env.reset(is_first)
+                    observation = env.reset(is_first)
             state.acted(actions, is_first)
-            observations.append(self.observation)
-            firsts.append(is_first)
-            masks.append(env.action_mask())
+            mask = env.allowed()
+            self.observation = kept.follow(t, observation, is_first, mask)
             if episodes and bool(self.ended.all()):
                 break
-        actions, rewards, terminated, truncated, valid = (torch.stack(x) for x in zip(*frames, strict=True))
-        return Rollout(
-            observations=torch.stack(observations),
-            actions=actions,
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
-            mask=valid,
-            is_first=torch.stack(firsts),
-            action_mask=None if masks[0] is None else torch.stack([m for m in masks if m is not None]),
-            epsilon=torch.full((env.n_envs,), epsilon, device=env.device),
-            **before,
-        )
+        epsilons = torch.full((env.n_envs,), epsilon, device=env.device)
+        rollout = Rollout(**kept.until(t + 1), **before, epsilon=epsilons)
+        contract.check_rollout(env, rollout)
+        _check_outputs(outputs)
+        return rollout
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next rollouts."""
@@ -102,3 +99,65 @@ class Collector:
         self.state = ActingState(*carried)
         self.generator.set_state(state["generator"].cpu())
         self.env.load_state_dict(state["env"])
+
+
+class _Buffers:
+    """The steps of a rollout, copied as they come: an environment may reuse the tensors that it returns.
+
+    Args:
+        env: The environments.
+        steps: Most steps T.
+        masked: Whether there are action masks.
+    """
+
+    def __init__(self, env: BatchedEnv, steps: int, masked: bool) -> None:
+        self.steps, n_envs, n_agents = steps, env.n_envs, env.n_agents
+
+        def make(length: int, *shape: int, dtype: torch.dtype = torch.bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+            whole = torch.empty(length, n_envs, *shape, dtype=dtype, device=env.device)
+            return whole, whole.unbind(0)
+
+        self.observations = make(steps + 1, n_agents, env.obs_size, dtype=torch.float32)
+        self.actions = make(steps, n_agents, dtype=torch.int64)
+        self.rewards = make(steps, n_agents, dtype=torch.float32)
+        self.terminated, self.truncated, self.mask = make(steps), make(steps), make(steps)
+        self.is_first = make(steps + 1)
+        self.action_mask = make(steps + 1, n_agents, env.n_actions) if masked else None
+
+    def begin(self, observation: Tensor, is_first: Tensor, mask: Tensor | None) -> Tensor:
+        """Keep what comes before the first step; the copy of the observation."""
+        return self.follow(-1, observation, is_first, mask)
+
+    def follow(self, t: int, observation: Tensor, is_first: Tensor, mask: Tensor | None) -> Tensor:
+        """Keep what step ``t`` led to; the copy of the observation."""
+        self.is_first[1][t + 1].copy_(is_first)
+        if self.action_mask is not None:
+            assert mask is not None
+            self.action_mask[1][t + 1].copy_(mask)
+        return self.observations[1][t + 1].copy_(observation)
+
+    def step(
+        self, t: int, actions: Tensor, rewards: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor
+    ) -> None:
+        """Keep step ``t``; what is not ``valid`` does not end."""
+        self.actions[1][t].copy_(actions)
+        self.rewards[1][t].copy_(rewards)
+        torch.logical_and(terminated, valid, out=self.terminated[1][t])
+        torch.logical_and(truncated, valid, out=self.truncated[1][t])
+        self.mask[1][t].copy_(valid)
+
+    def until(self, steps: int) -> dict[str, Any]:
+        """The first ``steps`` steps, as fields of a rollout."""
+        each = {name: vars(self)[name][0][:steps] for name in ("actions", "rewards", "terminated", "truncated", "mask")}
+        after = {name: vars(self)[name][0][: steps + 1] for name in ("observations", "is_first")}
+        masks = None if self.action_mask is None else self.action_mask[0][: steps + 1]
+        return {**each, **after, "action_mask": masks}
+
+
+def _check_outputs(outputs: Tensor) -> None:
+    """Of the last step ``[B, N, A]``: weights without bounds stay so."""
+    if not bool(outputs.sum().isfinite()) and not bool(outputs.isfinite().all()):
+        b, n, action = (~outputs.isfinite()).nonzero()[0].tolist()
+        value = float(outputs[b, n, action])
+        where = f"environment {b}, agent {n}, action {action}"
+        raise NonFiniteLossError(f"the utilities became {value} ({where}); lower learner.lr or learner.grad_clip")

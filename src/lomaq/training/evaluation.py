@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lomaq.envs import BatchedEnv
+from lomaq.envs import BatchedEnv, contract
+from lomaq.errors import EnvError
 from lomaq.nn import Utilities, epsilon_greedy
 
 #: Most environments that an evaluation steps together.
@@ -46,7 +47,7 @@ class GreedyActor:
         self.state = self.utilities.initial_state(env.n_envs, env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
-        return self.utilities.greedy(observation, self.state, env.action_mask())
+        return self.utilities.greedy(observation, self.state, _choices(env))
 
 
 class RandomActor:
@@ -68,7 +69,7 @@ class RandomActor:
         self.equal = torch.zeros(env.n_envs, env.n_agents, env.n_actions, device=env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
-        return epsilon_greedy(self.equal, 1.0, self.generator, env.action_mask())
+        return epsilon_greedy(self.equal, 1.0, self.generator, _choices(env))
 
 
 class OracleActor:
@@ -81,6 +82,14 @@ class OracleActor:
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
         return env.oracle()
+
+
+def _choices(env: BatchedEnv) -> Tensor | None:
+    """The allowed actions ``[B, N, A]``, at least one for every agent; None where all are."""
+    mask = env.allowed()
+    if mask is not None:
+        contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError)
+    return mask
 
 
 @torch.no_grad()

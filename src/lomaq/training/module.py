@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from lomaq.envs import BatchedEnv, Rollout
-from lomaq.errors import InputError
+from lomaq.errors import InputError, NonFiniteLossError
 from lomaq.objectives import Targets, ValueNetworks
 from lomaq.objectives.base import Batch
 from lomaq.rewards import BlockReward
@@ -24,10 +24,6 @@ from lomaq.training.settings import LearnerSettings
 #: Makes ``n_envs`` parallel environments: (n_envs, seed, device).
 EnvMaker = Callable[[int, int, torch.device], BatchedEnv]
 Minibatch = tuple[Rollout, Targets | None]
-
-
-class NonFiniteLossError(RuntimeError):
-    """Learning went out of bounds: the loss is no finite number."""
 
 
 class _Iteration:
@@ -222,12 +218,9 @@ class LomaqModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self.metrics |= {name: float(total) / self._updates for name, total in self._sums.items()}
         for name, value in self.metrics.items():
-            if name.endswith("loss") and not np.isfinite(value):
+            if name.endswith(("loss", "grad_norm")) and not np.isfinite(value):
                 remedy = "reward.fit.lr" if name.startswith("reward") else "learner.lr or learner.grad_clip"
-                raise NonFiniteLossError(
-                    f"the {name} became {value} at {self.env_steps} env steps; the last checkpoint is kept; "
-                    f"lower {remedy}"
-                )
+                raise NonFiniteLossError(f"the {name} became {value} at {self.env_steps} env steps; lower {remedy}")
         self._update_target()
 
     def _update_target(self) -> None:

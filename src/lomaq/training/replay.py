@@ -17,7 +17,7 @@ from lomaq.nn import Utilities
 
 def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
     """What one stored sequence of ``steps`` steps costs, in bytes."""
-    mask = env.action_mask()
+    mask = env.allowed()
     floats = (steps + 1) * env.n_agents * env.obs_size + steps * env.n_agents + env.n_agents * memory_size
     actions = (steps + 1) * env.n_agents
     flags = 3 * steps + (steps + 1) + (0 if mask is None else (steps + 1) * mask[0].numel())

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from lomaq.envs import BatchedEnv
+from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.graphs.kept import unpack
 from lomaq.runs import Evaluation, RunFiles
@@ -28,6 +28,7 @@ from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, Rand
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
+from lomaq.training.stopped import explained
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
@@ -84,6 +85,7 @@ def _train(
     with (
         _told_to_processes(run_dir if trainer.world_size > 1 else None),
         open_loggers(loggers if leads else [], _settings(config), run_dir) as trainer.loggers,
+        explained(run.module, run_dir, console),
     ):
         _fit(trainer, run.module, checkpoint, run_dir)
     return _finish(run, files, thresholds) if trainer.is_global_zero else {}
@@ -195,6 +197,7 @@ def _play_baseline(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
     seed = check_int("seed", config["seed"], 0, 2**32 - 1)
     episodes = check_int("evaluation.episodes", config["evaluation"]["episodes"], 1)
     env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, torch.device("cpu"))
+    contract.rehearse(env)
     actor: Actor = OracleActor() if config["algo"]["policy"] == "oracle" else RandomActor(seed)
     if isinstance(actor, OracleActor):
         env.reset()
