@@ -115,6 +115,15 @@ def shares() -> dict[str, dict[tuple[int, float], list[float]]]:
     return found
 
 
+def sentence(found: dict[tuple[int, float], list[float]]) -> str:
+    """What the page of a method says of it."""
+    cells = [f"{worst(found[n, cost])} with {n} machines at cost {cost}" for n, cost in SIZES]
+    return (
+        "SysAdmin (`python train.py experiment=dilemma`), percent of the reference, mean and worst of "
+        f"{len(found[SIZES[0]])} seeds: {', '.join(cells)}."
+    )
+
+
 def dilemma() -> Iterator[str]:
     found = shares()
     for name in DILEMMA.values():
@@ -159,6 +168,14 @@ def test_the_page_of_a_method_has_the_rows_of_the_comparisons(method) -> None:
         found = summary(experiment)["methods"][method]
         at = f"{solved(found['solved_at_env_steps'][threshold])} ({int(threshold):,})"
         assert f"| {spread(found['last'])} | {spread(found['best_checkpoint_on_fresh_episodes'])} | {at} |" in text
+
+
+@pytest.mark.parametrize("name", DILEMMA.values())
+def test_the_page_of_a_method_has_its_share_of_the_dilemma(name) -> None:
+    """LOMAQ's page has two: the paper's mixer, and the one with shared weights."""
+    (method,) = [method for method, label in NAMES.items() if label == name.partition(", the p")[0].partition(", `")[0]]
+    text = (ROOT / "docs" / "algorithms" / f"{method}.md").read_text()
+    assert sentence(shares()[name]).partition("), ")[2] in " ".join(text.split())
 
 
 @pytest.mark.parametrize("env", ["cartpole", "nav", "sysadmin"])
