@@ -141,33 +141,6 @@ def speeds() -> Iterator[str]:
         yield f"| {name} | " + " | ".join(f"{lomaq / rate:.1f}" for lomaq, rate in ours) + " |"
 
 
-def sentence(found: dict[tuple[int, float], list[float]]) -> str:
-    """What the page of a method says of it."""
-    cells = [f"{worst(found[n, cost])} with {n} machines at cost {cost}" for n, cost in SIZES]
-    return (
-        "SysAdmin (`python train.py experiment=dilemma`), percent of the reference, mean and worst of "
-        f"{len(found[SIZES[0]])} seeds: {', '.join(cells)}."
-    )
-
-
-def dilemma() -> Iterator[str]:
-    found = shares()
-    for name in DILEMMA.values():
-        cells = [worst(found[name][size]) for size in SIZES]
-        yield " | ".join([f"| {name}", *cells, str(len(found[name][SIZES[0]]))]) + " |"
-
-
-def speeds() -> Iterator[str]:
-    """Time of an env step relative to LOMAQ's, from the medians of all rounds."""
-    rates = {words: median(rounds) for words, rounds in read("first/methods.json")["rows"].items()}
-    for method, name in NAMES.items():
-        slower = [
-            rates[f"env={env} algo=lomaq"] / rates[f"env={env} algo={method}"]
-            for env in ("cartpole", "nav", "sysadmin")
-        ]
-        yield f"| {name} | " + " | ".join(f"{x:.1f}" for x in slower) + " |"
-
-
 BASELINES = {
     "cart-pole": lambda: compared("fig5_cartpole", "2000", "2900"),
     "navigation": lambda: compared("fig5_nav", "450", "500"),
