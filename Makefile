@@ -3,10 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= env=nav mixer=gcn kappa=2
 
-.PHONY: help install train test test-slow lint format bench traces docs clean
+.PHONY: help install train test test-slow test-lowest lint format bench traces docs clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Make .venv with the exact versions of constraints.txt
 
@@ -26,6 +26,12 @@ test: install ## Run the tests, about six minutes on two cores
 
 test-slow: install ## Run the long tests
 	$(BIN)/python -m pytest -m slow
+
+test-lowest: ## Run the tests with the lowest versions of pyproject.toml, but for export; PYTHON=python3.10 for the lowest of all
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --python .venv-lowest --resolution lowest-direct --editable ".[dev]"
+	.venv-lowest/bin/python -m pytest -W default --ignore tests/export
 
 lint: install ## Run ruff and mypy, and check the directions of imports
 	$(BIN)/ruff check .
@@ -50,4 +56,4 @@ figures: install ## Draw all plots in results/ again, from the numbers stored th
 	$(BIN)/lomaq figures results=results
 
 clean: ## Remove what was made, except runs
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

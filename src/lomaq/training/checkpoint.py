@@ -41,7 +41,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         InputError: If the file is damaged or something else.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's, of protocols that it does not write
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of protocols that it does not write
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make its reader fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

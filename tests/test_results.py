@@ -1,0 +1,191 @@
+"""Tables of results on the pages are those that the stored raw results give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Method → its name in tables, local rewards first.
+NAMES = {
+    "lomaq": "LOMAQ",
+    "lomaq_gcn": "LOMAQ, GCN",
+    "lomaq_soft": "LOMAQ-s",
+    "iql_local": "IQL, local rewards",
+    "vdn_local": "local VDN",
+    "iql_nbr": "IQL, κ-hop rewards",
+    "lomaq_rd": "LOMAQ+RD",
+    "vdn": "VDN",
+    "dcg": "DCG",
+    "ow_qmix": "OW-QMIX",
+    "qmix": "QMIX",
+    "cw_qmix": "CW-QMIX",
+    "qplex": "QPLEX",
+    "graphmix": "GraphMIX",
+    "iql": "IQL, team reward",
+    "qtran": "QTRAN",
+    "coma": "COMA",
+}
+#: Name in results/dilemma/summary.json → name in tables. "tied" is mixer.weight_sharing=1.
+DILEMMA = {
+    "LOMAQ": "LOMAQ, the paper's mixer (`mixer.weight_sharing=0`)",
+    "LOMAQ, tied": "LOMAQ, `mixer.weight_sharing=1`",
+    "LOMAQ GCN, tied": "LOMAQ, GCN, `mixer.weight_sharing=1`",
+    "local VDN": "local VDN",
+    "IQL κ-hop": "IQL, κ-hop rewards",
+    "IQL local": "IQL, local rewards",
+    "VDN": "VDN",
+    "QMIX": "QMIX",
+    "OW-QMIX": "OW-QMIX",
+    "CW-QMIX": "CW-QMIX",
+    "QPLEX": "QPLEX",
+    "GraphMIX": "GraphMIX",
+    "QTRAN": "QTRAN",
+    "DCG": "DCG",
+    "COMA": "COMA",
+    "IQL": "IQL, team reward",
+}
+SEARCHED = ("cartpole", "nav", "sysadmin")
+SIZES = [(n, cost) for n in (6, 50) for cost in (4, 5)]
+
+
+def read(path: str) -> Any:
+    return json.loads((ROOT / "results" / path).read_text())
+
+
+def summary(experiment: str) -> Any:
+    return read(f"{experiment}/summary.json")
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}".replace("-", "−")
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{number(fmean(values))} ({number(min(values))}–{number(max(values))})"
+
+
+def worst(values: Sequence[float]) -> str:
+    return f"{number(fmean(values))} ({number(min(values))})"
+
+
+def solved(steps: Sequence[int | None]) -> str:
+    return ", ".join("never" if step is None else f"{round(step / 1000)} K" for step in steps)
+
+
+def readme() -> Iterator[str]:
+    carts, particles = summary("fig5_cartpole")["methods"], summary("fig5_nav")["methods"]
+    for method, name in NAMES.items():
+        at = solved(carts[method]["solved_at_env_steps"]["2900"])
+        yield f"| {name} | {at} | {spread(particles[method]['last'])} |"
+
+
+def compared(experiment: str, low: str, high: str) -> Iterator[str]:
+    methods = summary(experiment)["methods"]
+    for method, name in NAMES.items():
+        found = methods[method]
+        at = [solved(found["solved_at_env_steps"][threshold]) for threshold in (low, high)]
+        yield (
+            " | ".join([f"| {name}", spread(found["last"]), spread(found["best_checkpoint_on_fresh_episodes"]), *at])
+            + " |"
+        )
+
+
+def searched() -> Iterator[str]:
+    searches = [summary(f"tune_{env}") for env in SEARCHED]
+    for method, name in NAMES.items():
+        row = [f"| {name}"]
+        for search in searches:
+            chosen, tried = search[method]["chosen"], search[method]["tried"]
+            rate, lam = (word.partition("=")[2] for word in chosen.split())
+            row.append(f"{rate}, λ {lam} ({number(tried[chosen])}; worst {number(min(tried.values()))})")
+        yield " | ".join(row) + " |"
+
+
+def shares() -> dict[str, dict[tuple[int, float], list[float]]]:
+    """Method → (machines, cost) → percent of the reference, κ = 1 on the true graph."""
+    found: dict[str, dict[tuple[int, float], list[float]]] = {}
+    for row in summary("dilemma")["results"]:
+        if row["kappa"] == 1 and not row["permuted"]:
+            share = [100 * x for x in row["share"]]
+            found.setdefault(DILEMMA[row["method"]], {})[row["n_agents"], row["cost"]] = share
+    return found
+
+
+def sentence(found: dict[tuple[int, float], list[float]]) -> str:
+    """What the page of a method says of it."""
+    cells = [f"{worst(found[n, cost])} with {n} machines at cost {cost}" for n, cost in SIZES]
+    return (
+        "SysAdmin (`python train.py experiment=dilemma`), percent of the reference, mean and worst of "
+        f"{len(found[SIZES[0]])} seeds: {', '.join(cells)}."
+    )
+
+
+def dilemma() -> Iterator[str]:
+    found = shares()
+    for name in DILEMMA.values():
+        cells = [worst(found[name][size]) for size in SIZES]
+        yield " | ".join([f"| {name}", *cells, str(len(found[name][SIZES[0]]))]) + " |"
+
+
+def speeds() -> Iterator[str]:
+    """Time of an env step relative to LOMAQ's, from the medians of all rounds."""
+    rates = {words: median(rounds) for words, rounds in read("first/methods.json")["rows"].items()}
+    for method, name in NAMES.items():
+        ours = [(rates[f"env={env} algo=lomaq"], rates[f"env={env} algo={method}"]) for env in SEARCHED]
+        yield f"| {name} | " + " | ".join(f"{lomaq / rate:.1f}" for lomaq, rate in ours) + " |"
+
+
+BASELINES = {
+    "cart-pole": lambda: compared("fig5_cartpole", "2000", "2900"),
+    "navigation": lambda: compared("fig5_nav", "450", "500"),
+    "search": searched,
+    "speed": speeds,
+    "dilemma": dilemma,
+}
+
+
+def test_the_table_of_the_readme_is_that_of_the_stored_results() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [row for row in readme() if row not in text] == []
+
+
+@pytest.mark.parametrize("table", BASELINES)
+def test_a_table_of_the_comparisons_is_that_of_the_stored_results(table) -> None:
+    text = (ROOT / "docs" / "baselines.md").read_text()
+    assert [row for row in BASELINES[table]() if row not in text] == []
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_the_page_of_a_method_has_the_rows_of_the_comparisons(method) -> None:
+    text = (ROOT / "docs" / "algorithms" / f"{method}.md").read_text()
+    for experiment, threshold in (("fig5_cartpole", "2900"), ("fig5_nav", "450")):
+        found = summary(experiment)["methods"][method]
+        at = f"{solved(found['solved_at_env_steps'][threshold])} ({int(threshold):,})"
+        assert f"| {spread(found['last'])} | {spread(found['best_checkpoint_on_fresh_episodes'])} | {at} |" in text
+
+
+@pytest.mark.parametrize("name", DILEMMA.values())
+def test_the_page_of_a_method_has_its_share_of_the_dilemma(name) -> None:
+    """LOMAQ's page has two: the paper's mixer, and the one with shared weights."""
+    (method,) = [method for method, label in NAMES.items() if label == name.partition(", the p")[0].partition(", `")[0]]
+    text = (ROOT / "docs" / "algorithms" / f"{method}.md").read_text()
+    assert sentence(shares()[name]).partition("seeds: ")[2].rstrip(".") in " ".join(text.split())
+
+
+@pytest.mark.parametrize("env", SEARCHED)
+def test_the_search_counts_trained_networks_only(env) -> None:
+    """Each mean is that of the stored tests after env step 0."""
+    for method, found in summary(f"tune_{env}").items():
+        for words, mean in found["tried"].items():
+            folder = f"algo={method},{words.replace(' ', ',')},seed=100"
+            stored = read(f"tune_{env}/{folder}/results.json")
+            while "step_0" not in stored:  # environment, task, algorithm, seed
+                (stored,) = stored.values()
+            tests = [test for name, test in stored.items() if name.startswith("step_") and test["step_count"]]
+            assert mean == pytest.approx(fmean(fmean(test["return"]) for test in tests)), folder
