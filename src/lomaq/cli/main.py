@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import json
 import os
 import sys
@@ -35,6 +37,9 @@ from lomaq.training.stored import open_checkpoint
 
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
+
+#: When Python ends it looks for cycles among all objects of torch, which takes a second; the system frees them at once.
+atexit.register(gc.freeze)
 
 
 def main() -> None:

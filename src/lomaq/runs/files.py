@@ -71,18 +71,17 @@ class RunFiles:
         Raises:
             InputError: If the folder is in use already.
         """
-        remedy = f"choose another, or resume={self.folder}"
-        expected = "a new or empty folder, or one where the same run was stopped before its first checkpoint"
+        expected, remedy = "a new or empty folder", f"choose another, or resume={self.folder}"
         if not self.folder.exists():
             return
         if not self.folder.is_dir():
-            raise InputError("run_dir", expected, self.folder, "choose another")
+            raise InputError("run_dir", expected, self.folder, remedy)
         found = {place.name for place in self.folder.iterdir() if not _is_trace(place)}
         begun = self.folder / "config.yaml"
         if begun.is_file() and not (self.checkpoints / "last.ckpt").exists():
             if not _same_run(begun, config):
-                remedy = "it was stopped before its first checkpoint: give the same settings, or choose another"
-                raise InputError("run_dir", expected, f"{self.folder}, of other settings", remedy)
+                got = f"{self.folder}, where a run of other settings was stopped before its first checkpoint"
+                raise InputError("run_dir", expected, got, "give its settings, or choose another")
             found -= {"config.yaml", *AT_START}
         if "checkpoints" in found and all(map(_is_trace, self.checkpoints.iterdir())):  # killed before config.yaml
             found.remove("checkpoints")

@@ -63,8 +63,8 @@ def _died(processes: Sequence[subprocess.Popen[bytes]], run_dir: Path) -> str | 
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait a little for ``processes`` to end, and then end them."""
-    until = time.monotonic() + LAST
+    """End ``processes``, which have done their part and have little time to end by themselves."""
+    until = time.monotonic() + 1
     for process in processes:
         try:
             process.wait(max(0.0, until - time.monotonic()))

@@ -137,8 +137,10 @@ class Launcher(_SubprocessScriptLauncher):
     run_dir = Path()
 
     def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        os.environ |= {RUN_DIR_VARIABLE: str(self.run_dir), LEADER_VARIABLE: str(os.getpid())}
         del kwargs["trainer"]
+        if self.cluster_environment.creates_processes_externally:  # this is one of them, or torchrun or SLURM leads
+            return function(*args, **kwargs)
+        os.environ |= {RUN_DIR_VARIABLE: str(self.run_dir), LEADER_VARIABLE: str(os.getpid())}
         with unsignalled():  # signals are the leading one's to handle
             self._call_children_scripts()
         try:
