@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from lomaq import cli
+from lomaq.cli.main import guarded
 from lomaq.cli.output import closable_output
 from lomaq.runs.lock import locked
 from lomaq.training import LomaqModule
@@ -27,18 +28,20 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_signal_saves_at_the_end_of_the_iteration_and_leaves(
     command, small, tmp_path, monkeypatch, name, status
 ) -> None:
-    collect, handler = LomaqModule._collect, signal.getsignal(signal.Signals[name])
+    collect, handler, calls = LomaqModule._collect, signal.getsignal(signal.Signals[name]), []
 
     def asked(module: LomaqModule) -> None:
         collect(module)
-        if module.env_steps == 120:  # tests and saves come every 80
+        calls.append(module.env_steps)
+        if len(calls) == 4:
             signal.raise_signal(signal.Signals[name])
 
     monkeypatch.setattr(LomaqModule, "_collect", asked)
-    found, _, err = command(cli.train_main, *small, "run_dir=run")
+    found, _, err = command(cli.train_main, *small, "evaluation.every_env_steps=400", "run_dir=run")
     assert (found, err.strip().splitlines()[-1]) == (status, "error: interrupted; continue with resume=run")
-    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["lomaq"]["env_steps"] == 120
-    assert (tmp_path / "run" / "metrics.csv").read_text().splitlines()[-1].startswith("120,")
+    saved = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["lomaq"]
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert (saved["env_steps"], len(rows), len(calls)) == (calls[3], 1 + 1 + 4, 4)  # a heading, a test and four rows
     assert signal.getsignal(signal.Signals[name]) is handler
 
 
@@ -130,23 +133,18 @@ class Closed:
         return self.number
 
 
-@pytest.fixture
-def closed(tmp_path, monkeypatch):
-    """Standard output and error are closed at the other end."""
-    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
-        monkeypatch.setattr(sys, "stdout", Closed(out.fileno()))
-        monkeypatch.setattr(sys, "stderr", Closed(err.fileno()))
-        yield
-
-
 @pytest.mark.parametrize(("ends", "status"), [(False, 7), (True, 141)])
-def test_a_closed_output_ends_no_training_and_other_commands_quietly(closed, ends, status) -> None:
+def test_a_closed_output_ends_no_training_and_other_commands_quietly(tmp_path, monkeypatch, ends, status) -> None:
     def speak() -> int:
         print("error", file=sys.stderr)
         print("result", flush=True)
         return 7
 
-    assert cli.main.__globals__["guarded"](speak, ends=ends) == status
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Closed(out.fileno()))
+        patch.setattr(sys, "stderr", Closed(err.fileno()))
+        found = guarded(speak, ends=ends)
+    assert found == status
 
 
 def test_output_that_was_closed_from_the_start_is_written_to_nowhere(monkeypatch) -> None:

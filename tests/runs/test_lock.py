@@ -15,7 +15,11 @@ import pytest
 from lomaq.errors import InputError
 from lomaq.runs.lock import free_folder, locked
 
-HOLD = "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); time.sleep(60)"
+HOLD = """import filelock, sys, time
+lock = filelock.FileLock(sys.argv[1])
+lock.acquire()
+print(1, flush=True)
+time.sleep(60)"""
 
 
 def test_a_second_holder_is_refused_by_the_process_and_host_of_the_first(tmp_path: Path) -> None:

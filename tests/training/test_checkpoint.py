@@ -82,10 +82,8 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_flipped_bit_is_refused_or_changes_nothing_that_is_read(tmp_path: Path) -> None:
-    content = {
-        "lomaq": {"env_steps": 3},
-        "state_dict": {"x": torch.arange(200.0), "y": torch.ones(3, dtype=torch.bool)},
-    }
+    weights = {"x": torch.arange(200.0), "y": torch.ones(3, dtype=torch.bool)}
+    content = {"lomaq": {"env_steps": 3}, "state_dict": weights}
     save_atomic(content, tmp_path / "a.ckpt")
     whole, generator, refused = (tmp_path / "a.ckpt").read_bytes(), random.Random(0), 0
     for _ in range(300):

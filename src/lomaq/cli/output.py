@@ -62,10 +62,11 @@ def closable_output(*, ends: bool) -> Iterator[None]:
             os.fstat(number)
         except OSError:  # closed from the start: a file of ours would take its place
             os.open(os.devnull, os.O_RDWR)
-    out, err = (stream or open(os.devnull, "w") for stream in before)  # noqa: SIM115 - as long as the process
-    sys.stdout, sys.stderr = cast(TextIO, _Stream(out, ends)), cast(TextIO, _Stream(err, False))
-    try:
-        yield
-        sys.stdout.flush()
-    finally:
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:
+        out, err = (stream or nowhere for stream in before)
+        sys.stdout, sys.stderr = cast(TextIO, _Stream(out, ends)), cast(TextIO, _Stream(err, False))
+        try:
+            yield
+            sys.stdout.flush()
+        finally:
+            sys.stdout, sys.stderr = before
