@@ -6,6 +6,7 @@ import inspect
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from lomaq.studies.runner import run_study
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import Callback
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, GreedyActor, evaluate
-from lomaq.training.run import default_run_dir
+from lomaq.training.run import run_dir_of
 from lomaq.training.stored import FRESH_SEED, Checkpoint, open_checkpoint
 
 #: What an environment's constructor is given by whoever makes it.
@@ -233,8 +234,8 @@ def train(
             config = compose([f"env={name}", f"--config-dir={folder}", *given])
     if config["study"] is not None:
         raise InputError("experiment", "settings of one run", "a study", "call lomaq.study")
-    place = Path(run_dir or config["run_dir"] or default_run_dir(config))
-    return Trained(place, train_run(config, place, _console(progress), callbacks=callbacks))
+    with run_dir_of(config) if run_dir is None else nullcontext(Path(run_dir)) as place:
+        return Trained(place, train_run(config, place, _console(progress), callbacks=callbacks))
 
 
 def study(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from lomaq.errors import InputError
 from lomaq.runs import Evaluation, RunFiles
-from lomaq.runs.files import read_returns
+from lomaq.runs.files import read_returns, write_atomic
 
 
 @pytest.fixture
@@ -65,3 +66,66 @@ def test_results_are_in_the_layout_of_marl_eval_and_read_back(files: RunFiles) -
     assert content["step_1"] == {"step_count": 100, "elapsed_time": 2.0, "return": [5.0, 7.0]}
     assert content["absolute_metrics"] == {"return": [5.0, 7.0]}  # of the best test
     assert read_returns(files.folder) == tests
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_files_are_as_readable_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "config.yaml", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "config.yaml").stat().st_mode & 0o777 == mode
+
+
+TEMPORARY = "last.ckpt.0123456789abcdef.tmp"  # as a kill leaves it
+
+
+def leave(folder: Path, *names: str) -> None:
+    """Files that a killed run left."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("seed: 0\nrun_dir: before\n" if name == "config.yaml" else "")
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        ("checkpoints/x",),
+        (".lock", ".owner", f"checkpoints/{TEMPORARY}", "config.yaml.0123456789abcdef.tmp"),
+        ("config.yaml",),
+        ("config.yaml", "metrics.csv", f"checkpoints/{TEMPORARY}"),
+        ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "tensorboard/events"),
+    ],
+)
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, left: tuple[str, ...]) -> None:
+    leave(tmp_path, *left)
+    (tmp_path / "checkpoints" / "x").unlink(missing_ok=True)
+    RunFiles(tmp_path).begin({"seed": 0, "run_dir": "now"})
+    assert "run_dir: now" in (tmp_path / "config.yaml").read_text()
+    assert list((tmp_path / "checkpoints").iterdir()) == list(tmp_path.glob("*.tmp")) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "seed"),
+    [
+        (("config.yaml", "metrics.csv"), 1),  # other settings
+        (("config.yaml", "checkpoints/last.ckpt"), 0),
+        (("config.yaml", "mine.txt"), 0),
+        (("checkpoints/mine.ckpt",), 0),
+        (("mine.tmp",), 0),
+    ],
+)
+def test_what_may_be_somebodys_is_never_begun_anew(tmp_path: Path, left: tuple[str, ...], seed: int) -> None:
+    leave(tmp_path, *left)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="run_dir: expected a new or empty folder"):
+        RunFiles(tmp_path).begin({"seed": seed, "run_dir": None})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_only_temporary_files_of_ours_are_removed(tmp_path: Path) -> None:
+    leave(tmp_path, f"checkpoints/{TEMPORARY}", "checkpoints/last.ckpt", "mine.tmp", "notes.0123456789.tmp")
+    RunFiles(tmp_path).remove_temporaries()
+    assert sorted(file.name for file in tmp_path.rglob("*.*")) == ["last.ckpt", "mine.tmp", "notes.0123456789.tmp"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,36 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
         torch.save(content, tmp_path / "other.ckpt")
         with pytest.raises(InputError, match="something else"):
             load_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_every_flipped_bit_is_refused_or_changes_nothing_that_is_read(tmp_path: Path) -> None:
+    weights = {"x": torch.arange(200.0), "y": torch.ones(3, dtype=torch.bool)}
+    content = {"lomaq": {"env_steps": 3}, "state_dict": weights}
+    save_atomic(content, tmp_path / "a.ckpt")
+    whole, generator, refused = (tmp_path / "a.ckpt").read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
+        (tmp_path / "b.ckpt").write_bytes(damaged)
+        try:
+            loaded = load_checkpoint(tmp_path / "b.ckpt")
+        except InputError:
+            refused += 1
+        else:  # the bit was padding, or of a header that says what another one says
+            assert loaded["lomaq"] == content["lomaq"]
+            assert all(torch.equal(loaded["state_dict"][name], x) for name, x in weights.items())
+    assert refused > 100
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_finite_numbers_are_refused_by_their_name(tmp_path: Path, bad: float) -> None:
+    weights = {"networks.a": torch.ones(2), "networks.b": torch.tensor([1.0, bad])}
+    save_atomic({"lomaq": {}, "state_dict": weights}, tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match=r"expected finite numbers, got NaN or infinity in state_dict\.networks\.b"):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_says_how_to_start_it_again(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(InputError, match="start it again with the same settings and run_dir="):
+        find_checkpoint(tmp_path, ("last.ckpt",))

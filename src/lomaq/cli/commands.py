@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from lomaq.plots.film import check_render, film_checkpoint
 from lomaq.plots.graph import picture_graph
 from lomaq.runs import RunFiles
 from lomaq.runs.files import write_atomic
+from lomaq.runs.lock import free_folder
 from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
 from lomaq.testing import Make, examine
@@ -267,8 +269,9 @@ def bandit(run_dir: str | None = None, **settings: Any) -> None:
     Args:
         run_dir: FOLDER for the two files; by default a new one in runs.
     """
-    folder = folder_named("run_dir", run_dir or f"runs/bandit-{time.strftime('%Y%m%d-%H%M%S')}")
-    run_bandits(folder, Console(stderr=True), **settings)
+    default = Path("runs", f"bandit-{time.strftime('%Y%m%d-%H%M%S')}")
+    with free_folder(default) if run_dir is None else nullcontext(folder_named("run_dir", run_dir)) as folder:
+        run_bandits(folder, Console(stderr=True), **settings)
     print(f"bandit.json and bandit.png are in {folder}", file=sys.stderr)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from rich.console import Console
 from lomaq.api import study
 from lomaq.cli.command import HELP
 from lomaq.cli.commands import COMMANDS
+from lomaq.cli.output import CLOSED, OutputClosedError, closable_output
 from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config import CONFIG_DIR, MULTIRUN, Job, compose_jobs, folders_of, hydra_flag, parse
@@ -23,58 +27,93 @@ from lomaq.errors import InputError, notes_as_lines
 from lomaq.memory import is_out_of_memory
 from lomaq.plain import changed
 from lomaq.plots.run import train
+from lomaq.runs import RunFiles
+from lomaq.runs.lock import free_folder
+from lomaq.runs.ranks import LEADER_VARIABLE, ProcessDiedError
+from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
 from lomaq.studies.sweep import run_sweep
 from lomaq.targets import import_modules, modules_of
 from lomaq.training import NonFiniteLossError
 from lomaq.training.process import keep_freed_memory
-from lomaq.training.run import RUN_DIR_VARIABLE, default_run_dir
+from lomaq.training.run import run_dir_of
 from lomaq.training.stored import open_checkpoint
 
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 
+#: When Python ends it looks for cycles among all objects of torch, which takes a second; the system frees them at once.
+atexit.register(gc.freeze)
+
 
 def main() -> None:
     """``lomaq``."""
-    name, words, names = "".join(sys.argv[1:2]), sys.argv[2:], ("train", *COMMANDS)
-    if name in ("", *HELP, "help"):
-        print(usage(COMMANDS))
-        sys.exit(0 if name else 2)
-    if name not in names:
-        sys.exit(_refuse(f"lomaq: expected one of {', '.join(names)}, got {name!r}"))
-    sys.exit(guarded(lambda: _train(words) if name == "train" else COMMANDS[name].run(name, words)))
+    name, words = "".join(sys.argv[1:2]), sys.argv[2:]
+    sys.exit(guarded(lambda: _train(words) if name == "train" else _command(name, words), ends=name != "train"))
 
 
 def train_main() -> None:
     """``python train.py``."""
-    sys.exit(guarded(lambda: _train(sys.argv[1:])))
+    sys.exit(guarded(lambda: _train(sys.argv[1:]), ends=False))
 
 
 def evaluate_main() -> None:
     """``python evaluate.py``."""
-    sys.exit(guarded(lambda: COMMANDS["evaluate"].run("evaluate", sys.argv[1:])))
+    sys.exit(guarded(lambda: _command("evaluate", sys.argv[1:])))
 
 
-def guarded(command: Callable[[], int]) -> int:
-    """Run ``command``; a person's mistake ends in one line and exit status 2."""
+def _command(name: str, words: Sequence[str]) -> int:
+    if name in ("", *HELP, "help"):
+        print(usage(COMMANDS))
+        return 0 if name else 2
+    if name not in COMMANDS:
+        return _refuse(f"lomaq: expected one of {', '.join(('train', *COMMANDS))}, got {name!r}")
+    return COMMANDS[name].run(name, words)
+
+
+def guarded(command: Callable[[], int], *, ends: bool = True) -> int:
+    """Run ``command`` and return its exit status; a person's mistake ends in one line and exit status 2.
+
+    Signals stop it (128 and their number), and a standard output that is closed where that ``ends`` the command (141).
+    In a process that another one has started for its run, the latter speaks for both.
+    """
+    try:
+        with closable_output(ends=ends), stopped_by_signals():
+            return _answered(command)
+    except OutputClosedError:
+        return CLOSED
+
+
+def _answered(command: Callable[[], int]) -> int:
     try:
         with notes_as_lines():
             return command()
-    except (InputError, NonFiniteLossError) as error:
-        return _refuse(str(error))
-    except OSError as error:
+    except KeyboardInterrupt as stop:
+        if LEADER_VARIABLE in os.environ:
+            return 0
+        return _refuse(f"interrupted; {stop}" if str(stop) else "interrupted", exit_status())
+    except OutputClosedError:
+        raise
+    except Exception as error:
+        if LEADER_VARIABLE in os.environ:
+            time.sleep(LAST)  # if the leading process has met the same error it says so, and ends this one
+        if (line := _line(error)) is None:
+            raise
+        return _refuse(line)
+
+
+def _line(error: Exception) -> str | None:
+    """What to say of an error that a person can do something about; None: it is ours."""
+    if isinstance(error, (InputError, NonFiniteLossError, ProcessDiedError)):
+        return str(error)
+    if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR):
             place = error.filename or "to the run folder"
-            return _refuse(f"cannot write {place}: {error.strerror}; what was saved before is whole")
-        raise
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            return _refuse(f"out of memory ({' '.join(str(error).split())[:200]}); smaller sizes need less")
-        if "No space left" in str(error) or "unexpected pos" in str(error):  # how torch's writer reports a full disk
-            return _refuse("cannot write the checkpoint: the disk is full; what was saved before is whole")
-        raise
-    except KeyboardInterrupt as stop:
-        return _refuse(f"interrupted; continue with resume={stop or 'FOLDER'}", 130)
+            return f"cannot write {place}: {error.strerror}; what was saved before is whole"
+    elif is_out_of_memory(error):
+        return f"out of memory ({' '.join(str(error).split())[:200]}); smaller sizes need less"
+    elif isinstance(error, RuntimeError) and ("No space left" in str(error) or "unexpected pos" in str(error)):
+        return "cannot write the checkpoint: the disk is full; what was saved before is whole"  # as torch's writer says
+    return None
 
 
 def _refuse(line: str, status: int = 2) -> int:
@@ -105,17 +144,19 @@ def _train(words: Sequence[str]) -> int:
         return _study(words, config)
     if len(jobs) > 1:
         return _sweep(jobs, console)
-    run_dir = Path(str(config["run_dir"] or default_run_dir(config)))
-    print_run(train(config, run_dir, console), run_dir)
+    with run_dir_of(config) as run_dir:
+        print_run(train(config, run_dir, console), run_dir)
     return 0
 
 
 def _sweep(jobs: list[Job], console: Console) -> int:
-    folder = Path(str(jobs[0].config["run_dir"] or f"runs/sweep-{time.strftime('%Y%m%d-%H%M%S')}"))
-    try:
-        summary = run_sweep(jobs, folder, console)
-    except KeyboardInterrupt:
-        return _refuse(f"interrupted; continue with the same settings and run_dir={folder}", 130)
+    given = jobs[0].config["run_dir"]
+    default = Path("runs", f"sweep-{time.strftime('%Y%m%d-%H%M%S')}")
+    with free_folder(default) if given is None else nullcontext(Path(str(given))) as folder:
+        try:
+            summary = run_sweep(jobs, folder, console)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"continue with the same settings and run_dir={folder}") from None
     rows = [
         [name, g["env"], f"{g['n_agents']:,}", str(len(g["seeds"])), f"{g['last_mean']:,.1f}", f"{g['best_mean']:,.1f}"]
         for name, g in summary["groups"].items()
@@ -133,7 +174,11 @@ def _study(words: Sequence[str], config: dict[str, Any]) -> int:
         raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
     name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
     rest = [word for word in words if not word.startswith("experiment=")]
-    print(json.dumps(study(name, *rest, progress=True), indent=2))
+    try:
+        result = study(name, *rest, progress=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command continues it") from None
+    print(json.dumps(result, indent=2))
     folder = config["run_dir"] or Path("runs") / name
     print(f"summary.json, the picture and any runs are in {folder}", file=sys.stderr)
     return 0
@@ -152,10 +197,10 @@ def _resume(words: Sequence[str], console: Console) -> int:
     stored = open_checkpoint(str(path), resume=True)
     config = changed(stored.config, given)
     total, done = config["total_env_steps"], stored.env_steps
-    if isinstance(total, int) and total <= done:
+    if isinstance(total, int) and total <= done and RunFiles(stored.run_dir).has_ended(done):
         got = f"{done} of {total} env steps done"
         raise InputError("resume", "a run with steps left", got, "give a larger total_env_steps=")
-    if RUN_DIR_VARIABLE not in os.environ:
+    if LEADER_VARIABLE not in os.environ:
         followed = f"{'a new' if 'total_env_steps' in given else 'the stored'} total of {total:,} env steps"
         print(f"resuming {stored.run_dir} at {done:,} env steps; schedules follow {followed}", file=sys.stderr)
     print_run(train(config, stored.run_dir, console, stored.path), stored.run_dir)

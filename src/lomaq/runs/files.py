@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ from lomaq.errors import InputError
 
 #: The first columns of ``metrics.csv``; all others appear by the names of what is measured.
 COLUMNS = ("env_steps", "train_seconds")
+#: Names of the temporary files of :func:`replacing`.
+TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
+#: Files by which the processes that train a run keep each other out; see :mod:`lomaq.runs.lock`.
+HIDDEN = (".lock", ".owner")
+#: What a run and its loggers may have written before its first checkpoint, besides ``config.yaml``.
+AT_START = ("inputs", "metrics.csv", "checkpoints", "tensorboard", "wandb", "mlflow", "mlflow.db")
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,57 @@ class RunFiles:
         self.metrics = folder / "metrics.csv"
 
     def begin(self, config: dict[str, Any]) -> None:
-        """Start a new run.
+        """Start a new run, also in a folder where the same one was killed before its first checkpoint.
+
+        Call it while no other process may write the folder: :func:`lomaq.runs.lock.locked`.
 
         Raises:
             InputError: If the folder is in use already.
         """
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            remedy = f"choose another, or resume={self.folder}"
-            raise InputError("run_dir", "a new or empty folder", self.folder, remedy)
+        self.check_new(config)
+        self.remove_temporaries()
+        (self.checkpoints / "best.ckpt").unlink(missing_ok=True)  # its last.ckpt was never written
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self._write_metrics(COLUMNS, [])
+
+    def check_new(self, config: dict[str, Any]) -> None:
+        """Refuse a folder that holds anything but what the start of this run may have left there.
+
+        Raises:
+            InputError: If the folder is in use already.
+        """
+        expected, remedy = "a new or empty folder", f"choose another, or resume={self.folder}"
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir():
+            raise InputError("run_dir", expected, self.folder, remedy)
+        found = {place.name for place in self.folder.iterdir() if not _is_trace(place)}
+        begun = self.folder / "config.yaml"
+        if begun.is_file() and not (self.checkpoints / "last.ckpt").exists():
+            if not _same_run(begun, config):
+                got = f"{self.folder}, where a run of other settings was stopped before its first checkpoint"
+                raise InputError("run_dir", expected, got, "give its settings, or choose another")
+            found -= {"config.yaml", *AT_START}
+        if "checkpoints" in found and all(map(_is_trace, self.checkpoints.iterdir())):  # killed before config.yaml
+            found.remove("checkpoints")
+        if found:
+            raise InputError("run_dir", expected, self.folder, remedy)
+
+    def remove_temporaries(self) -> None:
+        """Remove what a kill left of files that were being written; only for who holds the run."""
+        for folder in (self.folder, self.checkpoints):
+            for file in folder.glob("*.tmp"):
+                if _is_trace(file):
+                    file.unlink(missing_ok=True)
+
+    def has_ended(self, env_steps: int) -> bool:
+        """Whether everything that a run leaves in the end is there, with ``env_steps`` in its summary."""
+        try:
+            summary = json.loads((self.folder / "summary.json").read_text())
+            return bool(summary["env_steps"] == env_steps) and (self.folder / "curve.png").is_file()
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
 
     def cut_metrics(self, env_steps: int) -> None:
         """Drop the rows after a checkpoint, from which a run is resumed."""
@@ -126,17 +173,33 @@ def read_results(folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write in place of ``path``: a temporary one, moved there whole or, on any error, not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # the system applies the umask
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    if os.name == "posix":  # the new name survives a power cut, too; elsewhere folders cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _is_trace(place: Path) -> bool:
+    """Whether a file is one that every run may leave: its lock, or a temporary one."""
+    return place.name in HIDDEN or TEMPORARY.fullmatch(place.name) is not None
+
+
+def _same_run(begun: Path, config: dict[str, Any]) -> bool:
+    """Whether ``config.yaml`` is that of this configuration; how its folder was named is not compared."""
+    stored, given = (yaml.safe_load(text) for text in (begun.read_text(), yaml.safe_dump(config)))
+    return isinstance(stored, dict) and {**stored, "run_dir": None} == {**given, "run_dir": None}
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -5,14 +5,16 @@ What is there already is kept, so that a study that was stopped continues where 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
-import shutil
+import os
+import signal
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,9 +29,13 @@ from lomaq.errors import InputError, check_int
 from lomaq.plain import read_config
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
+from lomaq.runs.stop import follow, heed, stopped_by_leader, unsignalled
 from lomaq.targets import import_targets
 from lomaq.training.process import keep_freed_memory
 from lomaq.training.stored import open_checkpoint
+
+#: Longest name of a run, in bytes; file systems take 255.
+LONGEST = 160
 
 
 def run_study(
@@ -121,14 +127,14 @@ def train_together(
 
     A process that dies ends its job alone and is replaced. Close the generator to end the processes.
     """
-    waiting, idle = iter(jobs), [_process() for _ in range(at_once)]
-    running: dict[Future[RunRecord], tuple[Job, Executor]] = {}
+    waiting, idle = iter(jobs), [_Worker() for _ in range(at_once)]
+    running: dict[Future[RunRecord], tuple[Job, _Worker]] = {}
     try:
         while True:
             for job in itertools.islice(waiting, len(idle)):
                 process = idle.pop()
                 try:
-                    future = process.submit(run_one, job.settings, job.config, folder, None)
+                    future = process.executor.submit(run_one, job.settings, job.config, folder, None)
                 except BrokenProcessPool as died:  # while it waited
                     future = Future()
                     future.set_exception(died)
@@ -139,20 +145,41 @@ def train_together(
                 job, process = running.pop(future)
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    process, expected = _process(), "a process that lives to the end of its run"
+                    process, expected = _Worker(), "a process that lives to the end of its run"
                     remedy = "it had too little memory perhaps; jobs=1 takes the least"
                     error = InputError("jobs", expected, "one that died", remedy)
                 idle.append(process)
                 if error is not None and not isinstance(error, Exception):
                     raise error  # an interrupt
                 yield job, error or future.result()
+    except BaseException:
+        heed()
+        for _, process in running.values():
+            process.stop()
+        raise
     finally:
         for process in [*idle, *(process for _, process in running.values())]:
-            process.shutdown()
+            process.executor.shutdown()
 
 
-def _process() -> Executor:
-    return ProcessPoolExecutor(1, get_context("spawn"), initializer=keep_freed_memory)
+class _Worker:
+    """A process that trains one run after the other; signals reach it only from here."""
+
+    def __init__(self) -> None:
+        self.executor = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
+        with unsignalled():
+            self.pid = self.executor.submit(os.getpid)  # starts it
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+        with suppress(BrokenProcessPool, ProcessLookupError):
+            os.kill(self.pid.result(), signal.SIGTERM)
+
+
+def _begin(leader: int) -> None:
+    keep_freed_memory()
+    follow(leader)
+    stopped_by_leader()
 
 
 def run_name(settings: dict[str, Any]) -> str:
@@ -160,8 +187,14 @@ def run_name(settings: dict[str, Any]) -> str:
 
     >>> run_name({"algo": "lomaq", "partition": [[0, 1], [2]]})
     'algo=lomaq,partition=[[0, 1], [2]]'
+
+    A long one is cut, and ends with a hash of the whole.
     """
-    return ",".join(f"{key}={word_of(value)}" for key, value in settings.items()).replace("/", "_")
+    name = ",".join(f"{key}={word_of(value)}" for key, value in settings.items()).replace("/", "_")
+    if len(name.encode()) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}-{digest}"
 
 
 def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> RunRecord:
@@ -186,8 +219,6 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
         raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if not (place / "summary.json").is_file():
         checkpoint = place / "checkpoints" / "last.ckpt"
-        if begun.is_file() and not checkpoint.is_file():  # stopped before anything was learned
-            shutil.rmtree(place)
         if checkpoint.is_file():  # with the files that it was begun with
             kept = open_checkpoint(checkpoint, resume=True).config.get("files", {})
             train({**config, "files": kept}, place, console, checkpoint)

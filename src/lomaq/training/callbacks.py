@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -16,9 +19,11 @@ from rich.table import Column
 
 from lomaq.errors import check_bool, check_int
 from lomaq.runs import Evaluation, RunFiles
+from lomaq.runs.checked import non_finite
+from lomaq.runs.stop import asked, heed, listening
 from lomaq.training.checkpoint import save_atomic
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
-from lomaq.training.module import EnvMaker, LomaqModule
+from lomaq.training.module import EnvMaker, LomaqModule, NonFiniteLossError
 
 #: Metrics that are logged and left out of the progress line.
 UNSHOWN = ("epsilon", "lr", "grad_norm", "clip_share", "value_scale", "reward_per_agent_step")
@@ -56,10 +61,17 @@ class Recorder(Checkpoint):
         self.every = check_int("evaluation.every_env_steps", every_env_steps, 1)
         self.rows: list[dict[str, float]] = []
         self.began = 0.0
+        self.open = ExitStack()
 
     # -------------------------------------------------------------------- hooks
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_sigterm = signal.getsignal(signal.SIGTERM)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning has put a handler there that ends in the middle of an iteration and waits for other processes
+        if self.on_sigterm is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.on_sigterm)
         module = _module(pl_module)
         n_envs = min(self.episodes, EVALUATION_BATCH)
         self.env = self.make_env(n_envs, 0, module.device) if trainer.is_global_zero else None
@@ -74,6 +86,7 @@ class Recorder(Checkpoint):
                 trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
         trainer.should_stop = module.env_steps >= module.total_env_steps
         self.began = time.perf_counter()
+        self.open.enter_context(listening())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = _module(pl_module)
@@ -84,15 +97,27 @@ class Recorder(Checkpoint):
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "env_steps"}, step=module.env_steps)
         finished = module.env_steps >= module.total_env_steps
+        module.stopping |= trainer.world_size == 1 and asked()
         if finished or module.env_steps // self.every > module.history["evaluated_at"] // self.every:
             self._evaluate_and_save(trainer, module)
-        trainer.should_stop = finished
+        elif module.stopping:
+            self._save(trainer, module)
+        trainer.should_stop = finished or module.stopping
         self.began = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.open.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.open.close()
 
     # -------------------------------------------------------------------- parts
 
     def _evaluate_and_save(self, trainer: pl.Trainer, module: LomaqModule) -> None:
         history = module.history
+        if bad := non_finite(module.state_dict()):
+            kept = "the last checkpoint is kept; lower learner.lr or learner.grad_clip"
+            raise NonFiniteLossError(f"{bad} became NaN or infinite by {module.env_steps} env steps; {kept}")
         history["evaluated_at"] = module.env_steps
         if self.env is not None:
             actor = GreedyActor(module.networks.utilities)
@@ -110,15 +135,22 @@ class Recorder(Checkpoint):
                 self.rows.append({"env_steps": module.env_steps, "train_seconds": 0.0, **tested})
             for logger in trainer.loggers:
                 logger.log_metrics(tested, step=module.env_steps)
-            self.files.append_metrics(self.rows)
             if history["best"] is None or result.mean > history["best"]:
                 history["best"] = result.mean
                 save_atomic(evaluation_checkpoint(module, result), self.files.checkpoints / "best.ckpt")
-        self.rows = []
-        trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
+        self._save(trainer, module)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EvaluationCallback) and trainer.is_global_zero:
                 callback.on_evaluation(trainer, module)
+
+    def _save(self, trainer: pl.Trainer, module: LomaqModule) -> None:
+        """Write the metrics so far and ``last.ckpt``, from which the run continues as if it had not stopped here."""
+        if module.stopping:
+            heed()
+        if trainer.is_global_zero:
+            self.files.append_metrics(self.rows)
+        self.rows = []
+        trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
 
 
 def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, Any]:

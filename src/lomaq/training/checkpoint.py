@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from lomaq.errors import InputError
+from lomaq.runs.checked import check_bytes, non_finite
 from lomaq.runs.files import replacing
 
 
@@ -31,16 +32,20 @@ def find_checkpoint(path: str | Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
-    raise InputError("checkpoint", f"a checkpoint file or a run folder with {' or '.join(names)}", path)
+    remedy = ""
+    if (path / "config.yaml").is_file():
+        remedy = f"it was stopped before its first one: start it again with the same settings and run_dir={path}"
+    raise InputError("checkpoint", f"a checkpoint file or a run folder with {' or '.join(names)}", path, remedy)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of this project, as tensors and plain containers only.
 
     Raises:
-        InputError: If the file is damaged or something else.
+        InputError: If the file is damaged or something else, or a weight in it is no finite number.
     """
     try:
+        check_bytes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of protocols that it does not write
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -49,6 +54,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(str(path), "a checkpoint file", f"a damaged or foreign file ({reason[:80]})") from error
     if not isinstance(content, dict) or "lomaq" not in content:
         raise InputError(str(path), "a checkpoint of lomaq", "a file of something else")
+    if bad := non_finite({key: content[key] for key in ("state_dict", "optimizer_states") if key in content}):
+        raise InputError(str(path), "finite numbers", f"NaN or infinity in {bad}", "use an earlier checkpoint")
     return content
 
 

@@ -16,6 +16,7 @@ from lomaq.errors import InputError, NonFiniteLossError
 from lomaq.objectives import Targets, ValueNetworks
 from lomaq.objectives.base import Batch
 from lomaq.rewards import BlockReward
+from lomaq.runs.stop import asked
 from lomaq.training.collector import Collector
 from lomaq.training.replay import Replay
 from lomaq.training.scale import ValueScale
@@ -79,6 +80,7 @@ class LomaqModule(pl.LightningModule):
         self.scale = ValueScale(settings.scale_decay)
         self.replay = Replay(settings.replay_capacity)
         self.env_steps = 0
+        self.stopping = False  # after this iteration, in all processes alike
         self.rollouts = self.copied_at = 0
         self.metrics: dict[str, float] = {}  # of the last iteration
         self.history: dict[str, Any] = {}  # owned by the recorder, travels in the checkpoint
@@ -147,10 +149,12 @@ class LomaqModule(pl.LightningModule):
         rollout, metrics = self.reward.observe(self.collector.collect(self.epsilon))
         self.metrics |= metrics
         self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
-        collected = torch.stack([rollout.mask.sum(), rollout.rewards.mul(rollout.mask[..., None]).sum()]).double()
+        sums = [rollout.mask.sum(), rollout.rewards.mul(rollout.mask[..., None]).sum()]
+        collected = torch.stack([*sums, torch.tensor(float(asked()), device=self.device)]).double()
         if self.trainer.world_size > 1:
             distributed.all_reduce(collected)
         self.env_steps += int(collected[0])
+        self.stopping |= bool(collected[2])
         self.rollouts += 1
         self.metrics["reward_per_agent_step"] = float(collected[1] / collected[0]) / self.collector.env.n_agents
 

@@ -13,15 +13,20 @@ from contextlib import ExitStack, contextmanager
 
 import psutil
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
+
+from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE
 
 try:
     import resource
 except ImportError:  # Windows has none
     resource = None  # type: ignore[assignment]
 
-#: Environment variables that Lightning sets.
+#: Environment variables that Lightning or a run sets.
 VARIABLES = (
+    LEADER_VARIABLE,
+    RUN_DIR_VARIABLE,
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_DEVICE_ORDER",
     "LOCAL_RANK",
@@ -46,7 +51,7 @@ def borrowed_process(threads: int | None) -> Iterator[None]:
     """Let a training change the process; of several at once, the last to end puts back what the first one found.
 
     That is: the random generators of torch, NumPy and Python, torch's deterministic flags, warning filters, the level
-    of Lightning's logger, and the environment variables that Lightning sets.
+    of Lightning's logger, its rank, and the environment variables that it sets.
 
     Args:
         threads: Threads of torch in this thread of Python meanwhile; None leaves their number alone.
@@ -81,6 +86,7 @@ def _find() -> ExitStack:
     deterministic = torch.are_deterministic_algorithms_enabled()
     found.callback(torch.use_deterministic_algorithms, deterministic, warn_only=warn_only)
     found.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    found.callback(setattr, rank_zero_only, "rank", vars(rank_zero_only)["rank"])
     for name in VARIABLES:
         found.callback(_set_variable, name, os.environ.get(name))
     return found

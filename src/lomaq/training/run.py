@@ -6,14 +6,17 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich.console import Console
 
 from lomaq.envs import BatchedEnv, contract
@@ -21,6 +24,9 @@ from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.graphs.kept import unpack
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import replacing
+from lomaq.runs.lock import free_folder, locked
+from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, end, follow_leader, watched
+from lomaq.runs.stop import unsignalled
 from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
@@ -29,9 +35,6 @@ from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
 from lomaq.training.stopped import explained
-
-#: Hands the run folder to the processes that a strategy starts.
-RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
 
 
 def train(
@@ -55,8 +58,10 @@ def train(
 
     Raises:
         InputError: If a setting is impossible or the folder in use.
-        KeyboardInterrupt: With the folder, if it was interrupted; the last checkpoint is whole.
+        KeyboardInterrupt: If it was interrupted, with how to continue; the last checkpoint is whole.
+        ProcessDiedError: If one of its processes died.
     """
+    follow_leader()
     threads = config["trainer"]["threads"]
     config = {**config, "files": dict(config.get("files", {}))}  # filled with what is read while the run is built
     with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1, 1024)):
@@ -69,7 +74,6 @@ def _train(
     config: dict[str, Any], run_dir: Path, console: Console, checkpoint: Path | None, callbacks: Sequence[pl.Callback]
 ) -> dict[str, Any]:
     run_dir = Path(os.environ.get(RUN_DIR_VARIABLE, run_dir))  # in a process of a strategy, the first one's
-    leads = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0
     files = RunFiles(run_dir)
     run = build_run(config)
     torch.manual_seed(config["seed"])  # for parts of a person's own that draw from the global generator
@@ -77,18 +81,19 @@ def _train(
     tests = config["evaluation"]
     recorder = Recorder(files, run.make_env, tests["episodes"], tests["every_env_steps"], tests["at_start"])
     loggers = check_loggers(config["logger"])
-    trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)])
-    if checkpoint is None and leads:
-        _begin(files, config)
-    for note in run.notes if leads else []:
-        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    with (
-        _told_to_processes(run_dir if trainer.world_size > 1 else None),
-        open_loggers(loggers if leads else [], _settings(config), run_dir) as trainer.loggers,
-        explained(run.module, run_dir, console),
-    ):
-        _fit(trainer, run.module, checkpoint, run_dir)
-    return _finish(run, files, thresholds) if trainer.is_global_zero else {}
+    trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)], run_dir)
+    if not trainer.is_global_zero:
+        _fit(trainer, run.module, checkpoint)
+        return {}
+    with _held(files, config, checkpoint), _interruptible(run_dir):
+        for note in run.notes:
+            console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        with (
+            open_loggers(loggers, _settings(config), run_dir) as trainer.loggers,
+            explained(run.module, run_dir, console),
+        ):
+            _fit(trainer, run.module, checkpoint)
+        return _finish(run, files, thresholds)
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -99,25 +104,39 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 def _begin(files: RunFiles, config: dict[str, Any]) -> None:
     """Start the run folder, with a copy of each file that decides what the run is in ``inputs``."""
     files.begin(_settings(config))
+    names = [Path(name).name for name in config["files"]]
     for number, (name, content) in enumerate(config["files"].items()):
-        place = files.folder / "inputs" / Path(name).name
-        with replacing(place.with_name(f"{number}-{place.name}") if place.exists() else place) as file:
+        own = names[number] if names.count(names[number]) == 1 else f"{number}-{names[number]}"
+        with replacing(files.folder / "inputs" / own) as file:
             file.write(unpack(name, content))
 
 
 @contextmanager
-def _told_to_processes(run_dir: Path | None) -> Iterator[None]:
-    """Processes that a strategy starts find the run folder in their environment; None: there are none."""
-    if run_dir is not None:
-        os.environ[RUN_DIR_VARIABLE] = str(run_dir)
+def _held(files: RunFiles, config: dict[str, Any], checkpoint: Path | None) -> Iterator[None]:
+    """Hold the run folder, for this process alone: begun, or, with a checkpoint, free of what a kill left."""
+    if checkpoint is None:
+        files.check_new(_settings(config))  # before anything is written
+        files.folder.mkdir(parents=True, exist_ok=True)
+    with locked(files.folder):
+        if checkpoint is None:
+            _begin(files, config)
+        else:
+            files.remove_temporaries()
+        yield
+
+
+@contextmanager
+def _interruptible(run_dir: Path) -> Iterator[None]:
+    """An interrupt says how to continue."""
     try:
         yield
-    finally:
-        if run_dir is not None:
-            os.environ.pop(RUN_DIR_VARIABLE)
+    except KeyboardInterrupt as stop:
+        saved = (run_dir / "checkpoints" / "last.ckpt").is_file()
+        again = f"start again with the same settings and run_dir={run_dir}"
+        raise KeyboardInterrupt(f"continue with resume={run_dir}" if saved else again) from stop
 
 
-def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None, run_dir: Path) -> None:
+def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None) -> None:
     """Train. An interrupt stays one; Lightning would exit with status 1 and have all later ones ignored."""
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -126,22 +145,52 @@ def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None, run_
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt(str(run_dir)) from stop
+        raise KeyboardInterrupt from stop
+    if module.stopping and module.env_steps < module.total_env_steps:
+        raise KeyboardInterrupt
 
 
-def _make_trainer(config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
+class Launcher(_SubprocessScriptLauncher):
+    """Starts the other processes of a run as Lightning does, and sees to it that they end with it, and it with them.
+
+    Lightning's own kills the leading process, without a word, when another one has died.
+    """
+
+    run_dir = Path()
+
+    def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        del kwargs["trainer"]
+        if self.cluster_environment.creates_processes_externally:  # this is one of them, or torchrun or SLURM leads
+            return function(*args, **kwargs)
+        os.environ |= {RUN_DIR_VARIABLE: str(self.run_dir), LEADER_VARIABLE: str(os.getpid())}
+        with unsignalled():  # signals are the leading one's to handle
+            self._call_children_scripts()
+        try:
+            with watched(self.procs, self.run_dir):
+                result = function(*args, **kwargs)
+        except BaseException:
+            self.kill(signal.SIGKILL)
+            raise
+        end(self.procs)
+        return result
+
+
+def _make_trainer(config: dict[str, Any], callbacks: list[pl.Callback], run_dir: Path) -> pl.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
     if any(way in str(options["strategy"]) for way in ("spawn", "fork", "notebook")):
         expected = "auto or ddp, whose processes each build the run for themselves"
         raise InputError("trainer.strategy", expected, options["strategy"], "trainer.strategy=ddp")
+    alone = (options["strategy"], options["num_nodes"], str(options["devices"])) == ("auto", 1, "1")
+    if alone:
+        vars(rank_zero_only)["rank"] = 0  # a scheduler's or torchrun's variables are not about this run
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **options,
             max_epochs=-1,
             deterministic=check_bool("deterministic", config["deterministic"]),
             logger=False,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if alone else [])],
             enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=1,
@@ -150,11 +199,18 @@ def _make_trainer(config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Tr
         )
     except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
         raise InputError("trainer", "settings that Lightning's Trainer takes", options, str(error)) from error
+    if isinstance(found := trainer.strategy.launcher, _SubprocessScriptLauncher):
+        launcher = Launcher(found.cluster_environment, found.num_processes, found.num_nodes)
+        launcher.run_dir = run_dir
+        trainer.strategy._launcher = launcher
+    return trainer
 
 
-def default_run_dir(config: dict[str, Any]) -> Path:
-    """``runs/<env>-<algo>-<date-time>``."""
-    return Path("runs") / f"{config['env']['name']}-{config['method']}-{time.strftime('%Y%m%d-%H%M%S')}"
+def run_dir_of(config: dict[str, Any]) -> AbstractContextManager[Path]:
+    """The run folder, for as long as it is trained: ``run_dir``, or a new ``runs/<env>-<algo>-<date-time>``."""
+    if (given := os.environ.get(RUN_DIR_VARIABLE, config["run_dir"])) is not None:
+        return nullcontext(Path(str(given)))
+    return free_folder(Path("runs", f"{config['env']['name']}-{config['method']}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
 def _thresholds(config: dict[str, Any], n_agents: int) -> dict[str, float]:
@@ -202,9 +258,9 @@ def _play_baseline(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
     if isinstance(actor, OracleActor):
         env.reset()
         env.oracle()  # refuses where there is none, before anything is written
-    _begin(files, config)
-    result = Evaluation(0, 0.0, evaluate(actor, env, episodes, EVALUATION_SEED + seed).tolist())
-    return _report(config, env, files, [result], {"wall_seconds": 0.0, "parameters": 0, "first_env_steps_at": {}})
+    with _held(files, config, None):
+        result = Evaluation(0, 0.0, evaluate(actor, env, episodes, EVALUATION_SEED + seed).tolist())
+        return _report(config, env, files, [result], {"wall_seconds": 0.0, "parameters": 0, "first_env_steps_at": {}})
 
 
 def _report(
