@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.nn import Utilities
-from lomaq.plain import check_config
+from lomaq.plain import TRAINED, check_config, check_shape
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
@@ -107,6 +107,8 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     if resume and "method" not in config:
         remedy = "it has settings of an older one; train anew"
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
+    if resume:
+        check_shape(config, TRAINED, str(file))
     return Checkpoint(file, config, state)
 
 
