@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ SHAPE: dict[str, type] = {
     "evaluation.thresholds_per_agent": list,
     "total_env_steps": int,
     **dict.fromkeys(("deterministic", "kappa", "partition", "run_dir", "seed"), object),
+}
+#: What training reads of every configuration, besides.
+TRAINED = {
+    **dict.fromkeys((f"algo.{name}" for name in ("label", "policy", "reads")), object),
+    **dict.fromkeys(
+        (f"evaluation.{name}" for name in ("at_start", "episodes", "every_env_steps", "film", "references")), object
+    ),
+    **dict.fromkeys((f"logger.{name}" for name in ("mlflow", "offline", "project", "tensorboard", "wandb")), object),
+    **dict.fromkeys((f"trainer.{name}" for name in ("strategy", "threads")), object),
 }
 #: Kinds of values besides dictionaries and lists.
 SCALARS = (str, int, float, bool, type(None))
@@ -73,15 +83,24 @@ def check_config(config: Any, name: str) -> dict[str, Any]:
         InputError: If it is anything else.
     """
     check_plain(config, name)
-    for key, kind in SHAPE.items():
+    check_shape(config, SHAPE, name)
+    if not all(type(x) in (int, float) for x in config["evaluation"]["thresholds_per_agent"]):
+        raise InputError(name, "numbers as evaluation.thresholds_per_agent", "others")
+    return config
+
+
+def check_shape(config: dict[str, Any], shape: Mapping[str, type], name: str) -> None:
+    """Refuse a configuration that lacks a dotted key of ``shape``, or has another kind of value there.
+
+    Raises:
+        InputError: If it does.
+    """
+    for key, kind in shape.items():
         value = _select(config, key)
         if value is _MISSING or not isinstance(value, kind):
             expected = {dict: "settings", str: "a name", list: "a list", int: "a whole number"}.get(kind, "a value")
             got = "none" if value is _MISSING else f"a {type(value).__name__}"
             raise InputError(name, f"the configuration of a run with {expected} as {key}", got)
-    if not all(type(x) in (int, float) for x in config["evaluation"]["thresholds_per_agent"]):
-        raise InputError(name, "numbers as evaluation.thresholds_per_agent", "others")
-    return config
 
 
 def check_plain(config: Any, name: str) -> None:

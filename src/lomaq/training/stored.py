@@ -13,7 +13,7 @@ from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int, tell
 from lomaq.graphs.kept import changed_files
 from lomaq.nn import Utilities
-from lomaq.plain import check_config
+from lomaq.plain import TRAINED, check_config, check_shape
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
 from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
@@ -108,6 +108,8 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     if resume and "method" not in config:
         remedy = "it has settings of an older one; train anew"
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
+    if resume:
+        check_shape(config, TRAINED, str(file))
     for name in changed_files(config.get("files", {})):
         tell(f"{name} has changed since this run was trained; the run's own copy of it is used")
     return Checkpoint(file, config, state)
