@@ -55,7 +55,7 @@ def evaluate_main() -> None:
 def guarded(command: Callable[[], int]) -> int:
     """Run ``command``; a person's mistake ends in one line and exit status 2."""
     try:
-        with notes_as_lines():
+        with notes_as_lines(shown=RUN_DIR_VARIABLE not in os.environ):  # of the processes of a strategy, one speaks
             return command()
     except (InputError, NonFiniteLossError) as error:
         return _refuse(str(error))

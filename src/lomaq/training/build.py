@@ -13,7 +13,7 @@ import torch
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.graphs.kept import keeping
+from lomaq.graphs.kept import keeping, kept_files
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
@@ -67,7 +67,7 @@ def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] 
 
 def env_maker(config: dict[str, Any]) -> EnvMaker:
     """Makes environments of ``config["env"]``; the files that they read are those in ``config["files"]``, if there."""
-    kept: dict[str, str] = config.get("files", {})
+    kept = kept_files(config)
 
     def make(n_envs: int, seed: int, device: torch.device) -> BatchedEnv:
         with keeping(kept):
@@ -112,7 +112,7 @@ def build_run(config: dict[str, Any]) -> Run:
     Raises:
         InputError: If a setting is impossible.
     """
-    with keeping(config.get("files", {})):
+    with keeping(kept_files(config)):
         return _build_run(config)
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_bool, check_float, check_int
-from lomaq.graphs.kept import unpack
+from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import replacing
 from lomaq.training.build import Run, build_run, env_maker
@@ -57,7 +57,7 @@ def train(
         KeyboardInterrupt: With the folder, if it was interrupted; the last checkpoint is whole.
     """
     threads = config["trainer"]["threads"]
-    config = {**config, "files": dict(config.get("files", {}))}  # filled with what is read while the run is built
+    config = {**config, "files": dict(kept_files(config))}  # filled with what is read while the run is built
     with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1)):
         if config["algo"]["policy"] != "utilities":
             return _play_baseline(config, RunFiles(run_dir))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int, tell
-from lomaq.graphs.kept import changed_files
+from lomaq.graphs.kept import changed_files, kept_files
 from lomaq.nn import Utilities
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
@@ -105,7 +105,7 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     if resume and "method" not in state["lomaq"]["config"]:
         remedy = "it has settings of an older one; train anew"
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
-    for name in changed_files(state["lomaq"]["config"].get("files", {})):
+    for name in changed_files(kept_files(state["lomaq"]["config"])):
         tell(f"{name} has changed since this run was trained; the run's own copy of it is used")
     return Checkpoint(file, state["lomaq"]["config"], state)
 
