@@ -97,10 +97,11 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 def _begin(files: RunFiles, config: dict[str, Any]) -> None:
     """Start the run folder, with a copy of each file that decides what the run is in ``inputs``."""
     files.begin(_settings(config))
-    for number, (name, content) in enumerate(config["files"].items()):
-        place = files.folder / "inputs" / Path(name).name
-        with replacing(place.with_name(f"{number}-{place.name}") if place.exists() else place) as file:
-            file.write(unpack(name, content))
+    names = [Path(path).name for path in config["files"]]
+    for number, (name, (path, content)) in enumerate(zip(names, config["files"].items(), strict=True)):
+        copy = f"{number}-{name}" if name in names[:number] else name  # two files may differ by their folder alone
+        with replacing(files.folder / "inputs" / copy) as file:
+            file.write(unpack(path, content))
 
 
 @contextmanager
