@@ -40,8 +40,8 @@ def tell(note: str | None) -> None:
 
 
 @contextmanager
-def notes_as_lines() -> Iterator[None]:
-    """Each different note is one line on stderr, as a command line shows it."""
+def notes_as_lines(shown: bool = True) -> Iterator[None]:
+    """Each different note is one line on stderr, as a command line has it; or none, where they are not ``shown``."""
     told: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
@@ -50,7 +50,7 @@ def notes_as_lines() -> Iterator[None]:
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, Note):
                 theirs(message, category, *where, **more)
-            elif str(message) not in told:
+            elif shown and str(message) not in told:
                 told.add(str(message))
                 print(f"note: {message}", file=sys.stderr)
 

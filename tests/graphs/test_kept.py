@@ -7,7 +7,7 @@ import pytest
 
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.graphs.kept import MOST_BYTES, changed_files, is_there, keeping, read_bytes, unpack
+from lomaq.graphs.kept import MOST_BYTES, changed_files, is_there, keeping, kept_files, read_bytes, unpack
 
 
 def test_kept_file_is_read_as_it_was_when_the_original_changes_moves_or_goes(tmp_path, monkeypatch):
@@ -58,6 +58,11 @@ BOMB = base64.b64encode(zlib.compress(b"0" * (MOST_BYTES + 1))).decode()
 def test_damaged_or_swollen_kept_content_is_refused(content):
     with pytest.raises(InputError, match=r"stored file g\.csv: expected"), keeping({"g.csv": content}):
         AgentGraph.from_file("g.csv")
+
+
+def test_kept_files_that_are_no_dictionary_are_refused():
+    with pytest.raises(InputError, match="files: expected names of files and their contents, got list"):
+        kept_files({"files": ["g.csv"]})
 
 
 def test_what_is_no_readable_file_is_refused(tmp_path):

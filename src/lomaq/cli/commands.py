@@ -243,7 +243,7 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
 
     Args:
         env: NAME of an environment, as in training.
-        file: PATH of a graph file: .json, .graphml, .gexf, .gml, or an edge list or matrix in .csv, .tsv, .txt, .edges.
+        file: PATH of a graph file: .json, .graphml, .gexf, .gml, or an edge list or a matrix in .csv, .txt and others.
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
         **settings: Any setting of the environment, with env or checkpoint, for example env.n_agents=100.
     """

@@ -29,7 +29,7 @@ from lomaq.plain import changed
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles
 from lomaq.runs.lock import free_folder
-from lomaq.runs.ranks import LEADER_VARIABLE, ProcessDiedError
+from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
 from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
 from lomaq.studies.sweep import run_sweep
 from lomaq.targets import import_modules, modules_of
@@ -85,7 +85,7 @@ def guarded(command: Callable[[], int], *, ends: bool = True) -> int:
 
 def _answered(command: Callable[[], int]) -> int:
     try:
-        with notes_as_lines():
+        with notes_as_lines(shown=RUN_DIR_VARIABLE not in os.environ):  # of the processes of a strategy, one speaks
             return command()
     except KeyboardInterrupt as stop:
         if LEADER_VARIABLE in os.environ:

@@ -157,7 +157,7 @@ def note(name: str, content: dict[str, Any], n_edges: int, loops: int, doubled: 
     remarks = ["weights ignored"] * content["weighted"] + content.get("remarks", [])
     remarks += [f"{' and '.join(dropped)} dropped"] * bool(dropped) + ["directed edges taken as undirected"] * one_way
     read = ", ".join(f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts)
-    return f"{name}: {read}; {'; '.join(remarks)}" if remarks else None
+    return " ".join(f"{name}: {read}; {'; '.join(remarks)}".split()) if remarks else None
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from lomaq.errors import InputError
 
@@ -28,6 +29,18 @@ def keeping(kept: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         _KEPT.reset(token)
+
+
+def kept_files(config: Mapping[str, Any]) -> dict[str, str]:
+    """``config["files"]``, the files of a run for :func:`keeping`; a dictionary of its own where there is none.
+
+    Raises:
+        InputError: If it is something else, in a damaged checkpoint.
+    """
+    files: dict[str, str] = config.get("files", {})
+    if not isinstance(files, dict):
+        raise InputError("files", "names of files and their contents", type(files).__name__)
+    return files
 
 
 def read_bytes(path: str | Path, name: str = "file") -> bytes:

@@ -12,7 +12,7 @@ import torch
 from lomaq.analysis.episode import play_episode
 from lomaq.errors import InputError, check_choice, check_int, tell
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.graphs.kept import keeping
+from lomaq.graphs.kept import keeping, kept_files
 from lomaq.plots.graph_html import write_graph_html
 from lomaq.plots.graph_plot import FORMATS, draw_graph
 from lomaq.plots.graph_view import GraphView, classes_of
@@ -72,7 +72,7 @@ def picture_graph(
     else:
         graph, name, settings = env_maker(config)(1, 0, torch.device("cpu")).graph, config["env"]["name"], config
     tell(getattr(graph, "note", None))
-    with keeping(settings.get("files", {})):
+    with keeping(kept_files(settings)):
         blocks = Partition.from_spec(settings["partition"] if partition is None else partition, graph)
     hops = check_int("kappa", settings["kappa"] if kappa is None else kappa, 0)
     title = f"{name}, {graph.n_agents:,} agents"

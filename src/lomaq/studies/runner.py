@@ -26,6 +26,7 @@ from rich.console import Console
 from lomaq.analysis.compare import differing
 from lomaq.config import Job, word_of
 from lomaq.errors import InputError, check_int
+from lomaq.graphs.kept import kept_files
 from lomaq.plain import read_config
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
@@ -220,7 +221,7 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
     if not (place / "summary.json").is_file():
         checkpoint = place / "checkpoints" / "last.ckpt"
         if checkpoint.is_file():  # with the files that it was begun with
-            kept = open_checkpoint(checkpoint, resume=True).config.get("files", {})
+            kept = kept_files(open_checkpoint(checkpoint, resume=True).config)
             train({**config, "files": kept}, place, console, checkpoint)
         else:
             train(config, place, console)

@@ -12,7 +12,7 @@ import torch
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import EnvError, InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.graphs.kept import keeping
+from lomaq.graphs.kept import keeping, kept_files
 from lomaq.memory import fitting
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
@@ -96,7 +96,7 @@ def _holds_node(value: Any) -> bool:
 
 def env_maker(config: dict[str, Any]) -> EnvMaker:
     """Makes environments of ``config["env"]``; the files that they read are those in ``config["files"]``, if there."""
-    kept: dict[str, str] = config.get("files", {})
+    kept = kept_files(config)
 
     def make(n_envs: int, seed: int, device: torch.device) -> BatchedEnv:
         with keeping(kept):
@@ -143,7 +143,7 @@ def build_run(config: dict[str, Any]) -> Run:
     Raises:
         InputError: If a setting is impossible.
     """
-    with keeping(config.get("files", {})):
+    with keeping(kept_files(config)):
         return _build_run(config)
 
 

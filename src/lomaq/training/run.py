@@ -21,7 +21,7 @@ from rich.console import Console
 
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_float, check_int
-from lomaq.graphs.kept import unpack
+from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import replacing
 from lomaq.runs.lock import free_folder, locked
@@ -63,7 +63,7 @@ def train(
     """
     follow_leader()
     threads = config["trainer"]["threads"]
-    config = {**config, "files": dict(config.get("files", {}))}  # filled with what is read while the run is built
+    config = {**config, "files": dict(kept_files(config))}  # filled with what is read while the run is built
     with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1, 1024)):
         if config["algo"]["policy"] != "utilities":
             return _play_baseline(config, RunFiles(run_dir))
@@ -104,11 +104,11 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 def _begin(files: RunFiles, config: dict[str, Any]) -> None:
     """Start the run folder, with a copy of each file that decides what the run is in ``inputs``."""
     files.begin(_settings(config))
-    names = [Path(name).name for name in config["files"]]
-    for number, (name, content) in enumerate(config["files"].items()):
-        own = names[number] if names.count(names[number]) == 1 else f"{number}-{names[number]}"
-        with replacing(files.folder / "inputs" / own) as file:
-            file.write(unpack(name, content))
+    names = [Path(path).name for path in config["files"]]
+    for number, (name, (path, content)) in enumerate(zip(names, config["files"].items(), strict=True)):
+        copy = f"{number}-{name}" if name in names[:number] else name  # two files may differ by their folder alone
+        with replacing(files.folder / "inputs" / copy) as file:
+            file.write(unpack(path, content))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int, tell
-from lomaq.graphs.kept import changed_files
+from lomaq.graphs.kept import changed_files, kept_files
 from lomaq.nn import Utilities
 from lomaq.plain import TRAINED, check_config, check_shape
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
@@ -110,7 +110,7 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
     if resume:
         check_shape(config, TRAINED, str(file))
-    for name in changed_files(config.get("files", {})):
+    for name in changed_files(kept_files(config)):
         tell(f"{name} has changed since this run was trained; the run's own copy of it is used")
     return Checkpoint(file, config, state)
 
