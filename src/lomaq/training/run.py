@@ -19,6 +19,7 @@ from rich.console import Console
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.runs import Evaluation, RunFiles
+from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
@@ -26,7 +27,6 @@ from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, Rand
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
-from lomaq.training.stopped import explained
 
 #: Hands the run folder to the processes that a strategy starts.
 RUN_DIR_VARIABLE = "LOMAQ_RUN_DIR"
@@ -82,7 +82,7 @@ def _train(
     with (
         _told_to_processes(run_dir if trainer.world_size > 1 else None),
         open_loggers(loggers if leads else [], config, run_dir) as trainer.loggers,
-        explained(run.module, run_dir, console),
+        explained(run_dir, lambda: run.module.steps_done, console),
     ):
         _fit(trainer, run.module, checkpoint, run_dir)
     return _finish(run, files, thresholds) if trainer.is_global_zero else {}
