@@ -6,9 +6,10 @@ import re
 import pytest
 import yaml
 
-import lomaq.testing
 from lomaq import cli
 from lomaq.config import CONF
+from lomaq.testing import checks
+from lomaq.testing.checks import CHECKS
 
 OWN = """
 import torch
@@ -41,7 +42,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(lomaq.testing, "SECONDS", 0.0)
+    monkeypatch.setattr(checks, "SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_all_environments_of_this_package_pass(command, env):
     few = "n_agents" in yaml.safe_load((CONF / "env" / f"{env}.yaml").read_text())
     status, out, _ = command(cli.main, "check-env", env, *(["n_agents=4"] if few else []))
     assert status == 0, out
-    assert all(name in out for name in lomaq.testing.CHECKS)
+    assert all(name in out for name in CHECKS)
 
 
 @pytest.mark.parametrize("form", ["{}.Lamps", "{}:Lamps"])

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from lomaq.envs import BatchedEnv, Rollout
+from lomaq.envs import BatchedEnv, Rollout, contract
 from lomaq.errors import EnvError, NonFiniteLossError
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
@@ -382,11 +382,10 @@ def test_a_reward_that_is_no_number_is_named_by_environment_agent_and_step():
         collector.collect(0.5)
 
 
-def test_observations_whose_sum_is_too_large_are_finite():
-    collector = make(12)
-    collector.utilities.networks[0].get_submodule("head").weight.data.fill_(0)
-    collector.env.observe = lambda: torch.full((3, N, 3), 1e37)
-    assert collector.collect(0.0).observations.sum() == torch.inf
+def test_numbers_whose_sum_alone_is_too_large_are_finite():
+    large = torch.full((3, N, 3), 1e38)
+    assert large.sum() == torch.inf
+    contract.check_numbers(Clock(), "observation", large, 1)
 
 
 def test_utilities_without_bounds_are_named_where_the_environment_is_sound():

@@ -36,7 +36,8 @@ from lomaq.runs.files import write_atomic
 from lomaq.runs.lock import free_folder
 from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
-from lomaq.testing import Make, examine
+from lomaq.testing import examine
+from lomaq.testing.checks import Make
 from lomaq.training.build import env_maker
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 

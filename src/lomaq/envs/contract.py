@@ -7,12 +7,13 @@ first reset and step, or where the numbers of many steps are together: a rollout
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import itertools
 import numbers
 import os
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from lomaq.graphs import AgentGraph
 if TYPE_CHECKING:
     from lomaq.envs.base import BatchedEnv
 
-#: What makes and plays environments: a person looks for an exception in the frames above.
-_MACHINERY = (str(Path(__file__).with_name("base.py")), __file__, str(Path(__file__).parents[1] / "training/build.py"))
+_ENVS = os.path.dirname(__file__)
+_PACKAGE = os.path.dirname(_ENVS)
 #: Steps of the rehearsal.
 REHEARSED = 2
 _SUPER = "super().__init__(graph, n_envs=…, n_actions=…, obs_size=…, max_steps=…, seed=…, device=…)"
@@ -266,7 +267,7 @@ def failed(env: BatchedEnv, hook: str, error: Exception) -> EnvError:
 def described(error: Exception) -> str:
     """An exception in words: its kind, its message and, where that is known, the file and line of a person's code."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in _MACHINERY]
+    frames = [*itertools.dropwhile(_is_machinery, traceback.extract_tb(error.__traceback__))]
     if not frames:
         return text
     home = os.path.dirname(frames[0].filename)  # of the method that was called; what it calls there is theirs, too
@@ -274,6 +275,17 @@ def described(error: Exception) -> str:
     place = theirs[-1] if theirs else frames[0]
     inside = place.filename.startswith(os.getcwd() + os.sep)
     return f"{text} ({os.path.relpath(place.filename) if inside else place.filename}:{place.lineno})"
+
+
+def _is_machinery(frame: traceback.FrameSummary) -> bool:
+    """Whether a frame belongs to what makes, imports and plays environments."""
+    if frame.filename.startswith("<frozen") or frame.filename == importlib.__file__:
+        return True
+    ours = os.path.dirname(frame.filename) == _ENVS and os.path.basename(frame.filename) not in (
+        "base.py",
+        "contract.py",
+    )
+    return frame.filename.startswith(_PACKAGE + os.sep) and not ours
 
 
 # ---------------------------------------------------------------- rehearsal

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from lomaq.envs.base import BatchedEnv
 
 #: Fields without a time axis, one entry a sequence.
 AT_START = ("last_actions", "hidden", "epsilon")
@@ -74,3 +78,56 @@ class Rollout:
             return value.index_select(0 if name in AT_START else 1, columns)
 
         return Rollout(**{f.name: pick(f.name, getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+
+
+class RolloutBuffers:
+    """The steps of a rollout, copied as they come: an environment may reuse the tensors that it returns.
+
+    Args:
+        env: The environments.
+        steps: Most steps T.
+        masked: Whether there are action masks.
+    """
+
+    def __init__(self, env: BatchedEnv, steps: int, masked: bool) -> None:
+        self.steps, n_envs, n_agents = steps, env.n_envs, env.n_agents
+
+        def make(length: int, *shape: int, dtype: torch.dtype = torch.bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+            whole = torch.empty(length, n_envs, *shape, dtype=dtype, device=env.device)
+            return whole, whole.unbind(0)
+
+        self.observations = make(steps + 1, n_agents, env.obs_size, dtype=torch.float32)
+        self.actions = make(steps, n_agents, dtype=torch.int64)
+        self.rewards = make(steps, n_agents, dtype=torch.float32)
+        self.terminated, self.truncated, self.mask = make(steps), make(steps), make(steps)
+        self.is_first = make(steps + 1)
+        self.action_mask = make(steps + 1, n_agents, env.n_actions) if masked else None
+
+    def begin(self, observation: Tensor, is_first: Tensor, mask: Tensor | None) -> Tensor:
+        """Keep what comes before the first step; the copy of the observation."""
+        return self.follow(-1, observation, is_first, mask)
+
+    def follow(self, t: int, observation: Tensor, is_first: Tensor, mask: Tensor | None) -> Tensor:
+        """Keep what step ``t`` led to; the copy of the observation."""
+        self.is_first[1][t + 1].copy_(is_first)
+        if self.action_mask is not None:
+            assert mask is not None
+            self.action_mask[1][t + 1].copy_(mask)
+        return self.observations[1][t + 1].copy_(observation)
+
+    def step(
+        self, t: int, actions: Tensor, rewards: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor
+    ) -> None:
+        """Keep step ``t``; what is not ``valid`` does not end."""
+        self.actions[1][t].copy_(actions)
+        self.rewards[1][t].copy_(rewards)
+        torch.logical_and(terminated, valid, out=self.terminated[1][t])
+        torch.logical_and(truncated, valid, out=self.truncated[1][t])
+        self.mask[1][t].copy_(valid)
+
+    def until(self, steps: int) -> dict[str, Any]:
+        """The first ``steps`` steps, as fields of a rollout."""
+        each = {name: vars(self)[name][0][:steps] for name in ("actions", "rewards", "terminated", "truncated", "mask")}
+        after = {name: vars(self)[name][0][: steps + 1] for name in ("observations", "is_first")}
+        masks = None if self.action_mask is None else self.action_mask[0][: steps + 1]
+        return {**each, **after, "action_mask": masks}

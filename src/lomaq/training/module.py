@@ -123,6 +123,11 @@ class LomaqModule(pl.LightningModule):
         return self.networks if self.target_copy is None else self.target_copy
 
     @property
+    def steps_done(self) -> tuple[int, int]:
+        """Env steps trained, and those of the last checkpoint."""
+        return self.env_steps, self.history.get("evaluated_at", 0)
+
+    @property
     def epsilon(self) -> float:
         """ε of the next rollout."""
         return self.settings.epsilon.at(self.env_steps)

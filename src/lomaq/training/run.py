@@ -27,6 +27,7 @@ from lomaq.runs.files import replacing
 from lomaq.runs.lock import free_folder, locked
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, end, follow_leader, watched
 from lomaq.runs.stop import unsignalled
+from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
 from lomaq.training.checkpoint import AtomicCheckpointIO
@@ -34,7 +35,6 @@ from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, Rand
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
-from lomaq.training.stopped import explained
 
 
 def train(
@@ -90,7 +90,7 @@ def _train(
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
         with (
             open_loggers(loggers, _settings(config), run_dir) as trainer.loggers,
-            explained(run.module, run_dir, console),
+            explained(run_dir, lambda: run.module.steps_done, console),
         ):
             _fit(trainer, run.module, checkpoint)
         return _finish(run, files, thresholds)

@@ -1,20 +1,12 @@
-"""Whether an environment keeps its contract, for tests of environments of one's own: :func:`check_env`.
-
-from lomaq.testing import check_env
-
-def test_my_environment_keeps_its_contract():
-    check_env(MyEnvironment, rows=3)
-"""
+"""The checks of an environment: each takes what makes it and a number of environments, and tells what it found."""
 
 from __future__ import annotations
 
 import io
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,130 +24,15 @@ SPEEDS, SECONDS = (1, 1024), 0.15
 _CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of a report.
-
-    Attributes:
-        name: What was examined.
-        status: ``passed``, ``failed``, or ``warning``, which is no failure.
-        found: What was found.
-        remedy: What to do about it, if it did not pass.
-    """
-
-    name: str
-    status: Literal["passed", "failed", "warning"]
-    found: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What :func:`check_env` found.
-
-    Attributes:
-        env: The class of the environment.
-        checks: All that was examined; nothing after a first failure that leaves nothing to examine.
-    """
-
-    env: str
-    checks: tuple[Check, ...]
-
-    @property
-    def failures(self) -> tuple[Check, ...]:
-        """What failed."""
-        return tuple(check for check in self.checks if check.status == "failed")
-
-    def __str__(self) -> str:
-        lines = (f"{c.name}: {c.found}" + (f"; {c.remedy}" if c.remedy else "") for c in self.failures)
-        return "\n".join([f"{self.env} breaks its contract", *lines]) if self.failures else f"{self.env} passed"
-
-
-class EnvCheckError(AssertionError):
-    """An environment breaks its contract; the message has a line for each failure.
-
-    Attributes:
-        report: All that was found.
-    """
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(str(report))
-        self.report = report
-
-
-def check_env(env: type[BatchedEnv] | Callable[..., BatchedEnv], **settings: Any) -> Report:
-    """Examine an environment; the whole contract is in ``docs/how-to/own-environment.md``.
-
-    Args:
-        env: A subclass of BatchedEnv, or a function that makes one; called with ``n_envs``, ``seed`` and ``device``.
-        **settings: Further arguments for it.
-
-    Returns:
-        What was found, warnings among it.
-
-    Raises:
-        EnvCheckError: If it breaks its contract.
-    """
-    name = contract.title(env) if isinstance(env, type) else "the environment"
-    report = examine(lambda n_envs, seed, device: env(n_envs=n_envs, seed=seed, device=device, **settings), name)
-    if report.failures:
-        raise EnvCheckError(report)
-    return report
-
-
-@torch.no_grad()
-def examine(make: Make, name: str = "the environment") -> Report:
-    """Examine the environments that ``make`` makes; the random generators of the process are left as they are.
-
-    Args:
-        make: Makes them.
-        name: What the report calls them.
-    """
-    n_envs = 1
-    checks: list[Check] = []
-    with _own_randomness():
-        for what, check in CHECKS.items():
-            checks.append(_run(what, check, make, n_envs))
-            if what in NEEDED and checks[-1].status == "failed":
-                break
-            if n_envs == 1:  # a size that no other axis has
-                env = _made(make, 1)
-                n_envs = next(b for b in range(5, 9) if b not in (env.n_agents, env.n_actions, env.obs_size))
-    return Report(name, tuple(checks))
-
-
-class _Failure(Exception):
+class Failure(Exception):
     """What was found, and the remedy."""
 
 
-class _Warning(_Failure):
-    pass
+class Warned(Failure):
+    """The same, where it need not be wrong."""
 
 
-def _run(name: str, check: Callable[[Make, int], str], make: Make, n_envs: int) -> Check:
-    try:
-        return Check(name, "passed", check(make, n_envs))
-    except _Failure as failure:
-        return Check(name, "warning" if isinstance(failure, _Warning) else "failed", *failure.args)
-    except InputError as error:
-        what, expected, got, remedy = error.parts
-        return Check(name, "failed", f"{what}: expected {expected}, got {got}", remedy)
-    except Exception as error:  # whatever the class does
-        return Check(name, "failed", contract.described(error))
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-def _made(make: Make, n_envs: int, seed: int = 0) -> BatchedEnv:
+def made(make: Make, n_envs: int, seed: int = 0) -> BatchedEnv:
     """``n_envs`` environments, made, but not reset.
 
     Raises:
@@ -236,12 +113,12 @@ def _same_story(one: _Player, two: _Player, steps: int = SHORT) -> str | None:
 
 
 def _constructor(make: Make, n_envs: int) -> str:
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     return f"{env.n_agents} agents, {env.graph.n_edges} edges, {env.n_actions} actions, {env.obs_size} observed numbers"
 
 
 def _shapes(make: Make, n_envs: int) -> str:
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     contract.rehearse(env)
     return (
         f"those of the contract in {contract.REHEARSED} steps, {'no' if env.allowed() is None else 'with'} action masks"
@@ -250,7 +127,7 @@ def _shapes(make: Make, n_envs: int) -> str:
 
 def _episode(make: Make, n_envs: int) -> str:
     """Finite numbers, shapes and masks along an episode, and the time limit."""
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     player, steps = _Player(env, again=False), min(LONG, env.max_steps)
     ended = torch.zeros(n_envs, dtype=torch.bool)
     for _ in range(steps):
@@ -261,14 +138,14 @@ def _episode(make: Make, n_envs: int) -> str:
     *_, terminated, truncated = env.step(player.actions())
     if not bool((terminated | truncated).all()) or (steps == env.max_steps and not bool(ended.all())):
         found = f"an episode goes on after max_steps = {env.max_steps}"
-        raise _Failure(found, "leave step() and self.time to the base class")
+        raise Failure(found, "leave step() and self.time to the base class")
     if bool((terminated & truncated).any()):
-        raise _Failure("a step is both terminated and truncated", "leave step() to the base class")
+        raise Failure("a step is both terminated and truncated", "leave step() to the base class")
     return f"played for {steps}, also after its end; truncated at {env.max_steps}"
 
 
 def _every_action(make: Make, n_envs: int) -> str:
-    player = _Player(_made(make, n_envs))
+    player = _Player(made(make, n_envs))
     agents, allowed = torch.arange(player.env.n_agents), list[Tensor]()
     for action in range(player.env.n_actions):
         wanted = (agents + action).remainder(player.env.n_actions).expand(n_envs, -1)
@@ -284,42 +161,42 @@ def _seeds(make: Make, n_envs: int) -> str:
     for other in (0, 1):  # of the process, which must not matter
         for seed in (torch.manual_seed, random.seed, np.random.seed):
             seed(other)
-        players.append(_Player(_made(make, n_envs, seed=3)))
+        players.append(_Player(made(make, n_envs, seed=3)))
     remedy = "draw with self.uniform(…) or generator=self.generator"
     if not _same(players[0].seen, players[1].seen):
-        raise _Failure("one seed gives two starts", remedy)
+        raise Failure("one seed gives two starts", remedy)
     # they play on in turns, and so draw different numbers from a generator of the process
     if (found := _same_story(players[0], players[1])) is not None:
-        raise _Failure(f"one seed gives {found}", remedy)
+        raise Failure(f"one seed gives {found}", remedy)
     return f"one seed, one episode, over {SHORT} steps"
 
 
 def _reset_of_one(make: Make, n_envs: int) -> str:
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     player = _Player(env)
     for _ in range(3):
         player.step()
     before, state = _seen(env), env.state_dict()
     if not _same(before, _seen(env)):
-        raise _Warning("observe() or action_mask() called twice gives two answers", "draw noise in _advance")
+        raise Warned("observe() or action_mask() called twice gives two answers", "draw noise in _advance")
     only = torch.arange(n_envs) == 1
     env.reset(only)
     remedy = "change the given rows only, self.position[rows] = …"
     if not all(torch.equal(a[~only], b[~only]) for a, b in zip(before, _seen(env), strict=True)):
-        raise _Failure("a reset of one environment changes what another one observes", remedy)
+        raise Failure("a reset of one environment changes what another one observes", remedy)
     for name, value in env.state_dict().items():
         axes = [axis for axis, size in enumerate(value.shape) if size == n_envs and name != "generator"]
         rows = [value, state[name]] if len(axes) == 1 else []
         kept = [x.movedim(axes[0], 0)[~only] for x in rows]
         if kept and not torch.equal(*kept):
-            raise _Failure(f"a reset of one environment changes {name} of another one", remedy)
+            raise Failure(f"a reset of one environment changes {name} of another one", remedy)
     if int(env.time[1]) != 0:
-        raise _Failure("a reset leaves the time step", "leave reset() to the base class")
+        raise Failure("a reset leaves the time step", "leave reset() to the base class")
     return "leaves the others as they are"
 
 
 def _acting_in_one(make: Make, n_envs: int) -> str:
-    pair = [_made(make, n_envs, seed=5) for _ in range(2)]
+    pair = [made(make, n_envs, seed=5) for _ in range(2)]
     players = [_Player(env) for env in pair]
     compared = 0
     for _ in range(SHORT):
@@ -333,14 +210,14 @@ def _acting_in_one(make: Make, n_envs: int) -> str:
             return f"what is drawn depends on the actions: compared over {compared} steps only"
         compared += 1
         if not all(torch.equal(a[1:], b[1:]) for a, b in zip(one, two, strict=True)):
-            raise _Failure("actions in one environment change another one", "keep the environments, axis B, apart")
+            raise Failure("actions in one environment change another one", "keep the environments, axis B, apart")
         if not torch.equal(players[0].ended, players[1].ended):
             break
     return f"leaves the others as they are, over {compared} steps"
 
 
 def _state(make: Make, n_envs: int) -> str:
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     player = _Player(env)
     for _ in range(4):
         player.step()
@@ -355,20 +232,20 @@ def _state(make: Make, n_envs: int) -> str:
         torch.load(file, weights_only=True)
     except Exception as error:
         found = f"state_dict() cannot be stored: {contract.described(error)}"
-        raise _Failure(found, "tensors and numbers only") from error
+        raise Failure(found, "tensors and numbers only") from error
     story = _told(_Player(env, 9, start=False))
     if not all(torch.equal(state[name], value) for name, value in kept.items()):
-        raise _Failure("a step changes a state_dict() that was taken before", "state_dict() holds copies: .clone()")
-    fresh, used = _made(make, n_envs, seed=8), _made(make, n_envs, seed=9)
+        raise Failure("a step changes a state_dict() that was taken before", "state_dict() holds copies: .clone()")
+    fresh, used = made(make, n_envs, seed=8), made(make, n_envs, seed=9)
     fresh.reset()
     _Player(used).step()
     for where, into in (("a new environment", fresh), ("one that played", used), ("the same one", env)):
         into.load_state_dict(state)
         if not _same(before, _seen(into)):
-            raise _Failure(f"loaded into {where}, state_dict() shows another observation", remedy)
+            raise Failure(f"loaded into {where}, state_dict() shows another observation", remedy)
         for t, (one, two) in enumerate(zip(story, _told(_Player(into, 9, start=False)), strict=True), 1):
             if not _same(one, two):
-                raise _Failure(f"loaded into {where}, state_dict() goes on differently after {t} steps", remedy)
+                raise Failure(f"loaded into {where}, state_dict() goes on differently after {t} steps", remedy)
     return "goes on identically in a new environment, in one that played, and in itself"
 
 
@@ -377,7 +254,7 @@ def _told(player: _Player) -> list[tuple[Tensor, ...]]:
 
 
 def _other_size(make: Make, n_envs: int) -> str:
-    env, other = _made(make, n_envs), _made(make, n_envs + 1)
+    env, other = made(make, n_envs), made(make, n_envs + 1)
     for each in (env, other):
         each.reset()
     try:
@@ -385,13 +262,13 @@ def _other_size(make: Make, n_envs: int) -> str:
     except InputError:
         return "a state of another number of environments is refused"
     except Exception as error:
-        raise _Failure(f"a state of another size ends in {contract.described(error)}", "raise InputError") from error
-    raise _Failure("a state of another number of environments is loaded", "call super().load_state_dict(state)")
+        raise Failure(f"a state of another size ends in {contract.described(error)}", "raise InputError") from error
+    raise Failure("a state of another number of environments is loaded", "call super().load_state_dict(state)")
 
 
 def _tensors_of_their_own(make: Make, n_envs: int) -> str:
     """Whether the environment later changes what it returned, or now what it was given."""
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     player = _Player(env)
     held: dict[str, tuple[Tensor, Tensor]] = {}
     for _ in range(SHORT):
@@ -402,21 +279,21 @@ def _tensors_of_their_own(make: Make, n_envs: int) -> str:
         if (mask := env.allowed()) is not None:
             returned["action_mask()"] = mask
         if not torch.equal(given, actions):
-            raise _Failure("_advance changes the actions that it is given", "work on actions.clone()")
+            raise Failure("_advance changes the actions that it is given", "work on actions.clone()")
         for name, (tensor, copy) in held.items():
             if not torch.equal(tensor, copy):
                 remedy = "return a new tensor each time: .clone()"
-                raise _Failure(f"a step changes the tensor of {name} of the step before", remedy)
+                raise Failure(f"a step changes the tensor of {name} of the step before", remedy)
         held = {name: (tensor, tensor.clone()) for name, tensor in returned.items()}
     env.reset()
     for name, (tensor, copy) in held.items():
         if not torch.equal(tensor, copy):
-            raise _Failure(f"a reset changes the tensor of {name} of the step before", "return a new tensor: .clone()")
+            raise Failure(f"a reset changes the tensor of {name} of the step before", "return a new tensor: .clone()")
     return "what is returned stays as it is, and so do the actions that are given"
 
 
 def _rewards(make: Make, n_envs: int) -> str:
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     player = _Player(env)
     best = env.best_return
     total, weight, running = torch.zeros(n_envs, dtype=torch.float64), 1.0, torch.ones(n_envs, dtype=torch.bool)
@@ -427,17 +304,17 @@ def _rewards(make: Make, n_envs: int) -> str:
         weight, running = weight * env.discount, running & ~(terminated | truncated)
         paid.append(rewards)
     if best is not None and bool((total > best + 1e-4 * (1 + abs(best))).any()):
-        raise _Failure(f"a return of {float(total.max()):.6g} exceeds best_return = {best:.6g}", "correct best_return")
+        raise Failure(f"a return of {float(total.max()):.6g} exceeds best_return = {best:.6g}", "correct best_return")
     every = torch.cat(paid)
     if env.n_agents > 1 and bool((every == every[:, :1]).all()) and bool(every.any()):
         remedy = "if it is the team's, share it: the return is the sum over agents"
-        raise _Warning("every agent is always paid the same", remedy)
+        raise Warned("every agent is always paid the same", remedy)
     return f"finite; their sum over agents, the team's, is {float(every.sum(dim=1).mean()):.4g} a step on average"
 
 
 def _influence(make: Make, n_envs: int) -> str:
     """Whose action changes whose next observation or reward, against the edges of the graph."""
-    env = _made(make, n_envs)
+    env = made(make, n_envs)
     player = _Player(env)
     n, (source, target) = env.n_agents, env.graph.edge_index.cpu()
     agents = torch.linspace(0, n - 1, min(n, MOST_AGENTS)).round().long().tolist()
@@ -463,7 +340,7 @@ def _influence(make: Make, n_envs: int) -> str:
                 if bool(changed.any()):
                     found = f"the action of agent {agent} changes the {what} of agent {int(changed.nonzero()[0])}"
                     remedy = "add the edge, or expect mixers of the graph to miss it"
-                    raise _Warning(f"{found}, which is no neighbour", remedy)
+                    raise Warned(f"{found}, which is no neighbour", remedy)
         env.load_state_dict(state)
     more = ", where what is drawn allows it" if skipped else ""
     return f"no agent changes next what others than its neighbours observe or are paid{more}"
@@ -478,7 +355,7 @@ def _stepped(env: BatchedEnv, state: dict[str, Any], actions: Tensor) -> tuple[t
 def _speed(make: Make, n_envs: int) -> str:
     parts = []
     for copies in SPEEDS:
-        env = _made(make, copies)
+        env = made(make, copies)
         player = _Player(env)
         choices = [player.actions() for _ in range(4)]
         begin, steps = time.perf_counter(), 0
