@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import itertools
-import json
+import os
 import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lomaq.errors import InputError, check_choice
+from lomaq.schema import check_settings
+from lomaq.text import check_place, parse_yaml, read_text, yaml_reason
+from lomaq.text import read_yaml as read_any_yaml
+from lomaq.words import PLACES, as_typed, flat, place_of, places_of
 
 CONF = Path(__file__).resolve().parent / "conf"
-#: Keys whose values are places of files.
-PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Settings that have settings of their own, besides the groups, where hydra sees to it.
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
+#: Flags of hydra that print something.
+PRINTING = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--shell-completion", "-sc", "--hydra-help")
 #: Settings of earlier versions and what they are called now.
 RENAMED = {
     "mixer.tie": "mixer.weight_sharing",
@@ -116,7 +121,7 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
     Args:
         words: The words.
         repeated: A key that may come several times, and whose value is the list of all that it was given.
-        places: Keys whose values are paths, taken as they are: names of runs have signs that mean something to hydra.
+        places: Keys whose values are taken as they are: names of runs have signs that mean something to hydra.
 
     Raises:
         InputError: If a word has another form.
@@ -124,8 +129,11 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
     given: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")
-        value: Any = text
-        if key not in places or text in ("", "null") or text[0] in "'\"[":
+        value: Any = places_of(text) if key == repeated else place_of(text)
+        if key in (PLACES if key in places else ()):
+            for place in value if isinstance(value, list) else [value]:
+                check_place(key, place)
+        if key not in places or text in ("", "null"):
             override = _parse_word(word)
             if override.is_add() or override.is_delete() or override.is_sweep_override():
                 raise InputError(word, "one known setting as key=value", "another form")
@@ -157,7 +165,7 @@ def choices(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The settings in a file, as they are written."""
-    content = yaml.safe_load(file.read_text()) or {}
+    content = read_any_yaml(file) or {}
     if not isinstance(content, dict):
         raise InputError(str(file), "a file of settings", type(content).__name__)
     return content
@@ -199,29 +207,27 @@ def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, An
     return {str(key): value for key, value in config.items()}, contents
 
 
-def word_of(value: Any) -> str:
-    """A value as it is written after ``key=``."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of all values in nested dictionaries.
-
-    >>> flat({"env": {"name": "nav", "edges": {}}})
-    {'env.name': 'nav', 'env.edges': {}}
-    """
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return found
-
-
 def hydra_flag(words: Sequence[str]) -> None:
-    """Let hydra itself see to one of its flags, such as ``--info`` or ``--shell-completion``."""
-    own = sys.argv
-    sys.argv = [own[0], *words]
+    """Let hydra itself see to one of its flags that print something, such as ``--info`` or ``--shell-completion``.
+
+    Raises:
+        InputError: If it does not take the words, or one is another flag.
+    """
+    flags = [word for word in words if word.startswith("-") and word not in MULTIRUN]
+    for word in flags:
+        if word.partition("=")[0] not in (*PRINTING, *CONFIG_DIR):
+            raise InputError(word, f"key=value, --config-dir, -m or one of {', '.join(PRINTING)}", "another option")
+    if not {"--shell-completion", "-sc"} & {*flags}:
+        compose_jobs([word for word in words if word not in flags and ("=" in word or word in MULTIRUN)])
+    own, said = sys.argv, io.StringIO()
+    sys.argv = [own[0], *(as_typed(word) for word in words)]
     try:
-        hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
+        with redirect_stderr(said):
+            hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
+    except SystemExit as stop:
+        if stop.code:
+            line = said.getvalue().strip().rpartition("error: ")[2].partition("\n\nSet the environment")[0]
+            raise InputError("command line", "settings, and a flag as hydra takes it", line) from stop
     finally:
         sys.argv = own
 
@@ -249,7 +255,7 @@ def _search(folders: Sequence[str | Path]) -> list[str]:
     if not folders:
         return []
     for folder in folders:
-        if not Path(folder).is_dir():
+        if not os.path.isdir(folder):
             raise InputError("--config-dir", "an existing folder of settings", folder)
         _check_names(Path(folder))
     quoted = (str(Path(folder).absolute()).replace("\\", "\\\\").replace("'", "\\'") for folder in folders)
@@ -259,7 +265,7 @@ def _search(folders: Sequence[str | Path]) -> list[str]:
 def _check_names(folder: Path) -> None:
     """Refuse files that set parts of this package by names of earlier versions; classes from elsewhere may have any."""
     for file in sorted(folder.glob("*/*.yaml")):
-        content = yaml.safe_load(text := file.read_text())
+        content = parse_yaml(file, text := read_text(file))
         if isinstance(content, dict) and str(content.get("_target_", "lomaq.")).startswith("lomaq."):
             names = flat(content, "" if "@package _global_" in text else f"{file.parent.name}.")
             for old in RENAMED:
@@ -280,12 +286,13 @@ def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     for word in rest:
         name, equals, folder = word.partition("=")
         if name in CONFIG_DIR:
-            folders.append(folder if equals else next(rest, "none"))
+            folders.append(place_of(folder if equals else next(rest, "none")))
         elif word.startswith("-") and word not in MULTIRUN:
             raise InputError(word, "settings as key=value, --config-dir or -m", "another option", "leave it out")
         else:
             kept.append(word)
-    return kept, folders
+    several = bool({*MULTIRUN} & {*kept})
+    return [as_typed(word, several) for word in kept], folders
 
 
 def _files(group: str, config_dirs: Sequence[str | Path]) -> list[Path]:
@@ -301,6 +308,7 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
     with open_dict(config):
         del config["hydra"]
     plain = _plain(config)
+    check_settings(plain, _classes)
     grids = (plain["study"] or {}).get("grid", [])
     for grid in grids if isinstance(grids, list) else [grids]:
         if isinstance(grid, dict) and grid.get("algo") == "methods":
@@ -368,6 +376,8 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except InputError:
         raise
+    except yaml.YAMLError as error:
+        raise InputError("--config-dir", "files in YAML", yaml_reason(error)) from error
     except (HydraException, OmegaConfBaseException) as error:  # some of these are ValueErrors
         raise _refusal(error) from error
     except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
@@ -387,7 +397,7 @@ def _refusal(error: Exception) -> InputError:
     if unknown is not None and unknown[1]:
         return InputError(old, "a known setting", "an unknown one", "python train.py --cfg job lists all")
     if isinstance(error, OverrideParseException):
-        return _form(line.split("; See https")[0])
+        return _form(re.sub(r"^\w+Exception: |; \^", "", line.split("; See https")[0]))
     return InputError("settings", "some that go together", line)
 
 

@@ -9,8 +9,9 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lomaq.config import PLACES, folders_of, parse
+from lomaq.config import folders_of, parse
 from lomaq.errors import InputError
+from lomaq.words import PLACES
 
 HELP = ("-h", "--help")
 

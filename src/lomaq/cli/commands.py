@@ -18,7 +18,7 @@ from lomaq.cli.command import Command
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
 from lomaq.cli.tables import print_comparison
-from lomaq.config import changed, compose, word_of
+from lomaq.config import changed, compose
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
 from lomaq.plots.certificate import draw_certificate
@@ -31,6 +31,7 @@ from lomaq.runs.files import write_atomic
 from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
+from lomaq.words import word_of
 
 
 def folder_named(name: str, value: object) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from lomaq.api import study
+from lomaq.cli.ascii import fall_back_to_ascii
 from lomaq.cli.command import HELP
 from lomaq.cli.commands import COMMANDS
 from lomaq.cli.tables import print_run, print_table
@@ -22,6 +22,7 @@ from lomaq.config import CONFIG_DIR, MULTIRUN, Job, changed, compose_jobs, folde
 from lomaq.errors import InputError
 from lomaq.plots.run import train
 from lomaq.studies.sweep import run_sweep
+from lomaq.text import file_error
 from lomaq.training import NonFiniteLossError
 from lomaq.training.process import keep_freed_memory
 from lomaq.training.run import RUN_DIR_VARIABLE, default_run_dir
@@ -33,6 +34,7 @@ RESUMABLE = ("total_env_steps", "trainer.", "logger.")
 
 def main() -> None:
     """``lomaq``."""
+    fall_back_to_ascii()
     name, words, names = "".join(sys.argv[1:2]), sys.argv[2:], ("train", *COMMANDS)
     if name in ("", *HELP, "help"):
         print(usage(COMMANDS))
@@ -54,14 +56,14 @@ def evaluate_main() -> None:
 
 def guarded(command: Callable[[], int]) -> int:
     """Run ``command``; a person's mistake ends in one line and exit status 2."""
+    fall_back_to_ascii()
     try:
         return command()
     except (InputError, NonFiniteLossError) as error:
         return _refuse(str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR):
-            place = error.filename or "to the run folder"
-            return _refuse(f"cannot write {place}: {error.strerror}; what was saved before is whole")
+        if (line := file_error(error)) is not None:
+            return _refuse(line)
         raise
     except RuntimeError as error:
         if "No space left" in str(error) or "unexpected pos" in str(error):  # how torch's writer reports a full disk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from lomaq.errors import InputError, check_int
 from lomaq.graphs.graph import AgentGraph
 from lomaq.graphs.sparse import csr_matrix
+from lomaq.text import read_json
 
 NAMES = ("singletons", "pairs", "full", "communities")
 
@@ -126,10 +126,7 @@ class Partition:
         if path.suffix != ".json" or not path.is_file():
             expected = f"one of {', '.join(NAMES)}, a list of blocks or an existing .json file"
             raise InputError("partition", expected, repr(spec))
-        try:
-            blocks = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"partition file {path}", "a JSON list of blocks", error) from error
+        blocks = read_json(path)
         if not isinstance(blocks, list):
             raise InputError(f"partition file {path}", "a JSON list of blocks", type(blocks).__name__)
         return cls(blocks, graph.n_agents)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import shutil
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -19,15 +18,16 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from lomaq.analysis.compare import differing
-from lomaq.config import Job, word_of
+from lomaq.config import Job
 from lomaq.errors import InputError, check_int
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
+from lomaq.text import read_checked
 from lomaq.training.process import keep_freed_memory
+from lomaq.words import word_of
 
 
 def run_study(
@@ -64,7 +64,7 @@ def run_study(
         done, _ = train_all(todo, len(cells), folder, jobs, console, keep_going=False)
         runs = [done[run_name(cell)] for cell in cells]
     result: dict[str, Any] = _function(study["report"])(folder, runs)
-    RunFiles(folder).write_json("summary.json", result)
+    RunFiles(folder).write_checked("summary.json", result)
     return result
 
 
@@ -73,14 +73,14 @@ def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, An
     settings = {key: value for key, value in study.items() if key != "run"}
     done = folder / "summary.json"
     if done.is_file():
-        result: dict[str, Any] = json.loads(done.read_text())
+        result: dict[str, Any] = read_checked(done)
         if result.get("settings") != settings:
             raise InputError("run_dir", "a folder of the same study", folder, "choose another run_dir")
         return result
     if folder.exists() and not folder.is_dir():
         raise InputError("run_dir", "a folder", folder, "choose another run_dir")
     result = {"settings": settings, **_function(study["run"])(folder, settings, console)}
-    RunFiles(folder).write_json("summary.json", result)
+    RunFiles(folder).write_checked("summary.json", result)
     return result
 
 
@@ -179,7 +179,7 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
         console = Console(file=io.StringIO(), force_jupyter=False)
     console.print(place.name, highlight=False, soft_wrap=True)
     begun = place / "config.yaml"
-    if begun.is_file() and differing([yaml.safe_load(begun.read_text()), config]):
+    if begun.is_file() and differing([RunFiles(place).read_config(), config]):
         raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if not (place / "summary.json").is_file():
         checkpoint = place / "checkpoints" / "last.ckpt"
