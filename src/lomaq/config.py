@@ -35,7 +35,7 @@ from lomaq.errors import InputError, check_choice
 from lomaq.schema import check_settings
 from lomaq.text import check_place, parse_yaml, read_text, yaml_reason
 from lomaq.text import read_yaml as read_any_yaml
-from lomaq.words import PLACES, as_typed, flat, place_of, places_of
+from lomaq.words import PLACES, RENAMED, as_typed, flat, place_of, places_of
 
 CONF = Path(__file__).resolve().parent / "conf"
 #: Settings that have settings of their own, besides the groups, where hydra sees to it.
@@ -44,24 +44,6 @@ SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Flags of hydra that print something.
 PRINTING = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--shell-completion", "-sc", "--hydra-help")
-#: Settings of earlier versions and what they are called now.
-RENAMED = {
-    "mixer.tie": "mixer.weight_sharing",
-    "mixer.start": "mixer.init",
-    "mixer.own": "mixer.independent",
-    "env.recommended.tie": "env.recommended.weight_sharing",
-    "learner.recommended.start": "learner.recommended.init",
-    "algo.plays": "algo.policy",
-    "algo.requires": "algo.identity",
-    **{f"learner.objective.{name}": f"learner.objective.returns.{name}" for name in ("gamma", "lam", "time_limit")},
-    **{f"reward.{name}": f"reward.networks.{name}" for name in ("inputs", "share", "hidden")},
-    **{
-        f"reward.{name}": f"reward.fit.{name}"
-        for name in ("loss", "lr", "batch_size", "updates", "regularisation", "weights")
-    },
-    **{f"reward.{name}": f"reward.gate.{name}" for name in ("tolerance", "relative_tolerance", "pass_rate")},
-    "learner=tuned": "learner=searched",
-}
 #: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
 PARTS = ("mixer", "reward", "learner.objective", "agent")
 _COMPOSING = threading.RLock()

@@ -1,7 +1,7 @@
 """Words of a command line, ``key=value``, and dotted keys.
 
-Paths are taken as they are typed: hydra's grammar has other uses for ``=``, ``,``, brackets, digits with underscores and
-letters beyond ASCII.
+Paths are taken as they are typed: hydra's grammar has other uses for ``=``, ``,``, brackets, digits with underscores
+and letters beyond ASCII.
 """
 
 from __future__ import annotations
@@ -20,6 +20,25 @@ from lomaq.text import check_place
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Keys whose values may be, by their ending.
 FILES = ("partition", "env.graph", "mixer.enforce", "reward.redistribute")
+
+#: Settings of earlier versions and what they are called now.
+RENAMED = {
+    "mixer.tie": "mixer.weight_sharing",
+    "mixer.start": "mixer.init",
+    "mixer.own": "mixer.independent",
+    "env.recommended.tie": "env.recommended.weight_sharing",
+    "learner.recommended.start": "learner.recommended.init",
+    "algo.plays": "algo.policy",
+    "algo.requires": "algo.identity",
+    **{f"learner.objective.{name}": f"learner.objective.returns.{name}" for name in ("gamma", "lam", "time_limit")},
+    **{f"reward.{name}": f"reward.networks.{name}" for name in ("inputs", "share", "hidden")},
+    **{
+        f"reward.{name}": f"reward.fit.{name}"
+        for name in ("loss", "lr", "batch_size", "updates", "regularisation", "weights")
+    },
+    **{f"reward.{name}": f"reward.gate.{name}" for name in ("tolerance", "relative_tolerance", "pass_rate")},
+    "learner=tuned": "learner=searched",
+}
 
 
 def word_of(value: Any) -> str:

@@ -12,6 +12,12 @@ from lomaq.errors import InputError
 from lomaq.runs.curve import Curve
 from lomaq.runs.files import RunFiles, read_returns
 
+#: Settings without which a ``config.yaml`` is not whole; older ones have no checksum.
+NEEDED = (
+    *("seed", "kappa", "partition", "total_env_steps", "algo", "env.name", "mixer.name", "reward.name", "learner.name"),
+    "evaluation.thresholds_per_agent",
+)
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -61,6 +67,12 @@ def read_run(folder: Path) -> RunRecord:
     if not is_run(folder) and not (folder / "summary.json").is_file():
         raise InputError("run", "a run folder, with config.yaml and metrics.csv", folder)
     stored, ended = files.read_config(), files.read_summary()
+    for key in NEEDED if stored else ():
+        found: Any = stored
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is None:
+            raise InputError(str(folder / "config.yaml"), "all settings of a run", f"none of {key}", "it is cut perhaps")
     try:
         rows = files.read_metrics()[1]
         tests = [Curve.of(read_returns(folder))] if (folder / "results.json").exists() else []
