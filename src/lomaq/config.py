@@ -43,7 +43,7 @@ SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Flags of hydra that print something.
-PRINTING = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--shell-completion", "-sc", "--hydra-help")
+PRINTING = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--shell-completion", "-sc")
 #: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
 PARTS = ("mixer", "reward", "learner.objective", "agent")
 _COMPOSING = threading.RLock()
@@ -204,7 +204,7 @@ def hydra_flag(words: Sequence[str]) -> None:
     own, said = sys.argv, io.StringIO()
     sys.argv = [own[0], *(as_typed(word) for word in words)]
     try:
-        with redirect_stderr(said):
+        with _one_line_errors(), redirect_stderr(said):
             hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
     except SystemExit as stop:
         if stop.code:

@@ -24,17 +24,17 @@ _OF_FILES = {
 }
 
 
-class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # a C library may be missing
+class _Strict(yaml.SafeLoader):  # not libyaml's: deep nesting kills the process there
     """Plain values only, and no key twice: YAML's own readers keep the last of them without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<" and seen.setdefault(key.value, line) != line:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} twice, before in line {seen[key.value]}", key.start_mark
-                )
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    problem = f"the key {key.value!r} twice, before in line {seen[key.value]}"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen[key.value] = key.start_mark.line + 1
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
 

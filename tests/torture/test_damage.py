@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from lomaq.analysis.compare import compare, describe_run
 from lomaq.errors import InputError
@@ -185,9 +184,12 @@ def reader(folder: Path, kind: str) -> tuple[Path, Callable[[], Any]]:
 
         return file, play
     if kind.startswith("sweep"):
-        return folder / kind, lambda: [(folder / "sweep" / "curves.png").unlink(missing_ok=True), draw(folder / "sweep")]
+        return folder / kind, lambda: [
+            (folder / "sweep" / "curves.png").unlink(missing_ok=True),
+            draw(folder / "sweep"),
+        ]
     if kind == "partition.json":
-        chain = AgentGraph(torch.tensor([[0, 1], [1, 2], [2, 3]]), n_agents=4)
+        chain = AgentGraph.line(4)
         return folder / kind, lambda: Partition.from_spec(str(folder / kind), chain).blocks
     if kind.startswith("graph"):
         return folder / kind, lambda: AgentGraph.from_file(folder / kind).edge_index.tolist()

@@ -1,4 +1,4 @@
-"""Command lines that nobody would type, drawn from the real settings with a fixed seed: each is one line or it works."""
+"""Command lines that nobody would type, drawn with a fixed seed: each works, or is refused in one line."""
 
 from __future__ import annotations
 

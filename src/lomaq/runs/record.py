@@ -72,7 +72,9 @@ def read_run(folder: Path) -> RunRecord:
         for part in key.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         if found is None:
-            raise InputError(str(folder / "config.yaml"), "all settings of a run", f"none of {key}", "it is cut perhaps")
+            raise InputError(
+                str(folder / "config.yaml"), "all settings of a run", f"none of {key}", "it is cut perhaps"
+            )
     try:
         rows = files.read_metrics()[1]
         tests = [Curve.of(read_returns(folder))] if (folder / "results.json").exists() else []
