@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 from pathlib import Path
@@ -17,7 +19,7 @@ YAML = {
         "hidden: 3\nshare: ego\nhidden: 4\n",
         "line 3, column 1: the key 'hidden' twice, before in line 1",
     ),
-    "a doubled key inside": ("a: {b: 1, c: 2, b: 3}\n", "line 1, column 18: the key 'b' twice"),
+    "a doubled key inside": ("a: {b: 1, c: 2, b: 3}\n", "line 1, column 17: the key 'b' twice"),
     "a bracket that is open": ("hidden: [3\nshare: ego\n", "line 2"),
     "a colon too many": ("hidden: 3: 4\n", "line 1"),
     "an object": ("hidden: !!python/object/apply:os.system [ls]\n", "line 1"),
@@ -62,8 +64,6 @@ def test_a_file_that_cannot_be_read_is_said_to_be_that(tmp_path: Path) -> None:
 
 
 def test_json_with_a_checksum_reads_back_and_any_change_of_it_is_noticed(tmp_path: Path) -> None:
-    import json
-
     content, file = {"κ": 1, "values": {"3": [0.1, 1e-300, float("inf")]}, "none": None}, tmp_path / "a.json"
     file.write_text(json.dumps(text.checked(content), indent=2))
     assert text.read_checked(file) == content
@@ -115,3 +115,16 @@ def test_errors_of_writing_are_lines_and_others_are_none() -> None:
     )
     assert text.file_error(OSError("no number")) is None
     assert text.file_error(ConnectionRefusedError(111, os.strerror(111))) is None
+
+
+def test_every_text_file_is_opened_as_utf_8() -> None:
+    found = []
+    for file in sorted(Path(text.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and not any(one.arg == "encoding" for one in node.keywords):
+                of_path = isinstance(node.func, ast.Attribute)
+                name = node.func.attr if of_path else getattr(node.func, "id", "")
+                binary = any(isinstance(one, ast.Constant) and "b" in str(one.value) for one in node.args)
+                if (of_path and name in ("read_text", "write_text")) or (name == "open" and not binary):
+                    found.append(f"{file.name}:{node.lineno}")
+    assert found == []

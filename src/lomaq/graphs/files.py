@@ -72,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
     """Content of a file in one of :data:`ENDINGS`."""
     if path.suffix == ".graphml":
         return from_networkx(nx.read_graphml(path))
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         content = json.loads(text)
         if "nodes" in content:
@@ -87,7 +87,7 @@ def read(path: Path) -> dict[str, Any]:
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``)."""
     if path.suffix == ".json":
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
     elif path.suffix == ".graphml":
         graph = to_networkx(content)
         for node in graph.nodes.values():
