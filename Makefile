@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= env=nav mixer=gcn kappa=2
 
-.PHONY: help install train test test-slow lint format bench traces docs clean
+.PHONY: help install train test test-slow torture lint format bench traces docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test: install ## Run the tests, about six minutes on two cores
 
 test-slow: install ## Run the long tests
 	$(BIN)/python -m pytest -m slow
+
+torture: install ## Run the whole campaigns of tests/torture, an hour or more
+	$(BIN)/python -m pytest tests/torture -m "slow or not slow" --torture
 
 lint: install ## Run ruff and mypy, and check the directions of imports
 	$(BIN)/ruff check .
