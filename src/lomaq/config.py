@@ -200,16 +200,25 @@ def hydra_flag(words: Sequence[str]) -> None:
         if word.partition("=")[0] not in (*PRINTING, *CONFIG_DIR):
             raise InputError(word, f"key=value, --config-dir, -m or one of {', '.join(PRINTING)}", "another option")
     if not {"--shell-completion", "-sc"} & {*flags}:
-        compose_jobs([word for word in words if word not in flags and ("=" in word or word in MULTIRUN)])
+        ours = (*MULTIRUN, *CONFIG_DIR)  # values of other flags are theirs
+        pairs = zip(["", *words], words, strict=False)
+        compose_jobs(
+            [
+                word
+                for before, word in pairs
+                if word.partition("=")[0] in ours or before in CONFIG_DIR or (word not in flags and "=" in word)
+            ]
+        )
     own, said = sys.argv, io.StringIO()
     sys.argv = [own[0], *(as_typed(word) for word in words)]
     try:
-        with _one_line_errors(), redirect_stderr(said):
+        with redirect_stderr(said):
             hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
-    except SystemExit as stop:
-        if stop.code:
-            line = said.getvalue().strip().rpartition("error: ")[2].partition("\n\nSet the environment")[0]
-            raise InputError("command line", "settings, and a flag as hydra takes it", line) from stop
+    except (SystemExit, HydraException, OmegaConfBaseException, ValueError) as error:
+        if not isinstance(error, SystemExit) or error.code:
+            line = str(error) if not isinstance(error, SystemExit) else said.getvalue().rpartition("error: ")[2]
+            line = line.partition("\n\nSet the environment")[0]
+            raise InputError("command line", "settings, and a flag as hydra takes it", line) from error
     finally:
         sys.argv = own
 

@@ -39,7 +39,11 @@ class _Strict(yaml.SafeLoader):  # not libyaml's: deep nesting kills the process
         return found
 
 
-_Strict.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, deep=True))
+def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node, deep=True)
+
+
+_Strict.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def read_text(path: Path) -> str:

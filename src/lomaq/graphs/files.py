@@ -20,7 +20,7 @@ from lomaq.errors import InputError
 ENDINGS = (".graphml", ".json", ".csv", ".txt", ".edges")
 #: What is known of each agent, where it is known of all, and its type.
 ATTRIBUTES: dict[str, Callable[[Any], Any]] = {"pos": list, "agent_type": int, "agent_name": str}
-_DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError, SyntaxError, RecursionError, nx.NetworkXError)
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError, nx.NetworkXError)
 
 
 def from_networkx(graph: nx.Graph) -> dict[str, Any]:
