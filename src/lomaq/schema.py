@@ -158,6 +158,20 @@ def _group(name: str, value: Any) -> None:
 def _study(name: str, value: Any) -> None:
     if not isinstance(value, dict):
         raise InputError(name, "null, or the settings of an experiment", repr(value), "choose one by experiment=NAME")
+    if ("run" in value) == ("grid" in value):
+        raise InputError(name, "either grid or run", ", ".join(value), "choose one by experiment=NAME")
+    check_word(f"{name}.{'run' if 'run' in value else 'report'}", value.get("run", value.get("report")))
+    if "grid" in value:
+        check_int(f"{name}.jobs", value.get("jobs"), 1)
+        for grid in value["grid"] if isinstance(value["grid"], list) else [value["grid"]]:
+            _grid(f"{name}.grid", grid)
+
+
+def _grid(name: str, value: Any) -> None:
+    _group(name, value)
+    for key, values in value.items():
+        if not (isinstance(values, list) and values) and (key, values) != ("algo", "methods"):
+            raise InputError(f"{name}.{key}", "a list of values", repr(values))
 
 
 def _partition(name: str, value: Any) -> None:
@@ -213,7 +227,6 @@ _DECLARED: dict[str, Check] = {
     "deterministic": check_bool,
     "jobs": _or_null(partial(check_int, minimum=1)),
     "study": _or_null(_study),
-    "study.jobs": partial(check_int, minimum=1),
     "algo": _group,
     "algo.name": check_word,
     "algo.label": check_word,

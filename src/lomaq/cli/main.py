@@ -127,7 +127,9 @@ def _sweep(jobs: list[Job], console: Console) -> int:
 def _study(words: Sequence[str], config: dict[str, Any]) -> int:
     if set(MULTIRUN).intersection(words):
         raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
-    name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
+    name = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), None)
+    if name is None:
+        raise InputError("study", "an experiment, which has a name and a file", "settings alone", "see experiment=NAME")
     rest = [word for word in words if not word.startswith("experiment=")]
     print(json.dumps(study(name, *rest, progress=True), indent=2))
     folder = config["run_dir"] or Path("runs") / name

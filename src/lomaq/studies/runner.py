@@ -53,7 +53,7 @@ def run_study(
         raise InputError("study", "either grid or run", ", ".join(study))
     if "run" in study:
         return _call(study, folder, console)
-    jobs = check_int("study.jobs", study["jobs"], 1)
+    jobs, report = check_int("study.jobs", study["jobs"], 1), _function(study["report"])
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
     cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
     # composed when it is a run's turn, since that takes a good part of a second
@@ -63,7 +63,7 @@ def run_study(
     else:
         done, _ = train_all(todo, len(cells), folder, jobs, console, keep_going=False)
         runs = [done[run_name(cell)] for cell in cells]
-    result: dict[str, Any] = _function(study["report"])(folder, runs)
+    result: dict[str, Any] = report(folder, runs)
     RunFiles(folder).write_checked("summary.json", result)
     return result
 
@@ -85,7 +85,12 @@ def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, An
 
 
 def _function(path: str) -> Callable[..., dict[str, Any]]:
-    function: Callable[..., dict[str, Any]] = resolve_name(":".join(path.rsplit(".", 1)))
+    try:
+        function: Callable[..., dict[str, Any]] = resolve_name(":".join(path.rsplit(".", 1)))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError("study", "the path of a function, such as my_module.report", path, str(error)) from error
+    if not callable(function):
+        raise InputError("study", "the path of a function, such as my_module.report", path)
     return function
 
 
