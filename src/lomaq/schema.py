@@ -50,7 +50,7 @@ def check_settings(config: dict[str, Any], class_of: Callable[[str], Any]) -> No
             if value is not _ABSENT:
                 check(name, value)
     for name in ("env", "mixer", "reward", "agent", "learner"):
-        _check_node(name, config[name], class_of)
+        _check_node(name, config.get(name), class_of)
 
 
 def _check_node(name: str, node: Any, class_of: Callable[[str], Any]) -> None:
@@ -86,7 +86,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is Any or isinstance(hint, str):
         return True
     if hint is float:
-        return type(value) in (int, float) and not math.isnan(value)
+        return type(value) is int or (type(value) is float and not math.isnan(value))
     if hint in (int, bool, str):
         return type(value) is hint
     if hint is type(None):
