@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= env=nav mixer=gcn kappa=2
 
-.PHONY: help install train test test-slow test-lowest lint format bench traces docs clean
+.PHONY: help install train test test-slow test-lowest torture lint format bench traces docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test-lowest: ## Run the tests with the lowest versions of pyproject.toml, but fo
 	.venv-lowest/bin/python -m pip install --quiet uv
 	.venv-lowest/bin/uv pip install --python .venv-lowest --resolution lowest-direct --editable ".[dev]"
 	.venv-lowest/bin/python -m pytest -W default --ignore tests/export
+
+torture: install ## Run the whole campaigns of tests/torture, an hour or more
+	$(BIN)/python -m pytest tests/torture -m "slow or not slow" --torture
 
 lint: install ## Run ruff and mypy, and check the directions of imports
 	$(BIN)/ruff check .

@@ -17,6 +17,11 @@ from lomaq.config import compose
 from lomaq.graphs import AgentGraph
 from lomaq.plots.run import train
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="run the whole campaigns of tests/torture")
+
+
 # several test processes share the cores, and threads that wait for each other cost more than they bring
 torch.set_num_threads(1)
 

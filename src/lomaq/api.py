@@ -23,7 +23,7 @@ from lomaq.analysis.compare import Comparison
 from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.locality import influence
-from lomaq.config import CONF, compose, read_yaml, word_of
+from lomaq.config import CONF, compose, read_yaml
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError
 from lomaq.nn import ActingState
@@ -38,6 +38,7 @@ from lomaq.training.callbacks import Callback
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, GreedyActor, evaluate
 from lomaq.training.run import run_dir_of
 from lomaq.training.stored import FRESH_SEED, Checkpoint, open_checkpoint
+from lomaq.words import word_of
 
 #: What an environment's constructor is given by whoever makes it.
 _GIVEN = ("n_envs", "seed", "device")
@@ -346,5 +347,6 @@ def _write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pa
     node = {"_target_": f"{env.__module__}.{env.__qualname__}", "name": name, **arguments}
     (folder / "env").mkdir()
     content = yaml.safe_dump({**node, "recommended": {**common, **recommended}}, sort_keys=False)
-    (folder / "env" / f"own_{name}.yaml").write_text(content)  # a name that hides no environment of ours
-    return f"own_{name}"
+    name = f"own_{name}"  # which hides no environment of ours
+    (folder / "env" / f"{name}.yaml").write_text(content, encoding="utf-8")
+    return name

@@ -7,13 +7,14 @@ so that this works inside somebody's own Hydra application and in several thread
 from __future__ import annotations
 
 import inspect
+import io
 import itertools
-import json
+import os
 import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,31 +32,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lomaq.errors import InputError, check_choice
 from lomaq.plain import check_sections
+from lomaq.schema import check_settings
 from lomaq.targets import import_modules, import_targets, modules_of, our_class
+from lomaq.text import check_place, parse_yaml, read_text, yaml_reason
+from lomaq.text import read_yaml as read_any_yaml
+from lomaq.words import PLACES, RENAMED, as_typed, flat, place_of, places_of
 
 CONF = Path(__file__).resolve().parent / "conf"
-#: Keys whose values are places of files.
-PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
-#: Settings of earlier versions and what they are called now.
-RENAMED = {
-    "mixer.tie": "mixer.weight_sharing",
-    "mixer.start": "mixer.init",
-    "mixer.own": "mixer.independent",
-    "env.recommended.tie": "env.recommended.weight_sharing",
-    "learner.recommended.start": "learner.recommended.init",
-    "algo.plays": "algo.policy",
-    "algo.requires": "algo.identity",
-    **{f"learner.objective.{name}": f"learner.objective.returns.{name}" for name in ("gamma", "lam", "time_limit")},
-    **{f"reward.{name}": f"reward.networks.{name}" for name in ("inputs", "share", "hidden")},
-    **{
-        f"reward.{name}": f"reward.fit.{name}"
-        for name in ("loss", "lr", "batch_size", "updates", "regularisation", "weights")
-    },
-    **{f"reward.{name}": f"reward.gate.{name}" for name in ("tolerance", "relative_tolerance", "pass_rate")},
-    "learner=tuned": "learner=searched",
-}
+#: Flags of hydra that print something.
+PRINTING = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--shell-completion", "-sc")
 #: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
 PARTS = ("mixer", "reward", "learner.objective", "agent")
 _COMPOSING = threading.RLock()
@@ -120,7 +107,7 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
     Args:
         words: The words.
         repeated: A key that may come several times, and whose value is the list of all that it was given.
-        places: Keys whose values are paths, taken as they are: names of runs have signs that mean something to hydra.
+        places: Keys whose values are taken as they are: names of runs have signs that mean something to hydra.
 
     Raises:
         InputError: If a word has another form.
@@ -128,8 +115,11 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
     given: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")
-        value: Any = text
-        if key not in places or text in ("", "null") or text[0] in "'\"[":
+        value: Any = places_of(text) if key == repeated else place_of(text)
+        if key in (PLACES if key in places else ()):
+            for place in value if isinstance(value, list) else [value]:
+                check_place(key, place)
+        if key not in places or text in ("", "null"):
             override = _parse_word(word)
             if override.is_add() or override.is_delete() or override.is_sweep_override():
                 raise InputError(word, "one known setting as key=value", "another form")
@@ -149,7 +139,7 @@ def choices(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The settings in a file, as they are written."""
-    content = yaml.safe_load(file.read_text()) or {}
+    content = read_any_yaml(file) or {}
     if not isinstance(content, dict):
         raise InputError(str(file), "a file of settings", type(content).__name__)
     return content
@@ -191,29 +181,36 @@ def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, An
     return {str(key): value for key, value in config.items()}, contents
 
 
-def word_of(value: Any) -> str:
-    """A value as it is written after ``key=``."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of all values in nested dictionaries.
-
-    >>> flat({"env": {"name": "nav", "edges": {}}})
-    {'env.name': 'nav', 'env.edges': {}}
-    """
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return found
-
-
 def hydra_flag(words: Sequence[str]) -> None:
-    """Let hydra itself see to one of its flags, such as ``--info`` or ``--shell-completion``."""
-    own = sys.argv
-    sys.argv = [own[0], *words]
+    """Let hydra itself see to one of its flags that print something, such as ``--info`` or ``--shell-completion``.
+
+    Raises:
+        InputError: If it does not take the words, or one is another flag.
+    """
+    flags = [word for word in words if word.startswith("-") and word not in MULTIRUN]
+    for word in flags:
+        if word.partition("=")[0] not in (*PRINTING, *CONFIG_DIR):
+            raise InputError(word, f"key=value, --config-dir, -m or one of {', '.join(PRINTING)}", "another option")
+    if not {"--shell-completion", "-sc"} & {*flags}:
+        ours = (*MULTIRUN, *CONFIG_DIR)  # values of other flags are theirs
+        pairs = zip(["", *words], words, strict=False)
+        compose_jobs(
+            [
+                word
+                for before, word in pairs
+                if word.partition("=")[0] in ours or before in CONFIG_DIR or (word not in flags and "=" in word)
+            ]
+        )
+    own, said = sys.argv, io.StringIO()
+    sys.argv = [own[0], *(as_typed(word) for word in words)]
     try:
-        hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
+        with redirect_stderr(said):
+            hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
+    except (SystemExit, HydraException, OmegaConfBaseException, ValueError) as error:
+        if not isinstance(error, SystemExit) or error.code:
+            line = str(error) if not isinstance(error, SystemExit) else said.getvalue().rpartition("error: ")[2]
+            line = line.partition("\n\nSet the environment")[0]
+            raise InputError("command line", "settings, and a flag as hydra takes it", line) from error
     finally:
         sys.argv = own
 
@@ -240,7 +237,7 @@ def _search(folders: Sequence[str | Path]) -> list[str]:
     if not folders:
         return []
     for folder in folders:
-        if not Path(folder).is_dir():
+        if not os.path.isdir(folder):
             raise InputError("--config-dir", "an existing folder of settings", folder)
         _check_names(Path(folder))
     quoted = (str(Path(folder).absolute()).replace("\\", "\\\\").replace("'", "\\'") for folder in folders)
@@ -250,7 +247,7 @@ def _search(folders: Sequence[str | Path]) -> list[str]:
 def _check_names(folder: Path) -> None:
     """Refuse files that set parts of this package by names of earlier versions; classes from elsewhere may have any."""
     for file in sorted(folder.glob("*/*.yaml")):
-        content = yaml.safe_load(text := file.read_text())
+        content = parse_yaml(file, text := read_text(file))
         if isinstance(content, dict) and str(content.get("_target_", "lomaq.")).startswith("lomaq."):
             names = flat(content, "" if "@package _global_" in text else f"{file.parent.name}.")
             for old in RENAMED:
@@ -271,12 +268,13 @@ def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     for word in rest:
         name, equals, folder = word.partition("=")
         if name in CONFIG_DIR:
-            folders.append(folder if equals else next(rest, "none"))
+            folders.append(place_of(folder if equals else next(rest, "none")))
         elif word.startswith("-") and word not in MULTIRUN:
             raise InputError(word, "settings as key=value, --config-dir or -m", "another option", "leave it out")
         else:
             kept.append(word)
-    return kept, folders
+    several = bool({*MULTIRUN} & {*kept})
+    return [as_typed(word, several) for word in kept], folders
 
 
 def _files(group: str, config_dirs: Sequence[str | Path]) -> list[Path]:
@@ -293,6 +291,7 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
         del config["hydra"]
     plain = _plain(config)
     import_targets(plain)
+    check_settings(plain, _classes)
     grids = (plain["study"] or {}).get("grid", [])
     for grid in grids if isinstance(grids, list) else [grids]:
         if isinstance(grid, dict) and grid.get("algo") == "methods":
@@ -351,6 +350,8 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except InputError:
         raise
+    except yaml.YAMLError as error:
+        raise InputError("--config-dir", "files in YAML", yaml_reason(error)) from error
     except (HydraException, OmegaConfBaseException) as error:  # some of these are ValueErrors
         raise _refusal(error) from error
     except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
@@ -370,7 +371,7 @@ def _refusal(error: Exception) -> InputError:
     if unknown is not None and unknown[1]:
         return InputError(old, "a known setting", "an unknown one", "python train.py --cfg job lists all")
     if isinstance(error, OverrideParseException):
-        return _form(line.split("; See https")[0])
+        return _form(re.sub(r"^\w+Exception: |; \^", "", line.split("; See https")[0]))
     return InputError("settings", "some that go together", line)
 
 

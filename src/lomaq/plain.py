@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lomaq.errors import InputError
+from lomaq.text import read_checked_yaml
 
 #: Settings that have settings of their own, besides the groups.
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
@@ -38,38 +37,13 @@ SCALARS = (str, int, float, bool, type(None))
 _MISSING = object()
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # a C library may be missing
-    """Safe YAML without merged mappings, of which nested ones double at every level; aliases are mere references."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, "a merged mapping (<<)", key.start_mark)
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration of a run from its ``config.yaml``.
 
     Raises:
         InputError: If it is no YAML, or holds anything but plain values.
     """
-    try:
-        text = path.read_text()
-        _check_levels(text)
-        content = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(str(path), "the settings of a run, in YAML", line) from error
-    return check_config(content, str(path))
-
-
-def _check_levels(text: str) -> None:
-    """Refuse YAML that is nested deeply, event by event: building values recurses, in C without a limit."""
-    level = 0
-    for event in yaml.parse(text, _Loader):
-        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if level > MOST_LEVELS:
-            raise yaml.YAMLError(f"values more than {MOST_LEVELS} levels deep")
+    return check_config(read_checked_yaml(path), str(path))
 
 
 def check_config(config: Any, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lomaq.config import compose
 from lomaq.envs import SysAdmin
 from lomaq.envs.sysadmin import never
 from lomaq.studies.runner import run_study
+from lomaq.text import read_checked
 
 WORDS = (
     "experiment=dilemma",
@@ -42,7 +43,7 @@ def finished(tmp_path_factory) -> tuple[Path, dict]:
 
 def test_every_setting_is_reported_with_its_seeds_and_its_share_of_the_reference(finished) -> None:
     folder, result = finished
-    assert json.loads((folder / "summary.json").read_text()) == result
+    assert read_checked(folder / "summary.json") == result
     rows = {(row["method"], row["kappa"], row["permuted"]): row for row in result["results"]}
     assert set(rows) == {
         ("LOMAQ", 1, False),

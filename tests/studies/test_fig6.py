@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from lomaq.errors import InputError
 from lomaq.studies import fig6
 from lomaq.studies.fig6 import Fit, Training
 from lomaq.studies.runner import run_study
+from lomaq.text import read_checked
 
 # a disc of radius 1/4 in a square of side 2, by hand: π/16 / 4
 P = np.pi / 64
@@ -94,7 +94,7 @@ def test_the_study_draws_summarises_and_is_not_done_twice(tmp_path: Path):
     words = ("seed=5", "study.steps=3", "study.batch=8")
     tmp_path = tmp_path / "some" / "where"
     result = study(tmp_path, *words)
-    assert json.loads((tmp_path / "summary.json").read_text()) == result
+    assert read_checked(tmp_path / "summary.json") == result
     assert result["settings"]["seed"] == 5
     assert len(result["fits"]) == 3
     picture = tmp_path / "fig6.png"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from lomaq.errors import InputError
 from lomaq.runs import read_run
 from lomaq.studies import fig8
 from lomaq.studies.runner import run_one, run_study
+from lomaq.text import read_checked
 from lomaq.training.run import train
 
 TINY = {
@@ -38,7 +38,7 @@ def study(name: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", TINY)
 def test_every_experiment_composes_runs_and_draws(name: str, tmp_path: Path) -> None:
     result = study(name, tmp_path)
-    assert json.loads((tmp_path / "summary.json").read_text()) == result
+    assert read_checked(tmp_path / "summary.json") == result
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 

@@ -9,9 +9,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lomaq.config import PLACES, folders_of, parse
+from lomaq.config import folders_of, parse
 from lomaq.errors import InputError
 from lomaq.targets import MODULES, import_modules
+from lomaq.words import PLACES
 
 HELP = ("-h", "--help")
 

@@ -21,7 +21,7 @@ from lomaq.cli.command import Command
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
 from lomaq.cli.tables import print_comparison, print_report
-from lomaq.config import choices, compose, word_of
+from lomaq.config import choices, compose
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
@@ -40,6 +40,7 @@ from lomaq.testing import examine
 from lomaq.testing.checks import Make
 from lomaq.training.build import env_maker
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
+from lomaq.words import word_of
 
 
 def folder_named(name: str, value: object) -> Path:

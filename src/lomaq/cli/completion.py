@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lomaq.config import CONF, PLACES, choices, flat, read_yaml
+from lomaq.config import CONF, choices, read_yaml
+from lomaq.text import read_text
+from lomaq.words import PLACES, flat
 
 #: Parts of names that nobody sets on a command line.
 _INNER = {"algo", "recommended", "defaults", "hydra", "name"}
@@ -75,7 +77,7 @@ def settings() -> list[str]:
     for group in choices():
         if group != "experiment":  # these set what is elsewhere
             for file in sorted((CONF / group).glob("*.yaml")):
-                package = file.read_text().partition("\n")[0].partition("@package ")[2] or group
+                package = read_text(file).partition("\n")[0].partition("@package ")[2] or group
                 found += flat(read_yaml(file), "" if package == "_global_" else f"{package}.")
     names = dict.fromkeys(name for name in found if not _INNER & {*name.split(".")})
     return [name for name in names if "._" not in name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from lomaq.api import study
+from lomaq.cli.ascii import fall_back_to_ascii
 from lomaq.cli.command import HELP
 from lomaq.cli.commands import COMMANDS
 from lomaq.cli.output import CLOSED, OutputClosedError, closable_output
@@ -33,6 +33,7 @@ from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
 from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
 from lomaq.studies.sweep import run_sweep
 from lomaq.targets import import_modules, modules_of
+from lomaq.text import file_error
 from lomaq.training import NonFiniteLossError
 from lomaq.training.process import keep_freed_memory
 from lomaq.training.run import run_dir_of
@@ -76,6 +77,7 @@ def guarded(command: Callable[[], int], *, ends: bool = True) -> int:
     Signals stop it (128 and their number), and a standard output that is closed where that ``ends`` the command (141).
     In a process that another one has started for its run, the latter speaks for both.
     """
+    fall_back_to_ascii()
     try:
         with closable_output(ends=ends), stopped_by_signals():
             return _answered(command)
@@ -106,12 +108,10 @@ def _line(error: Exception) -> str | None:
     if isinstance(error, (InputError, NonFiniteLossError, ProcessDiedError)):
         return str(error)
     if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR):
-            place = error.filename or "to the run folder"
-            return f"cannot write {place}: {error.strerror}; what was saved before is whole"
-    elif is_out_of_memory(error):
+        return file_error(error)
+    if is_out_of_memory(error):
         return f"out of memory ({' '.join(str(error).split())[:200]}); smaller sizes need less"
-    elif isinstance(error, RuntimeError) and ("No space left" in str(error) or "unexpected pos" in str(error)):
+    if isinstance(error, RuntimeError) and ("No space left" in str(error) or "unexpected pos" in str(error)):
         return "cannot write the checkpoint: the disk is full; what was saved before is whole"  # as torch's writer says
     return None
 
@@ -172,7 +172,9 @@ def _sweep(jobs: list[Job], console: Console) -> int:
 def _study(words: Sequence[str], config: dict[str, Any]) -> int:
     if set(MULTIRUN).intersection(words):
         raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
-    name = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
+    name = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), None)
+    if name is None:
+        raise InputError("study", "an experiment, which has a name and a file", "settings alone", "see experiment=NAME")
     rest = [word for word in words if not word.startswith("experiment=")]
     try:
         result = study(name, *rest, progress=True)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lomaq.config import choices, compose, flat, folders_of, layers, parse
+from lomaq.config import choices, compose, folders_of, layers, parse
 from lomaq.targets import modules_of
+from lomaq.words import flat
 
 #: Parts of keys that are no settings of a run, but describe it, or that settings refer to.
 ASIDE = {"algo", "jobs", "logger", "method", "name", "recommended", "resume", "run_dir", "study", "trainer"}

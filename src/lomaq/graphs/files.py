@@ -163,7 +163,7 @@ def note(name: str, content: dict[str, Any], n_edges: int, loops: int, doubled: 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``)."""
     if path.suffix == ".json":
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
     elif path.suffix == ".graphml":
         graph = to_networkx(content)
         for node in graph.nodes.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lomaq.graphs.communities import communities
 from lomaq.graphs.graph import AgentGraph
 from lomaq.graphs.kept import is_there, read_bytes
 from lomaq.graphs.sparse import csr_matrix
+from lomaq.text import parse_json
 
 NAMES = ("singletons", "pairs", "full", "communities")
 
@@ -125,13 +125,10 @@ class Partition:
             raise InputError("partition", expected, repr(spec))
         name = f"partition file {spec}"
         try:
-            blocks = json.loads(read_bytes(spec, name).decode("utf-8-sig"))
-        except InputError:
-            raise
-        except RecursionError as error:
-            raise InputError(name, "a JSON list of blocks", "one that is nested too deeply") from error
-        except ValueError as error:
-            raise InputError(name, "a JSON list of blocks", error) from error
+            text = read_bytes(spec, name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(name, "a text file", error) from error
+        blocks = parse_json(name, text)
         if not isinstance(blocks, list):
             raise InputError(name, "a JSON list of blocks", type(blocks).__name__)
         return cls(blocks, graph.n_agents)

@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from lomaq.errors import InputError
+from lomaq.plain import read_config
+from lomaq.text import (
+    checked,
+    checked_yaml,
+    checksum_of,
+    damaged,
+    read_checked,
+    read_json,
+    read_text,
+)
 
 #: The first columns of ``metrics.csv``; all others appear by the names of what is measured.
 COLUMNS = ("env_steps", "train_seconds")
@@ -26,6 +34,8 @@ TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
 HIDDEN = (".lock", ".owner")
 #: What a run and its loggers may have written before its first checkpoint, besides ``config.yaml``.
 AT_START = ("inputs", "metrics.csv", "checkpoints", "tensorboard", "wandb", "mlflow", "mlflow.db")
+#: The files of which ``summary.json`` has checksums.
+CHECKED = ("config.yaml", "metrics.csv", "results.json")
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class RunFiles:
         self.remove_temporaries()
         (self.checkpoints / "best.ckpt").unlink(missing_ok=True)  # its last.ckpt was never written
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_atomic(self.folder / "config.yaml", checked_yaml(config))
         self._write_metrics(COLUMNS, [])
 
     def check_new(self, config: dict[str, Any]) -> None:
@@ -103,6 +113,12 @@ class RunFiles:
         except (OSError, ValueError, TypeError, KeyError):
             return False
 
+    def reopen(self, config: dict[str, Any]) -> None:
+        """Go on with a run, perhaps one that had ended: with its changed configuration, and nothing checked for now."""
+        if (self.folder / "summary.json").is_file():
+            self.write_checked("summary.json", self.read_summary() | {"files": {}})
+        write_atomic(self.folder / "config.yaml", checked_yaml(config))
+
     def cut_metrics(self, env_steps: int) -> None:
         """Drop the rows after a checkpoint, from which a run is resumed."""
         columns, rows = self.read_metrics()
@@ -119,17 +135,34 @@ class RunFiles:
         if new:
             self._write_metrics([*columns, *new], [*before, *written])
             return
-        with self.metrics.open("a", newline="") as file:
+        with self.metrics.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, columns, restval="", lineterminator="\n").writerows(written)
 
     def read_metrics(self) -> tuple[Sequence[str], list[dict[str, str]]]:
-        """Columns and whole rows of ``metrics.csv``, as text; none where it is missing."""
-        if not self.metrics.is_file():
+        """Columns and whole rows of ``metrics.csv``, as text; none where it is missing.
+
+        Raises:
+            InputError: If it is damaged; the last line of a run that is being written may be incomplete.
+        """
+        if not self.metrics.exists():
             return COLUMNS, []
-        with self.metrics.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if row["env_steps"].isdigit() and None not in row.values()]  # written whole
-            return reader.fieldnames or COLUMNS, rows
+        text, steps = read_text(self.metrics), 0
+        lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True)
+        try:
+            columns = next(lines, [])
+            if tuple(columns[: len(COLUMNS)]) != COLUMNS or len({*columns}) < len(columns):
+                raise ValueError(f"columns {','.join(columns)[:60]!r}")
+            rows = []
+            for cells in lines:
+                row = dict(zip(columns, cells, strict=True))
+                before, steps = steps, int(row["env_steps"])
+                if steps < before or any(_number(cell) is None for cell in cells):
+                    raise ValueError(f"{','.join(cells)[:60]!r}")
+                rows.append(row)
+        except (ValueError, csv.Error) as error:
+            expected = f"{','.join(COLUMNS)}, … and below them numbers"
+            raise InputError(f"{self.metrics}, line {lines.line_num}", expected, str(error)) from error
+        return columns, rows
 
     def _write_metrics(self, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
         text = io.StringIO()
@@ -152,6 +185,54 @@ class RunFiles:
         """Write one JSON file, whole or not at all."""
         write_atomic(self.folder / name, json.dumps(content, indent=2) + "\n")
 
+    def write_checked(self, name: str, content: dict[str, Any]) -> None:
+        """Write one JSON file with a checksum of itself, which :func:`lomaq.text.read_checked` compares."""
+        self.write_json(name, checked(content))
+
+    def write_summary(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Write ``summary.json``, the last file of a run, and return its content: with checksums of the others."""
+        content = summary | {"files": self._checksums(*CHECKED)}
+        self.write_checked("summary.json", content)
+        return content
+
+    def read_summary(self) -> dict[str, Any]:
+        """``summary.json``; empty where the run has not ended.
+
+        Raises:
+            InputError: If it, or one of the files that it has checksums of, is damaged.
+        """
+        path = self.folder / "summary.json"
+        if not path.exists():
+            return {}
+        summary, whole = read_checked(path), self.metrics.exists()  # copies of results may leave other files out
+        files = summary.get("files", {})
+        for name, checksum in files.items() if isinstance(files, dict) else ():
+            place = self.folder / name
+            if (whole or place.exists()) and checksum_of(place) != checksum:
+                raise damaged(place)
+        return summary
+
+    def read_config(self) -> dict[str, Any]:
+        """``config.yaml``; empty where it was not kept.
+
+        Raises:
+            InputError: If it is damaged.
+        """
+        path = self.folder / "config.yaml"
+        return read_config(path) if path.exists() else {}
+
+    def _checksums(self, *names: str) -> dict[str, str]:
+        """Of the files that are there."""
+        return {name: checksum_of(self.folder / name) for name in names if (self.folder / name).is_file()}
+
+
+def _number(cell: str) -> float | None:
+    """What a cell holds, 0 where it is empty; None for what ``append_metrics`` does not write."""
+    try:
+        return float(cell or 0) if cell == cell.strip() else None
+    except ValueError:
+        return None
+
 
 def read_returns(folder: Path) -> list[Evaluation]:
     """All tests in a run's ``results.json``."""
@@ -161,12 +242,29 @@ def read_returns(folder: Path) -> list[Evaluation]:
 
 
 def read_results(folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """A run's ``results.json``: its env, task, algorithm and seed, and the content below them."""
-    content, path = json.loads((folder / "results.json").read_text()), []
+    """A run's ``results.json``: its env, task, algorithm and seed, and the content below them.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    file = folder / "results.json"
+    content, path = read_json(file), []
     for _ in range(4):
+        if not isinstance(content, dict) or len(content) != 1:
+            raise InputError(str(file), "env → task → algorithm → seed → tests, one of each", "another layout")
         ((key, content),) = content.items()
         path.append(key)
+    if not isinstance(content, dict) or not all(map(_is_test, content.items())):
+        raise InputError(str(file), "tests with step_count, elapsed_time and return", "others")
     return tuple(path), content
+
+
+def _is_test(entry: tuple[str, Any]) -> bool:
+    name, test = entry
+    numbers = ("step_count", "elapsed_time") if name.startswith("step_") else ()
+    if not isinstance(test, dict) or not isinstance(test.get("return"), list) or not test["return"]:
+        return False
+    return all(type(x) in (int, float) for x in [*test["return"], *(test.get(key) for key in numbers)])
 
 
 @contextmanager
@@ -198,8 +296,7 @@ def _is_trace(place: Path) -> bool:
 
 def _same_run(begun: Path, config: dict[str, Any]) -> bool:
     """Whether ``config.yaml`` is that of this configuration; how its folder was named is not compared."""
-    stored, given = (yaml.safe_load(text) for text in (begun.read_text(), yaml.safe_dump(config)))
-    return isinstance(stored, dict) and {**stored, "run_dir": None} == {**given, "run_dir": None}
+    return {**read_config(begun), "run_dir": None} == {**json.loads(json.dumps(config)), "run_dir": None}
 
 
 def write_atomic(path: Path, text: str) -> None:

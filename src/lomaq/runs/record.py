@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lomaq.errors import InputError
-from lomaq.plain import read_config
 from lomaq.runs.curve import Curve
 from lomaq.runs.files import RunFiles, read_returns
 
@@ -59,14 +57,13 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         InputError: If it is no run folder, or one of its files is damaged.
     """
-    config, summary = folder / "config.yaml", folder / "summary.json"
-    if not is_run(folder) and not summary.is_file():
+    files = RunFiles(folder)
+    if not is_run(folder) and not (folder / "summary.json").is_file():
         raise InputError("run", "a run folder, with config.yaml and metrics.csv", folder)
+    stored, ended = files.read_config(), files.read_summary()
     try:
-        stored = read_config(config) if config.is_file() else {}
-        ended = json.loads(summary.read_text()) if summary.is_file() else {}
-        rows = RunFiles(folder).read_metrics()[1]
-        tests = [Curve.of(read_returns(folder))] if (folder / "results.json").is_file() else []
+        rows = files.read_metrics()[1]
+        tests = [Curve.of(read_returns(folder))] if (folder / "results.json").exists() else []
         tests.append(_rounded(row for row in rows if row.get("test_return_max")))
         furthest = max(tests, key=lambda curve: len(curve.steps))  # a run that continues has its old results.json
         steps, seconds = (int(rows[-1]["env_steps"]), float(rows[-1]["train_seconds"])) if rows else (0, 0.0)
@@ -75,6 +72,9 @@ def read_run(folder: Path) -> RunRecord:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
         raise InputError("run", "a run folder whose files are whole", folder, why) from error
+    if tests[:-1] and not ended and is_run(folder):
+        remedy = "it was removed, or the run was killed as it ended; the others are whole"
+        raise InputError(str(folder / "summary.json"), "the last file of a run with results.json", "none", remedy)
     return RunRecord(folder, stored, ended, furthest, steps, seconds)
 
 

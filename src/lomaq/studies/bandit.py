@@ -109,7 +109,7 @@ def run_bandits(
             result["partitions"][label] = {**_report(one, rounds, regret), "seconds": seconds}
     result["growth_in_K_P"] = _growth(result["partitions"])
     draw_regret(folder / "bandit.png", result)
-    RunFiles(folder).write_json("bandit.json", result)
+    RunFiles(folder).write_checked("bandit.json", result)
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.runs import Curve, RunFiles, RunRecord
+from lomaq.text import read_checked
 from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 #: Fresh episodes that the best checkpoint of a run plays.
@@ -65,8 +65,8 @@ def _fresh(run: RunRecord) -> float:
         stored = open_checkpoint(run.folder, resume=False)
         metrics = evaluate_checkpoint(stored, stored.config, FRESH_EPISODES, 0)
         del metrics["checkpoint"]  # a path of this machine, and fresh.json goes wherever the run's folder does
-        RunFiles(run.folder).write_json("fresh.json", metrics)
-    return float(json.loads(place.read_text())["test_return_mean"])
+        RunFiles(run.folder).write_checked("fresh.json", metrics)
+    return float(read_checked(place)["test_return_mean"])
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:

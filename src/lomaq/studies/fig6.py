@@ -28,6 +28,7 @@ from lomaq.rewards import FitSettings
 from lomaq.rewards.decomposition import RewardDecomposition
 from lomaq.rewards.groups import RewardGroups
 from lomaq.runs.files import write_atomic
+from lomaq.text import read_json
 
 #: Share p of the square from which the landmark is covered.
 SHARE = math.pi * COVER_DISTANCE**2 / (2 * HALF_WIDTH) ** 2
@@ -253,7 +254,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     stored = folder / "sections.json"
     if not stored.is_file():
         raise InputError("fig6", "sections.json", "none", "python train.py experiment=fig6 makes it")
-    sections = json.loads(stored.read_text())
+    sections = read_json(stored)
     figure = Figure(figsize=(11.5, 7.6), layout="constrained", dpi=110)
     panels = figure.subplots(3, 5, sharex=True, sharey=True)
     true = team_reward(_section()).numpy(), Fit(2, 0.0).expected()["sum"]

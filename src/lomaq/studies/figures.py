@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lomaq.plots.regret import draw_regret
 from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
 from lomaq.studies import comparison, dilemma, fig6, fig8, fig9, sweep
+from lomaq.text import read_checked
 
 #: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
 DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
@@ -57,7 +57,7 @@ def draw(folder: Path) -> Path:
         InputError: If its numbers are missing, or of an older version of the study.
     """
     if (folder / "bandit.json").is_file():
-        draw_regret(folder / "bandit.png", json.loads((folder / "bandit.json").read_text()))
+        draw_regret(folder / "bandit.png", read_checked(folder / "bandit.json"))
         return folder / "bandit.png"
     summary = folder / "summary.json"
     drawer = next((drawer for name, drawer in DRAWERS.items() if folder.name.startswith(name)), None)
@@ -70,7 +70,7 @@ def draw(folder: Path) -> Path:
     if not summary.is_file():
         raise InputError(folder.name, "a finished study, with summary.json", "none")
     try:
-        return drawer(folder, json.loads(summary.read_text()))
+        return drawer(folder, read_checked(summary))
     except KeyError as error:
         remedy = f"python train.py experiment={folder.name} makes it anew"
         raise InputError(folder.name, "the numbers of this version of the study", f"none of {error}", remedy) from error

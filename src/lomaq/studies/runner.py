@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import json
 import os
 import signal
 from collections.abc import Callable, Generator, Iterable
@@ -24,16 +23,17 @@ from typing import Any
 from rich.console import Console
 
 from lomaq.analysis.compare import differing
-from lomaq.config import Job, word_of
+from lomaq.config import Job
 from lomaq.errors import InputError, check_int
 from lomaq.graphs.kept import kept_files
-from lomaq.plain import read_config
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
 from lomaq.runs.stop import follow, heed, stopped_by_leader, unsignalled
 from lomaq.targets import import_targets
+from lomaq.text import read_checked
 from lomaq.training.process import keep_freed_memory
 from lomaq.training.stored import open_checkpoint
+from lomaq.words import word_of
 
 #: Longest name of a run, in bytes; file systems take 255.
 LONGEST = 160
@@ -62,7 +62,7 @@ def run_study(
         raise InputError("study", "either grid or run", ", ".join(study))
     if "run" in study:
         return _call(study, folder, console)
-    jobs = check_int("study.jobs", study["jobs"], 1)
+    jobs, report = check_int("study.jobs", study["jobs"], 1), _function(study["report"])
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
     cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
     # composed when it is a run's turn, since that takes a good part of a second
@@ -72,8 +72,8 @@ def run_study(
     else:
         done, _ = train_all(todo, len(cells), folder, min(jobs, len(cells)), console, keep_going=False)
         runs = [done[run_name(cell)] for cell in cells]
-    result: dict[str, Any] = _function(study["report"])(folder, runs)
-    RunFiles(folder).write_json("summary.json", result)
+    result: dict[str, Any] = report(folder, runs)
+    RunFiles(folder).write_checked("summary.json", result)
     return result
 
 
@@ -82,19 +82,24 @@ def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, An
     settings = {key: value for key, value in study.items() if key != "run"}
     done = folder / "summary.json"
     if done.is_file():
-        result: dict[str, Any] = json.loads(done.read_text())
+        result: dict[str, Any] = read_checked(done)
         if result.get("settings") != settings:
             raise InputError("run_dir", "a folder of the same study", folder, "choose another run_dir")
         return result
     if folder.exists() and not folder.is_dir():
         raise InputError("run_dir", "a folder", folder, "choose another run_dir")
     result = {"settings": settings, **_function(study["run"])(folder, settings, console)}
-    RunFiles(folder).write_json("summary.json", result)
+    RunFiles(folder).write_checked("summary.json", result)
     return result
 
 
 def _function(path: str) -> Callable[..., dict[str, Any]]:
-    function: Callable[..., dict[str, Any]] = resolve_name(":".join(path.rsplit(".", 1)))
+    try:
+        function: Callable[..., dict[str, Any]] = resolve_name(":".join(path.rsplit(".", 1)))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError("study", "the path of a function, such as my_module.report", path, str(error)) from error
+    if not callable(function):
+        raise InputError("study", "the path of a function, such as my_module.report", path)
     return function
 
 
@@ -216,7 +221,7 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
         console = Console(file=io.StringIO(), force_jupyter=False)
     console.print(place.name, highlight=False, soft_wrap=True)
     begun = place / "config.yaml"
-    if begun.is_file() and differing([read_config(begun), config]):
+    if begun.is_file() and differing([RunFiles(place).read_config(), config]):
         raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
     if not (place / "summary.json").is_file():
         checkpoint = place / "checkpoints" / "last.ckpt"

@@ -6,7 +6,6 @@ that was stopped continues when it is started again in its folder.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from lomaq.plots.curves import draw_curves
 from lomaq.runs import Curve, RunFiles, RunRecord
 from lomaq.runs.files import read_results
 from lomaq.studies.runner import run_name, train_all
+from lomaq.text import read_json
 
 
 def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]
     done = [ended[name] for name in names if name in ended]
     files.write_json("results.json", merge_results(done))
     summary = {"groups": {name: _metrics(runs) for name, runs in _groups(done).items()}, "failed": failed}
-    files.write_json("summary.json", summary)
+    files.write_checked("summary.json", summary)
     if done:
         draw(folder, summary)
     return summary
@@ -75,7 +75,7 @@ def _check(jobs: list[Job], folder: Path) -> int:
             raise InputError("trainer.devices", "1 with -m", trainer["devices"], remedy)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         marker = folder / "sweep.json"
-        if not marker.is_file() or json.loads(marker.read_text()) != names:
+        if not marker.is_file() or read_json(marker) != names:
             raise InputError("run_dir", "a new folder, or that of the same sweep", folder, "choose another run_dir")
     return min(at_once, len(jobs))
 

@@ -77,6 +77,7 @@ class Recorder(Checkpoint):
         self.env = self.make_env(n_envs, 0, module.device) if trainer.is_global_zero else None
         if module.history:
             if trainer.is_global_zero:
+                self.files.reopen(module.run_config)
                 self.files.cut_metrics(module.env_steps)
         else:
             module.history = {"evaluations": [], "train_seconds": 0.0, "best": None, "evaluated_at": 0}

@@ -286,8 +286,7 @@ def _report(
         "versions": versions(),
     }
     files.write_results(name, f"{name}-{env.n_agents}", algorithm, seed, evaluations)
-    files.write_json("summary.json", summary)
-    return summary
+    return files.write_summary(summary)
 
 
 def versions() -> dict[str, str]:

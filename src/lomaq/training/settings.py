@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -95,6 +96,14 @@ class LearnerSettings:
             whole = "learner.batch_size" if self.batch_size else "learner.n_envs"
             remedy = f"learner.minibatches={sequences}, or a larger {whole}"
             raise InputError("learner.minibatches", f"at most {whole}, {sequences}", self.minibatches, remedy)
+        self._try_optimizer()
+
+    def _try_optimizer(self) -> None:
+        """Take one step of nothing, since some options are used only then."""
+        parameter = nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.zeros(1)
+        with self._naming_options():
+            self.make_optimizer([parameter]).step()
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser with its options.
@@ -102,8 +111,15 @@ class LearnerSettings:
         Raises:
             InputError: If an option is unknown to it or impossible.
         """
-        try:
+        with self._naming_options():
             return OPTIMIZERS[self.optimizer](parameters, lr=self.lr, foreach=True, **self.optimizer_options)
-        except (TypeError, ValueError) as error:
+
+    @contextmanager
+    def _naming_options(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            raise
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             name, options = "learner.optimizer_options", self.optimizer_options
             raise InputError(name, f"options of {self.optimizer}", options, str(error)) from error

@@ -1,0 +1,107 @@
+"""Words of a command line, ``key=value``, and dotted keys.
+
+Paths are taken as they are typed: hydra's grammar has other uses for ``=``, ``,``, brackets, digits with underscores
+and letters beyond ASCII.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from lomaq.graphs.files import ENDINGS
+from lomaq.text import check_place
+
+#: Keys whose values are places of files.
+PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
+#: Keys whose values may be, by their ending.
+FILES = ("partition", "env.graph", "mixer.enforce", "reward.redistribute")
+
+#: Settings of earlier versions and what they are called now.
+RENAMED = {
+    "mixer.tie": "mixer.weight_sharing",
+    "mixer.start": "mixer.init",
+    "mixer.own": "mixer.independent",
+    "env.recommended.tie": "env.recommended.weight_sharing",
+    "learner.recommended.start": "learner.recommended.init",
+    "algo.plays": "algo.policy",
+    "algo.requires": "algo.identity",
+    **{f"learner.objective.{name}": f"learner.objective.returns.{name}" for name in ("gamma", "lam", "time_limit")},
+    **{f"reward.{name}": f"reward.networks.{name}" for name in ("inputs", "share", "hidden")},
+    **{
+        f"reward.{name}": f"reward.fit.{name}"
+        for name in ("loss", "lr", "batch_size", "updates", "regularisation", "weights")
+    },
+    **{f"reward.{name}": f"reward.gate.{name}" for name in ("tolerance", "relative_tolerance", "pass_rate")},
+    "learner=tuned": "learner=searched",
+}
+
+
+def word_of(value: Any) -> str:
+    """A value as it is written after ``key=``."""
+    return str(value) if isinstance(value, (str, Path)) else json.dumps(value)
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of all values in nested dictionaries.
+
+    >>> flat({"env": {"name": "nav", "edges": {}}})
+    {'env.name': 'nav', 'env.edges': {}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def place_of(text: str) -> str:
+    """The path that is meant: without quotes around it, and with the home folder in place of ``~`` or ``~/``."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].replace("\\" + text[0], text[0])
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+
+
+def places_of(text: str) -> list[str]:
+    """The paths in ``[A,B]``, or the only one."""
+    return _parts(text[1:-1]) if text.startswith("[") and text.endswith("]") else [place_of(text)]
+
+
+def as_typed(word: str, several: bool = False) -> str:
+    """``key=value`` with its path quoted, so that hydra takes it as it is; other words are left alone.
+
+    Args:
+        word: A word of the command line.
+        several: Whether a comma separates several values, as with ``-m``.
+
+    Raises:
+        InputError: If the value can be no path.
+    """
+    key, _, text = word.partition("=")
+    if key not in (*PLACES, *FILES) or text in ("", "null"):
+        return word
+    parts = _parts(text) if several and not {*"[]{}()"} & {*text} else [place_of(text)]
+    if key in PLACES:
+        return f"{key}={','.join(_quoted(check_place(key, part)) for part in parts)}"
+    if any(Path(part).suffix in ENDINGS for part in parts) and text[0] not in "[{":
+        return f"{key}={','.join(_quoted(part) if Path(part).suffix in ENDINGS else part for part in parts)}"
+    return word
+
+
+def _parts(text: str) -> list[str]:
+    """What commas outside quotes separate."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters, lexer.escape = ",", True, "", ""
+    try:
+        return [place_of(part.strip()) for part in lexer]
+    except ValueError:  # a quote that is part of a name
+        return [place_of(part.strip()) for part in text.split(",")]
+
+
+def _quoted(text: str) -> str:
+    """As hydra reads it back: a backslash means something to it only before a quote, the closing one included."""
+    inner = re.sub(r"(\\*)'", lambda found: 2 * found[1] + r"\'", text)
+    return "'" + inner + "\\" * (len(inner) - len(inner.rstrip("\\"))) + "'"
