@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 
 import numpy as np
@@ -14,6 +13,7 @@ from lomaq.bandits import Constants, LinearBandit, MultiOFUL, UniformArms, draw_
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
 from lomaq.studies.bandit import DEFAULTS, _slope, run_bandits
+from lomaq.text import read_checked
 
 SMALL = {**DEFAULTS, "n": 3, "K": 2, "d": 3, "T": 600, "repetitions": 4, "partitions": ["singletons", [[0, 1], [2]]]}
 
@@ -29,7 +29,7 @@ def without_times(result):
 
 def test_study_leaves_its_picture_and_its_numbers(tmp_path):
     result = run(tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "bandit.json").read_text()) == result
+    assert read_checked(tmp_path / "new" / "bandit.json") == result
     assert (tmp_path / "new" / "bandit.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"bandit.json", "bandit.png"}
     assert result["settings"] == SMALL
