@@ -102,7 +102,10 @@ def _reached(run: RunRecord) -> dict[float, int | None]:
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of each file and, with a ``/``, of each folder, ``checkpoints`` file by file."""
-    places = sorted([p for p in folder.iterdir() if p.name != "checkpoints"] + [*folder.glob("checkpoints/*")])
+    places = sorted(
+        [p for p in folder.iterdir() if p.name != "checkpoints" and p.name not in HIDDEN]
+        + [*folder.glob("checkpoints/*")]
+    )
     return {
         f"{place.relative_to(folder)}{'/' * place.is_dir()}": sum(
             p.stat().st_size for p in [place, *place.rglob("*")] if p.is_file()
