@@ -17,7 +17,7 @@ from lomaq.config import RENAMED
 
 
 def test_a_run_leaves_all_that_the_contract_names(trained: Path) -> None:
-    names = {"config.yaml", "metrics.csv", "results.json", "summary.json", "curve.png", "checkpoints"}
+    names = {"config.yaml", "metrics.csv", "results.json", "summary.json", "curve.png", "checkpoints", ".lock"}
     assert {p.name for p in trained.iterdir()} == names
     assert {p.name for p in (trained / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
     summary = json.loads((trained / "summary.json").read_text())

@@ -127,7 +127,8 @@ class Closed:
     def write(self, text: str) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
-    flush = write
+    def flush(self) -> None:
+        self.write("")
 
     def fileno(self) -> int:
         return self.number

@@ -15,6 +15,7 @@ from rich.filesize import decimal
 
 from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
+from lomaq.runs.files import HIDDEN
 from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
 from lomaq.training.build import env_maker
 from lomaq.words import flat
@@ -102,7 +103,8 @@ def _reached(run: RunRecord) -> dict[float, int | None]:
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of each file and, with a ``/``, of each folder, ``checkpoints`` file by file."""
-    places = sorted([p for p in folder.iterdir() if p.name != "checkpoints"] + [*folder.glob("checkpoints/*")])
+    shown = [place for place in folder.iterdir() if place.name not in ("checkpoints", *HIDDEN)]
+    places = sorted([*shown, *folder.glob("checkpoints/*")])
     return {
         f"{place.relative_to(folder)}{'/' * place.is_dir()}": sum(
             p.stat().st_size for p in [place, *place.rglob("*")] if p.is_file()
