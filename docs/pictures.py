@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 import lomaq
 from lomaq import AgentGraph, Partition
 from lomaq.analysis.episode import decompose_checkpoint
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.envs import CartPole, Navigation, SysAdmin
 from lomaq.mixers import MaskedMLPMixer, Mixer
 from lomaq.plots.graph_plot import draw_graph
 from lomaq.plots.graph_view import GraphView
-from lomaq.training.stored import open_checkpoint
 
 FOLDER = Path(__file__).resolve().parent / "images"
 #: Rows and columns of the grid that most pictures show.

@@ -18,17 +18,17 @@ import lomaq
 from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.analysis.compare import compare, describe_run
 from lomaq.analysis.episode import decompose_checkpoint
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.errors import InputError
 from lomaq.export import export_checkpoint
 from lomaq.export import files as export_files
-from lomaq.plain import changed
+from lomaq.inputs.plain import changed
 from lomaq.plots import film, graph
 from lomaq.plots.run import train
 from lomaq.studies import figures, runner
 from lomaq.training import run as training_run
 from lomaq.training import stored
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 SECRET = "the-secret-of-this-machine"
 NOWHERE = Console(file=io.StringIO())

@@ -23,12 +23,14 @@ from lomaq.analysis.compare import Comparison
 from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.locality import influence
+from lomaq.analysis.stored import FRESH_SEED, Checkpoint, open_checkpoint
 from lomaq.config import CONF, compose, read_yaml
+from lomaq.config.words import word_of
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError
+from lomaq.inputs.plain import changed
 from lomaq.nn import ActingState
 from lomaq.objectives import ValueNetworks
-from lomaq.plain import changed
 from lomaq.plots.film import LONG_FILM, Film, check_render, play
 from lomaq.plots.run import train as train_run
 from lomaq.runs.files import read_returns
@@ -37,8 +39,6 @@ from lomaq.training.build import env_maker
 from lomaq.training.callbacks import Callback
 from lomaq.training.evaluation import EVALUATION_BATCH, Actor, GreedyActor, evaluate
 from lomaq.training.run import run_dir_of
-from lomaq.training.stored import FRESH_SEED, Checkpoint, open_checkpoint
-from lomaq.words import word_of
 
 #: What an environment's constructor is given by whoever makes it.
 _GIVEN = ("n_envs", "seed", "device")

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from lomaq.analysis.certificate import N_ENVS, certify_checkpoint, visit
 from lomaq.analysis.joint import exact_qsm
+from lomaq.analysis.stored import FRESH_SEED, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
 from lomaq.training.build import build_run
 from lomaq.training.evaluation import GreedyActor
 from lomaq.training.run import train
-from lomaq.training.stored import FRESH_SEED, open_checkpoint
 
 #: Overrides of a run and what its certificate counts: kappa, blocks, pairs (block, agent within kappa hops), states.
 RUNS = {

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from lomaq import cli
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
+from lomaq.analysis.stored import FRESH_SEED, evaluate_checkpoint, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.plots.decomposition import draw_decomposition
 from lomaq.training.build import build_run
 from lomaq.training.evaluation import GreedyActor
 from lomaq.training.run import train
-from lomaq.training.stored import FRESH_SEED, evaluate_checkpoint, open_checkpoint
 
 #: Overrides of a run, and how many steps its episodes have at most.
 RUNS = {

@@ -15,12 +15,12 @@ from torch import nn
 
 from lomaq import cli
 from lomaq.analysis.episode import play_episode
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.plots import graph as graph_picture
 from lomaq.plots.graph_view import GraphView
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 from lomaq import cli
+from lomaq.analysis.stored import Checkpoint, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.export import ExportedPolicy, Parity, export_checkpoint, files
@@ -26,7 +27,6 @@ from lomaq.export.policy import open_policy, write_policy
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
 from lomaq.training.run import train
-from lomaq.training.stored import Checkpoint, open_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "run_policy.py"

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from lomaq.analysis.certificate import certify_checkpoint
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.export import export_checkpoint
@@ -20,7 +21,6 @@ from lomaq.nn import CoordinationGraph
 from lomaq.objectives import DCG, Returns, Targets, ValueNetworks
 from lomaq.objectives.base import Batch
 from lomaq.training.run import train
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 N, A, OBS = 3, 2, 2
 #: A line of three agents: each for itself prefers action 1, agents that both take action 0 gain more.

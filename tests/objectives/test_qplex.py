@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.analysis.certificate import certify_checkpoint
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
@@ -18,7 +19,6 @@ from lomaq.nn import Utilities
 from lomaq.objectives import QPLEX, Returns, Targets, ValueNetworks
 from lomaq.objectives.base import Batch
 from lomaq.objectives.qplex import LARGEST, DuplexDuelling
-from lomaq.training.stored import open_checkpoint
 
 N, A, OBS, H = 3, 3, 2, 8
 SCALE = [2.0, 0.5]

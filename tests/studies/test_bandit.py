@@ -12,8 +12,8 @@ from rich.console import Console
 from lomaq.bandits import Constants, LinearBandit, MultiOFUL, UniformArms, draw_parameters, play
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
+from lomaq.inputs.text import read_checked
 from lomaq.studies.bandit import DEFAULTS, _slope, run_bandits
-from lomaq.text import read_checked
 
 SMALL = {**DEFAULTS, "n": 3, "K": 2, "d": 3, "T": 600, "repetitions": 4, "partitions": ["singletons", [[0, 1], [2]]]}
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from lomaq.config import compose
 from lomaq.envs import SysAdmin
 from lomaq.envs.sysadmin import never
+from lomaq.inputs.text import read_checked
 from lomaq.studies.runner import run_study
-from lomaq.text import read_checked
 
 WORDS = (
     "experiment=dilemma",

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from lomaq.config import compose
 from lomaq.errors import InputError
+from lomaq.inputs.text import read_checked
 from lomaq.studies import fig6
 from lomaq.studies.fig6 import Fit, Training
 from lomaq.studies.runner import run_study
-from lomaq.text import read_checked
 
 # a disc of radius 1/4 in a square of side 2, by hand: π/16 / 4
 P = np.pi / 64

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from lomaq.config import compose
 from lomaq.errors import InputError
+from lomaq.inputs.text import read_checked
 from lomaq.runs import read_run
 from lomaq.studies import fig8
 from lomaq.studies.runner import run_one, run_study
-from lomaq.text import read_checked
 from lomaq.training.run import train
 
 TINY = {

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from lomaq.analysis.compare import compare, describe_run
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.files import write
 from lomaq.runs import RunFiles
 from lomaq.studies.figures import draw
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 SEED = 18
 

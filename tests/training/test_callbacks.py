@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.config import compose
 from lomaq.training import LomaqModule
 from lomaq.training.build import env_maker
@@ -19,7 +20,6 @@ from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback, Record
 from lomaq.training.checkpoint import load_checkpoint
 from lomaq.training.evaluation import GreedyActor, evaluate
 from lomaq.training.run import train
-from lomaq.training.stored import open_checkpoint
 
 
 def evaluations_of(folder: Path) -> list[tuple[int, float]]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config import CONF, compose
 from lomaq.envs import CartPole, Rollout
 from lomaq.objectives import PartitionTD, Returns
@@ -22,7 +23,6 @@ from lomaq.rewards import DecomposedReward
 from lomaq.training import LomaqModule, NonFiniteLossError
 from lomaq.training.build import build_run
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 RD = "algo=lomaq_rd"
 FEW = "reward.fit.updates=2"

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 import lomaq
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.cli import evaluate_main, main, train_main
 from lomaq.config import compose
 from lomaq.errors import Note
@@ -15,7 +16,6 @@ from lomaq.studies.runner import run_one
 from lomaq.training import LomaqModule
 from lomaq.training.build import env_maker
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.stored import open_checkpoint
 
 WORDS = ("env=sysadmin", "env.graph=g.graphml", "env.n_agents=null", "partition=blocks.json")
 CHANGED = "g.graphml has changed since this run was trained; the run's own copy of it is used"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.errors import InputError
 from lomaq.training import LomaqModule
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.stored import open_checkpoint
 
 VARIANTS = {
     "mlp": (),

@@ -18,6 +18,7 @@ from lomaq.analysis.differences import Differences, differences
 from lomaq.analysis.joint import ExactQSM, JointMaximisation, exact_qsm, joint_maximisation
 from lomaq.analysis.locality import Locality, Slopes, locality, slopes
 from lomaq.analysis.probe import MixerFunction, Probe, rank_actions
+from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.analysis.truncation import Truncation, truncation
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_float, check_int
@@ -26,7 +27,6 @@ from lomaq.objectives import ValueNetworks
 from lomaq.training.build import Run
 from lomaq.training.collector import Collector
 from lomaq.training.evaluation import GreedyActor
-from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 #: Parallel environments that visit states.
 N_ENVS = 16

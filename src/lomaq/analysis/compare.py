@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from rich.filesize import decimal
 
+from lomaq.config.words import flat
 from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.files import HIDDEN
 from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
 from lomaq.training.build import env_maker
-from lomaq.words import flat
 
 #: Settings that have no effect on what a run finds, or repeat another setting.
 ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "method", "env.tuned")

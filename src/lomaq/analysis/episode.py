@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.envs import BatchedEnv, Rollout
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import Partition
@@ -18,7 +19,6 @@ from lomaq.rewards import DecomposedReward
 from lomaq.training.build import build, env_maker
 from lomaq.training.collector import Collector
 from lomaq.training.process import building
-from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 
 @torch.no_grad()

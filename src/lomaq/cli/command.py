@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lomaq.config import folders_of, parse
+from lomaq.config.words import PLACES
 from lomaq.errors import InputError
-from lomaq.targets import MODULES, import_modules
-from lomaq.words import PLACES
+from lomaq.inputs.targets import MODULES, import_modules
 
 HELP = ("-h", "--help")
 

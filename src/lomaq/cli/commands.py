@@ -17,15 +17,17 @@ from rich.console import Console
 from lomaq.analysis import compare as comparison
 from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.analysis.episode import decompose_checkpoint
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.cli.command import Command
 from lomaq.cli.completion import bash_script
 from lomaq.cli.origins import origins
 from lomaq.cli.tables import print_comparison, print_report
 from lomaq.config import choices, compose
+from lomaq.config.words import word_of
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
-from lomaq.plain import changed
+from lomaq.inputs.plain import changed
 from lomaq.plots.certificate import draw_certificate
 from lomaq.plots.curves import draw_curves
 from lomaq.plots.decomposition import draw_decomposition
@@ -39,8 +41,6 @@ from lomaq.studies.figures import draw_all
 from lomaq.testing import examine
 from lomaq.testing.checks import Make
 from lomaq.training.build import env_maker
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
-from lomaq.words import word_of
 
 
 def folder_named(name: str, value: object) -> Path:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lomaq.config import CONF, choices, read_yaml
-from lomaq.text import read_text
-from lomaq.words import PLACES, flat
+from lomaq.config.words import PLACES, flat
+from lomaq.inputs.text import read_text
 
 #: Parts of names that nobody sets on a command line.
 _INNER = {"algo", "recommended", "defaults", "hydra", "name"}

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.api import study
 from lomaq.cli.ascii import fall_back_to_ascii
 from lomaq.cli.command import HELP
@@ -24,20 +25,19 @@ from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config import CONFIG_DIR, MULTIRUN, Job, compose_jobs, folders_of, hydra_flag, parse
 from lomaq.errors import InputError, notes_as_lines
-from lomaq.memory import is_out_of_memory
-from lomaq.plain import changed
+from lomaq.inputs.memory import is_out_of_memory
+from lomaq.inputs.plain import changed
+from lomaq.inputs.targets import import_modules, modules_of
+from lomaq.inputs.text import file_error
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles
 from lomaq.runs.lock import free_folder
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
 from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
 from lomaq.studies.sweep import run_sweep
-from lomaq.targets import import_modules, modules_of
-from lomaq.text import file_error
 from lomaq.training import NonFiniteLossError
 from lomaq.training.process import keep_freed_memory
 from lomaq.training.run import run_dir_of
-from lomaq.training.stored import open_checkpoint
 
 #: What a resumed run may change; everything else decides what the run is.
 RESUMABLE = ("total_env_steps", "trainer.", "logger.")

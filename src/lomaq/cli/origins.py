@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lomaq.config import choices, compose, folders_of, layers, parse
-from lomaq.targets import modules_of
-from lomaq.words import flat
+from lomaq.config.words import flat
+from lomaq.inputs.targets import modules_of
 
 #: Parts of keys that are no settings of a run, but describe it, or that settings refer to.
 ASIDE = {"algo", "jobs", "logger", "method", "name", "recommended", "resume", "run_dir", "study", "trainer"}

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
 from lomaq.export.parity import Parity, ParityError, compare
@@ -23,7 +24,6 @@ from lomaq.nn import Utilities
 from lomaq.runs import RunFiles
 from lomaq.training.build import NOTES, env_maker
 from lomaq.training.run import versions
-from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 #: Ending of the files of each format.
 ENDINGS = {"onnx": "onnx", "torch": "pt2"}

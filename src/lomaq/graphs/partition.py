@@ -14,7 +14,7 @@ from lomaq.graphs.communities import communities
 from lomaq.graphs.graph import AgentGraph
 from lomaq.graphs.kept import is_there, read_bytes
 from lomaq.graphs.sparse import csr_matrix
-from lomaq.text import parse_json
+from lomaq.inputs.text import parse_json
 
 NAMES = ("singletons", "pairs", "full", "communities")
 

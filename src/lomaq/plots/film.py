@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
 from lomaq.plots.renderers import Frame, renderer, snapshot
@@ -22,7 +23,6 @@ from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback
 from lomaq.training.evaluation import Actor, GreedyActor
 from lomaq.training.loggers import log_gif
 from lomaq.training.module import LomaqModule
-from lomaq.training.stored import FRESH_SEED, Checkpoint
 
 FORMATS = ("gif", "mp4")
 #: Most frames of a film after its start, and of one made while training; most frames a second.

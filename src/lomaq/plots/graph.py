@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lomaq.analysis.episode import play_episode
+from lomaq.analysis.stored import Checkpoint
 from lomaq.errors import InputError, check_choice, check_int, tell
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping, kept_files
@@ -17,7 +18,6 @@ from lomaq.plots.graph_html import write_graph_html
 from lomaq.plots.graph_plot import FORMATS, draw_graph
 from lomaq.plots.graph_view import GraphView, classes_of
 from lomaq.training.build import env_maker
-from lomaq.training.stored import Checkpoint
 
 #: What agents are coloured by; the last two are those of an episode, which a checkpoint plays.
 COLOURS = ("partition", "classes", "degree", "reward", "utility")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from lomaq.errors import InputError
-from lomaq.plain import read_config
-from lomaq.text import (
+from lomaq.inputs.plain import read_config
+from lomaq.inputs.text import (
     checked,
     checked_yaml,
     checksum_of,
@@ -186,7 +186,7 @@ class RunFiles:
         write_atomic(self.folder / name, json.dumps(content, indent=2) + "\n")
 
     def write_checked(self, name: str, content: dict[str, Any]) -> None:
-        """Write one JSON file with a checksum of itself, which :func:`lomaq.text.read_checked` compares."""
+        """Write one JSON file with a checksum of itself, which :func:`lomaq.inputs.text.read_checked` compares."""
         self.write_json(name, checked(content))
 
     def write_summary(self, summary: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
+from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.runs import Curve, RunFiles, RunRecord
-from lomaq.text import read_checked
-from lomaq.training.stored import evaluate_checkpoint, open_checkpoint
 
 #: Fresh episodes that the best checkpoint of a run plays.
 FRESH_EPISODES = 100

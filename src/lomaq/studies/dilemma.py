@@ -14,11 +14,11 @@ from scipy.stats import bootstrap
 
 from lomaq.analysis.locality import slopes
 from lomaq.analysis.probe import Probe
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.envs import SysAdmin
 from lomaq.envs.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
 from lomaq.runs import RunRecord
-from lomaq.training.stored import open_checkpoint
 
 
 class _Case(NamedTuple):

@@ -24,11 +24,11 @@ from torch import Tensor
 from lomaq.envs.navigation import COVER_DISTANCE, HALF_WIDTH
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import AgentGraph
+from lomaq.inputs.text import read_json
 from lomaq.rewards import FitSettings
 from lomaq.rewards.decomposition import RewardDecomposition
 from lomaq.rewards.groups import RewardGroups
 from lomaq.runs.files import write_atomic
-from lomaq.text import read_json
 
 #: Share p of the square from which the landmark is covered.
 SHARE = math.pi * COVER_DISTANCE**2 / (2 * HALF_WIDTH) ** 2

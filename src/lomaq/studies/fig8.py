@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.envs import MatrixGame
 from lomaq.runs import RunRecord
-from lomaq.training.stored import open_checkpoint
 
 
 def learned_values(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:

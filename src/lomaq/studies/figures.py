@@ -8,12 +8,12 @@ from typing import Any
 
 from lomaq.analysis.compare import task_of
 from lomaq.errors import InputError
+from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import draw_curves
 from lomaq.plots.regret import draw_regret
 from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
 from lomaq.studies import comparison, dilemma, fig6, fig8, fig9, sweep
-from lomaq.text import read_checked
 
 #: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
 DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {

@@ -23,17 +23,17 @@ from typing import Any
 from rich.console import Console
 
 from lomaq.analysis.compare import differing
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.config import Job
+from lomaq.config.words import word_of
 from lomaq.errors import InputError, check_int
 from lomaq.graphs.kept import kept_files
+from lomaq.inputs.targets import import_targets
+from lomaq.inputs.text import read_checked
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
 from lomaq.runs.stop import follow, heed, stopped_by_leader, unsignalled
-from lomaq.targets import import_targets
-from lomaq.text import read_checked
 from lomaq.training.process import keep_freed_memory
-from lomaq.training.stored import open_checkpoint
-from lomaq.words import word_of
 
 #: Longest name of a run, in bytes; file systems take 255.
 LONGEST = 160

@@ -16,11 +16,11 @@ from rich.console import Console
 
 from lomaq.config import Job
 from lomaq.errors import InputError, check_int
+from lomaq.inputs.text import read_json
 from lomaq.plots.curves import draw_curves
 from lomaq.runs import Curve, RunFiles, RunRecord
 from lomaq.runs.files import read_results
 from lomaq.studies.runner import run_name, train_all
-from lomaq.text import read_json
 
 
 def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import EnvError, InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping, kept_files
-from lomaq.memory import fitting
+from lomaq.inputs.memory import fitting
+from lomaq.inputs.targets import TARGET, find_class, parameter_kinds
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
 from lomaq.rewards import BlockReward
-from lomaq.targets import TARGET, find_class, parameter_kinds
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.process import building
 from lomaq.training.replay import Replay, check_rollout, sequence_bytes
@@ -34,7 +34,7 @@ def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] 
     """Make what ``node["_target_"]`` names, with the node's other keys and ``extra`` as arguments.
 
     Nodes inside that have a ``_target_`` are made first, of the kind that the parameter is annotated with. Only classes
-    that :func:`lomaq.targets.find_class` finds are made: no module is imported.
+    that :func:`lomaq.inputs.targets.find_class` finds are made: no module is imported.
 
     Args:
         node: The target and its settings.

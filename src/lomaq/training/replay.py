@@ -11,7 +11,7 @@ from torch import Tensor
 from lomaq.envs import BatchedEnv
 from lomaq.envs.rollout import AT_START, Rollout
 from lomaq.errors import InputError
-from lomaq.memory import free_memory
+from lomaq.inputs.memory import free_memory
 from lomaq.nn import Utilities
 
 

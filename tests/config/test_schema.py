@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lomaq.config import _classes, compose, flat
+from lomaq.config.schema import check_settings
 from lomaq.errors import InputError
-from lomaq.schema import check_settings
 
 #: Parts of names of values that settings refer to; what refers to them is checked.
 NOTED = {"recommended", "searched", "identity", "_target_"}

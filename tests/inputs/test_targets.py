@@ -13,9 +13,9 @@ import pytest
 from lomaq.config import compose, compose_jobs
 from lomaq.envs import BatchedEnv, CartPole
 from lomaq.errors import InputError
+from lomaq.inputs.targets import find_class, import_modules, modules_of, our_class, parameter_kinds
 from lomaq.mixers import Mixer
 from lomaq.objectives import PartitionTD, Returns
-from lomaq.targets import find_class, import_modules, modules_of, our_class, parameter_kinds
 from lomaq.training import Epsilon
 
 

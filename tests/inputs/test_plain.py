@@ -13,7 +13,7 @@ import yaml
 
 from lomaq.config import compose
 from lomaq.errors import InputError
-from lomaq.plain import MOST_LEVELS, changed, check_config, check_plain, read_config
+from lomaq.inputs.plain import MOST_LEVELS, changed, check_config, check_plain, read_config
 
 
 @pytest.fixture(scope="module")

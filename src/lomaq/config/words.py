@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.graphs.files import ENDINGS
-from lomaq.text import check_place
+from lomaq.inputs.text import check_place
 
 #: Keys whose values are places of files.
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lomaq.config import compose, compose_jobs, parse
-from lomaq.words import as_typed, place_of, word_of
+from lomaq.config.words import as_typed, place_of, word_of
 
 TYPED = (
     "2026_01",

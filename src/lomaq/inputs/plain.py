@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.errors import InputError
-from lomaq.text import read_checked_yaml
+from lomaq.inputs.text import read_checked_yaml
 
 #: Settings that have settings of their own, besides the groups.
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")

@@ -10,15 +10,15 @@ import pytest
 import torch
 from rich.console import Console
 
+from lomaq.analysis.stored import FRESH_SEED, Checkpoint, evaluate_checkpoint, open_checkpoint
 from lomaq.config import compose
 from lomaq.envs import CartPole, Navigation
 from lomaq.errors import InputError
-from lomaq.plain import changed
+from lomaq.inputs.plain import changed
 from lomaq.training.build import build_run
 from lomaq.training.checkpoint import load_checkpoint
 from lomaq.training.evaluation import GreedyActor, evaluate
 from lomaq.training.run import train
-from lomaq.training.stored import FRESH_SEED, Checkpoint, evaluate_checkpoint, open_checkpoint
 
 
 @pytest.fixture(scope="module")

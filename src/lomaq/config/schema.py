@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graphs import Partition
-from lomaq.text import check_place
+from lomaq.inputs.text import check_place
 
 Check = Callable[[str, Any], object]
 #: Keys of a node with a class that are no arguments of it.

@@ -30,15 +30,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lomaq.config.schema import check_settings
+from lomaq.config.words import PLACES, RENAMED, as_typed, flat, place_of, places_of
 from lomaq.errors import InputError, check_choice
-from lomaq.plain import check_sections
-from lomaq.schema import check_settings
-from lomaq.targets import import_modules, import_targets, modules_of, our_class
-from lomaq.text import check_place, parse_yaml, read_text, yaml_reason
-from lomaq.text import read_yaml as read_any_yaml
-from lomaq.words import PLACES, RENAMED, as_typed, flat, place_of, places_of
+from lomaq.inputs.plain import check_sections
+from lomaq.inputs.targets import import_modules, import_targets, modules_of, our_class
+from lomaq.inputs.text import check_place, parse_yaml, read_text, yaml_reason
+from lomaq.inputs.text import read_yaml as read_any_yaml
 
-CONF = Path(__file__).resolve().parent / "conf"
+CONF = Path(__file__).resolve().parents[1] / "conf"
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Flags of hydra that print something.

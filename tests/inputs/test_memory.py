@@ -11,7 +11,7 @@ from torch import nn
 
 from lomaq.config import compose
 from lomaq.errors import InputError
-from lomaq.memory import Bounded, TooLargeError, fitting, is_out_of_memory
+from lomaq.inputs.memory import Bounded, TooLargeError, fitting, is_out_of_memory
 from lomaq.training.build import build_run, env_maker
 
 
