@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ from lomaq.plots.run import train
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="run the whole campaigns of tests/torture")
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background jobs of a shell have it; some tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # several test processes share the cores, and threads that wait for each other cost more than they bring
 torch.set_num_threads(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pytorch_lightning import Callback
 import lomaq
 from lomaq import AgentGraph, InputError
 from lomaq.envs import CartPole
+from lomaq.inputs.text import read_checked
 from lomaq.training.evaluation import GreedyActor
 
 SMALL = {
@@ -85,7 +85,7 @@ def trained(tmp_path_factory):
 
 
 def test_settings_reach_the_run(trained):
-    assert json.loads((trained.run_dir / "summary.json").read_text()) == trained.summary
+    assert read_checked(trained.run_dir / "summary.json") == trained.summary
     assert [trained.summary[key] for key in ("mixer", "kappa", "seed", "n_agents")] == ["gcn", 2, 5, 3]
     steps, means = trained.curve
     assert len(steps) == len(means) > 2

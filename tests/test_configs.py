@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from hydra import version
 from lomaq.config import CONF, compose
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
+from lomaq.inputs.text import read_checked
 from lomaq.mixers import Mixer
 from lomaq.training.build import build_run
 
@@ -38,7 +38,7 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
     assert (summary["env_steps"] > 0) == (policy == "utilities")
     if group == "algo":
         assert summary["algorithm"] == choice
-    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert read_checked(folder / "summary.json") == summary
 
 
 ENVS, MIXERS = ([c for g, c in CHOICES if g == group] for group in ("env", "mixer"))

@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 
 import lomaq
+from lomaq.analysis import stored
 from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.analysis.compare import compare, describe_run
 from lomaq.analysis.episode import decompose_checkpoint
@@ -27,7 +28,6 @@ from lomaq.plots import film, graph
 from lomaq.plots.run import train
 from lomaq.studies import figures, runner
 from lomaq.training import run as training_run
-from lomaq.training import stored
 from lomaq.training.checkpoint import load_checkpoint
 
 SECRET = "the-secret-of-this-machine"

@@ -17,7 +17,7 @@ from lomaq import cli
 from lomaq.analysis.episode import play_episode
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config import compose
-from lomaq.errors import InputError
+from lomaq.errors import InputError, NonFiniteLossError
 from lomaq.graphs import AgentGraph
 from lomaq.plots import graph as graph_picture
 from lomaq.plots.graph_view import GraphView
@@ -137,7 +137,7 @@ def test_utilities_are_those_of_the_actions_taken(run_folder):
     assert (play_episode(stored, stored.config)["utility"] == 2).all()
     for name in head:
         nn.init.constant_(weights[name], float("nan"))
-    with pytest.raises(InputError, match=r"^checkpoint: expected finite utilities, got NaN"):
+    with pytest.raises(NonFiniteLossError, match=r"^the utilities became nan"):
         play_episode(stored, stored.config)
 
 

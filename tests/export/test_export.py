@@ -331,10 +331,10 @@ def test_a_missing_package_is_named_with_its_remedy(stored, tmp_path, monkeypatc
 MISTAKES = {
     "no checkpoint": ((), "checkpoint: expected checkpoint=PATH"),
     "another format": (("checkpoint=RUN", "format=tflite"), "format: expected one of onnx, torch, got 'tflite'"),
-    "an unknown key": (("checkpoint=RUN", "opset=20"), "opset: expected checkpoint, format, output, got 20"),
+    "an unknown key": (("checkpoint=RUN", "opset=20"), "opset: expected checkpoint, format, output, modules, got 20"),
     "a missing run": (("checkpoint=nowhere",), "checkpoint: expected a checkpoint file or a run folder"),
     "a file": (("checkpoint=RUN", "output=RUN/config.yaml"), "output: expected a new or empty folder"),
-    "below a file": (("checkpoint=RUN", "output=RUN/config.yaml/x"), "output: expected a folder in which one can"),
+    "below a file": (("checkpoint=RUN", "output=RUN/config.yaml/x"), "output: expected a path that can be used"),
 }
 
 

@@ -1,5 +1,4 @@
 from dataclasses import fields
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -190,7 +189,7 @@ def test_what_is_stored_does_not_follow_later_changes_of_the_rollout():
 
 
 def test_a_capacity_that_does_not_fit_is_refused_with_the_largest_that_does(monkeypatch):
-    monkeypatch.setattr(replay_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    monkeypatch.setattr(replay_module, "free_memory", lambda: 10_000)
     Replay(8).check_memory(1000)  # four fifths of what is free
     with pytest.raises(InputError, match=r"learner\.replay_capacity: expected at most 8 sequences of 1\.0 kB.*got 9"):
         Replay(9).check_memory(1000)

@@ -22,6 +22,7 @@ from lomaq.inputs.text import (
     checksum_of,
     damaged,
     read_checked,
+    read_checked_yaml,
     read_json,
     read_text,
 )
@@ -296,7 +297,11 @@ def _is_trace(place: Path) -> bool:
 
 def _same_run(begun: Path, config: dict[str, Any]) -> bool:
     """Whether ``config.yaml`` is that of this configuration; how its folder was named is not compared."""
-    return {**read_config(begun), "run_dir": None} == {**json.loads(json.dumps(config)), "run_dir": None}
+    try:
+        stored = read_checked_yaml(begun)
+    except InputError:  # not a run's, or cut
+        return False
+    return {**stored, "run_dir": None} == {**json.loads(json.dumps(config)), "run_dir": None}
 
 
 def write_atomic(path: Path, text: str) -> None:

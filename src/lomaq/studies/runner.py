@@ -11,7 +11,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -168,18 +168,24 @@ def train_together(
             process.executor.shutdown()
 
 
+def _process() -> Executor:
+    """A new process, in which nothing is imported yet."""
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
+
+
 class _Worker:
     """A process that trains one run after the other; signals reach it only from here."""
 
     def __init__(self) -> None:
-        self.executor = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
+        self.executor = _process()
         with unsignalled():
             self.pid = self.executor.submit(os.getpid)  # starts it
 
     def stop(self) -> None:
         """Ask it to save and end."""
         with suppress(BrokenProcessPool, ProcessLookupError):
-            os.kill(self.pid.result(), signal.SIGTERM)
+            if (pid := self.pid.result()) != os.getpid():
+                os.kill(pid, signal.SIGTERM)
 
 
 def _begin(leader: int) -> None:
