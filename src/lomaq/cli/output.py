@@ -62,7 +62,7 @@ def closable_output(*, ends: bool) -> Iterator[None]:
             os.fstat(number)
         except OSError:  # closed from the start: a file of ours would take its place
             os.open(os.devnull, os.O_RDWR)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         out, err = (stream or nowhere for stream in before)
         sys.stdout, sys.stderr = cast(TextIO, _Stream(out, ends)), cast(TextIO, _Stream(err, False))
         try:

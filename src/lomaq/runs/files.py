@@ -109,7 +109,7 @@ class RunFiles:
     def has_ended(self, env_steps: int) -> bool:
         """Whether everything that a run leaves in the end is there, with ``env_steps`` in its summary."""
         try:
-            summary = json.loads((self.folder / "summary.json").read_text())
+            summary = read_checked(self.folder / "summary.json")
             return bool(summary["env_steps"] == env_steps) and (self.folder / "curve.png").is_file()
         except (OSError, ValueError, TypeError, KeyError):
             return False

@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
         expected, remedy = "a run that no other process trains", "wait for it or stop it"
         raise InputError("run_dir", expected, f"{folder}, which {_read(owner)} trains", remedy) from None
     try:
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
         owner.unlink(missing_ok=True)
@@ -40,7 +40,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _read(owner: Path) -> str:
     try:
-        return owner.read_text() or "another process"
+        return owner.read_text(encoding="utf-8") or "another process"
     except OSError:  # it has only just begun, or just ended
         return "another process"
 
