@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import shlex
 import sys
 import time
@@ -24,10 +22,11 @@ from lomaq.cli.origins import origins
 from lomaq.cli.tables import print_comparison, print_report
 from lomaq.config import choices, compose
 from lomaq.config.words import word_of
-from lomaq.envs import BatchedEnv, contract
+from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.export import ParityError, export_checkpoint
 from lomaq.inputs.plain import changed
+from lomaq.inputs.targets import find_class, import_modules
 from lomaq.plots.certificate import draw_certificate
 from lomaq.plots.curves import draw_curves
 from lomaq.plots.decomposition import draw_decomposition
@@ -223,19 +222,12 @@ def _environment(target: str, settings: dict[str, Any]) -> tuple[Make, str]:
         config = compose([f"env={target}", *(f"env.{key}={word_of(value)}" for key, value in settings.items())])
         return env_maker(config), target
     module, _, name = target.replace(":", ".").rpartition(".")
-    expected = f"MODULE.CLASS, or one of {', '.join(choices()['env'])}"
     if not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise InputError("target", expected, repr(target))
-    sys.path.insert(0, os.getcwd())  # where a script of this folder finds it, too
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever the person's module does
-        raise InputError("target", expected, repr(target), contract.described(error)) from error
-    finally:
-        sys.path.remove(os.getcwd())
-    if not (isinstance(found, type) and issubclass(found, BatchedEnv)):
-        raise InputError("target", "a subclass of lomaq.BatchedEnv", repr(target))
-    return env_maker({"env": {"_target_": f"{module}.{name}", **settings}}), f"{module}.{name}"
+        raise InputError("target", f"MODULE.CLASS, or one of {', '.join(choices()['env'])}", repr(target))
+    import_modules([module], "target")
+    kind: type = BatchedEnv  # abstract, which a type checker would not have
+    find_class(path := f"{module}.{name}", [kind], "target")
+    return env_maker({"env": {"_target_": path, **settings}}), path
 
 
 def graph(env: str | None = None, file: str | None = None, checkpoint: str | None = None, **settings: Any) -> None:

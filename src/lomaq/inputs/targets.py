@@ -8,6 +8,7 @@ of a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Py
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,13 @@ MODULES = "modules"
 _PACKAGE = __name__.partition(".")[0]
 
 
-def find_class(path: object, kinds: Sequence[type[T]]) -> type[T]:
+def find_class(path: object, kinds: Sequence[type[T]], asked: str = TARGET) -> type[T]:
     """The class that ``path`` names. No module is imported but those of this package, and nothing of it is called.
 
     Args:
         path: Module and name, ``package.module.Class``.
         kinds: What it may be: one of these, or derived from one. Classes that only look alike do not count.
+        asked: What gave the path.
 
     Raises:
         InputError: If it is no such class, or of a module that is not imported.
@@ -39,18 +41,16 @@ def find_class(path: object, kinds: Sequence[type[T]]) -> type[T]:
     expected = "a " + " or ".join(kind.__name__ for kind in kinds)
     module, name = _parts(path)
     if not module:
-        raise InputError(TARGET, f"{expected}, as MODULE.NAME", repr(path))
+        raise InputError(asked, f"{expected}, as MODULE.NAME", repr(path))
     if _is_ours(module):
         found = our_class(path)
     elif sys.modules.get(module) is None:
         remedy = f"if you trust that module, add {MODULES}={module}, or in Python import {module} first"
-        raise InputError(TARGET, f"{expected} of lomaq or of a module that is imported", path, remedy)
+        raise InputError(asked, f"{expected} of lomaq or of a module that is imported", path, remedy)
     else:
         found = vars(sys.modules[module]).get(name)  # a module's own __getattr__ would be called otherwise
-        if not isinstance(found, type) or found.__module__ != module:
-            found = None
     if not isinstance(found, type) or not any(kind in found.__mro__ for kind in kinds):
-        raise InputError(TARGET, expected, path)
+        raise InputError(asked, expected, path)
     return found
 
 
@@ -99,14 +99,14 @@ def _classes_in(hint: Any) -> Iterator[type]:
 # ---------------------------------------------------------------------- imports
 
 
-def import_modules(names: object) -> None:
-    """Import the modules that the user names, as a list or separated by commas.
+def import_modules(names: object, asked: str = MODULES) -> None:
+    """Import the modules that the user names, as a list or separated by commas; ``asked`` is what gave them.
 
     Raises:
         InputError: If one cannot be imported.
     """
     for name in names if isinstance(names, list) else str(names).split(","):
-        _import(MODULES, name)
+        _import(asked, name)
 
 
 def import_targets(config: dict[str, Any]) -> None:
@@ -133,13 +133,17 @@ def _import(asked: str, name: object) -> None:
     expected = "the name of a module that can be imported"
     if not _is_dotted(name):
         raise InputError(asked, expected, repr(name), f"{MODULES}=my_env,my_mixers")
+    here = os.getcwd()
+    sys.path.append(here)  # a file of this folder, where nothing that is installed has its name
     try:
         importlib.import_module(str(name))
     except (Exception, SystemExit) as error:  # whatever the user's module raises
         remedy = ""
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            remedy = "put its folder on PYTHONPATH"
+            remedy = "go to its folder, or put that on PYTHONPATH"
         raise InputError(asked, expected, f"{name} ({_reason(error)})", remedy) from error
+    finally:
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(here)]
 
 
 def _reason(error: BaseException) -> str:
