@@ -73,7 +73,7 @@ class RunFiles:
         self.remove_temporaries()
         (self.checkpoints / "best.ckpt").unlink(missing_ok=True)  # its last.ckpt was never written
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.folder / "config.yaml", checked_yaml(config))
+        write_atomic(self.folder / "config.yaml", checked_yaml(settings_of(config)))
         self._write_metrics(COLUMNS, [])
 
     def check_new(self, config: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class RunFiles:
         """Go on with a run, perhaps one that had ended: with its changed configuration, and nothing checked for now."""
         if (self.folder / "summary.json").is_file():
             self.write_checked("summary.json", self.read_summary() | {"files": {}})
-        write_atomic(self.folder / "config.yaml", checked_yaml(config))
+        write_atomic(self.folder / "config.yaml", checked_yaml(settings_of(config)))
 
     def cut_metrics(self, env_steps: int) -> None:
         """Drop the rows after a checkpoint, from which a run is resumed."""
@@ -295,13 +295,18 @@ def _is_trace(place: Path) -> bool:
     return place.name in HIDDEN or TEMPORARY.fullmatch(place.name) is not None
 
 
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a person reads it: without the content of files, which its checkpoints have."""
+    return {key: value for key, value in config.items() if key != "files"}
+
+
 def _same_run(begun: Path, config: dict[str, Any]) -> bool:
     """Whether ``config.yaml`` is that of this configuration; how its folder was named is not compared."""
     try:
         stored = read_checked_yaml(begun)
     except InputError:  # not a run's, or cut
         return False
-    return {**stored, "run_dir": None} == {**json.loads(json.dumps(config)), "run_dir": None}
+    return {**stored, "run_dir": None} == {**json.loads(json.dumps(settings_of(config))), "run_dir": None}
 
 
 def write_atomic(path: Path, text: str) -> None:

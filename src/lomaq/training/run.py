@@ -23,7 +23,7 @@ from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
-from lomaq.runs.files import replacing
+from lomaq.runs.files import replacing, settings_of
 from lomaq.runs.lock import free_folder, locked
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, end, follow_leader, watched
 from lomaq.runs.stop import unsignalled
@@ -89,21 +89,16 @@ def _train(
         for note in run.notes:
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
         with (
-            open_loggers(loggers, _settings(config), run_dir) as trainer.loggers,
+            open_loggers(loggers, settings_of(config), run_dir) as trainer.loggers,
             explained(run_dir, lambda: run.module.steps_done, console),
         ):
             _fit(trainer, run.module, checkpoint)
         return _finish(run, files, thresholds)
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration as a person reads it, without the content of files."""
-    return {key: value for key, value in config.items() if key != "files"}
-
-
 def _begin(files: RunFiles, config: dict[str, Any]) -> None:
     """Start the run folder, with a copy of each file that decides what the run is in ``inputs``."""
-    files.begin(_settings(config))
+    files.begin(config)
     names = [Path(path).name for path in config["files"]]
     for number, (name, (path, content)) in enumerate(zip(names, config["files"].items(), strict=True)):
         copy = f"{number}-{name}" if name in names[:number] else name  # two files may differ by their folder alone
@@ -115,7 +110,7 @@ def _begin(files: RunFiles, config: dict[str, Any]) -> None:
 def _held(files: RunFiles, config: dict[str, Any], checkpoint: Path | None) -> Iterator[None]:
     """Hold the run folder, for this process alone: begun, or, with a checkpoint, free of what a kill left."""
     if checkpoint is None:
-        files.check_new(_settings(config))  # before anything is written
+        files.check_new(config)  # before anything is written
         files.folder.mkdir(parents=True, exist_ok=True)
     with locked(files.folder):
         if checkpoint is None:
