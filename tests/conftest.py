@@ -23,8 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="run the whole campaigns of tests/torture")
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background jobs of a shell have it; some tests interrupt
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:  # as a shell has it for background jobs; some tests interrupt
+        signal.signal(number, usual)
 
 # several test processes share the cores, and threads that wait for each other cost more than they bring
 torch.set_num_threads(1)

@@ -159,19 +159,32 @@ def execute(words: list[str]) -> int:
 
 
 @pytest.mark.parametrize(("page", "words"), COMPOSED, ids=ids(COMPOSED))
-def test_settings_of_a_training_command_compose_and_one_of_each_kind_trains(workplace, page, words) -> None:
+def test_settings_of_a_training_command_compose_and_one_of_each_kind_is_built(workplace, page, words) -> None:
     for part in parts(PAGES[page]):
         if part.kind == "file":
             write(workplace, part)
     if "--cfg" in words:
         assert execute(["train.py", *words]) == 0
         return
-    configs = [job.config for job in compose_jobs(list(words))]
-    if words in KINDS.values():
-        if any(word.startswith(RUN_ELSEWHERE) for word in words):
-            build_run(configs[0])
-        else:
-            assert execute(["train.py", *words, *SHORT_RUN, "run_dir=short"]) == 0
+    config = compose_jobs(list(words))[0].config
+    if words in KINDS.values() and config["study"] is None and config["algo"]["policy"] == "utilities":
+        build_run(config)
+
+
+TRAINED = sorted(
+    (page, words)
+    for page, words in COMPOSED
+    if words in KINDS.values() and not any(word.startswith((*RUN_ELSEWHERE, "--cfg")) for word in words)
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "words"), TRAINED, ids=ids(TRAINED))
+def test_one_training_command_of_each_kind_trains(workplace, page, words) -> None:
+    for part in parts(PAGES[page]):
+        if part.kind == "file":
+            write(workplace, part)
+    assert execute(["train.py", *words, *SHORT_RUN, "run_dir=short"]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +198,11 @@ def finished(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(("page", "words"), PLAYED, ids=ids(PLAYED))
 def test_a_command_that_needs_a_run_works_on_one(workplace, finished, page, words) -> None:
-    if command_of(words) == "train":  # a copy, since it changes the run
+    if command_of(words) == "check-env":  # of a class on the page
+        for part in parts(PAGES[page]):
+            if part.kind == "file":
+                write(workplace, part)
+    elif command_of(words) == "train":  # a copy, since it changes the run
         shutil.copytree(finished, workplace / "runs" / "run")
     else:
         (workplace / "runs").mkdir()
