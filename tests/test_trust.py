@@ -26,7 +26,7 @@ from lomaq.export import files as export_files
 from lomaq.inputs.plain import changed
 from lomaq.plots import film, graph
 from lomaq.plots.run import train
-from lomaq.studies import figures, runner
+from lomaq.studies import figures
 from lomaq.training import run as training_run
 from lomaq.training.checkpoint import load_checkpoint
 
@@ -135,11 +135,6 @@ def of_checkpoint(read: Callable[[Any], object]) -> Callable[[Path], object]:
 def resume(folder: Path) -> None:
     found = open_checkpoint(folder, resume=True)
     train(changed(found.config, {"total_env_steps": 80}), folder, NOWHERE, found.path)
-
-
-def resume_study(folder: Path) -> None:
-    mine = lomaq.config.compose(["env.n_agents=3"])
-    runner.run_one({"run": folder.name}, mine, folder.parent, None)
 
 
 #: What reads a checkpoint, and what reads the text files of a run.
