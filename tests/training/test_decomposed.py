@@ -279,7 +279,7 @@ from lomaq import cli
 from lomaq.training import LomaqModule
 
 def on_train_end(self):
-    torch.save({"reward": self.reward.state_dict(), "networks": self.networks.state_dict(), "rate": self.figures},
+    torch.save({"reward": self.reward.state_dict(), "networks": self.networks.state_dict(), "rate": self.metrics},
                f"rank{self.global_rank}.pt")
 
 LomaqModule.on_train_end = on_train_end
