@@ -266,6 +266,7 @@ main()
     assert program(tmp_path, code) == "100 program cartpole\n"
 
 
+@pytest.mark.slow
 def test_training_works_where_there_is_neither_the_module_resource_nor_glibc(tmp_path):
     code = f"""
 import ctypes, sys

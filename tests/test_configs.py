@@ -71,6 +71,7 @@ def test_an_algorithm_with_a_foreign_choice_is_recorded_as_custom(run_small) -> 
     assert (summary["mixer"], summary["partition"], summary["reward"]) == ("mlp", "full", "team")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", [c for g, c in CHOICES if g == "algo" and c not in ("oracle", "random")])
 def test_every_method_trains_with_target_copies(run_small, algo: str) -> None:
     _, summary = run_small(

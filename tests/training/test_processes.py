@@ -7,6 +7,7 @@ import pytest
 from lomaq.config import methods
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", methods())
 def test_every_method_trains_in_a_process_group(run_small, algo):
     words = ("trainer.strategy=ddp", "trainer.devices=1", "total_env_steps=80")
