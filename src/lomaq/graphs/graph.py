@@ -77,7 +77,7 @@ class AgentGraph(Data):
     @property
     def adjacency(self) -> sp.csr_array:
         """``[N, N]`` int32, 1 where two agents are joined."""
-        ends = tuple(self.edge_index.cpu().numpy())
+        ends = tuple(self.edge_index.cpu().numpy().astype(np.int32))  # older SciPy walks no wider ones
         return sp.csr_array((np.ones(len(ends[0]), dtype=np.int32), ends), shape=(self.n_agents, self.n_agents))
 
     @classmethod
