@@ -32,7 +32,7 @@ def test_every_agent_is_a_disc_that_tells_what_it_is():
 
 def test_names_of_agents_are_shown_and_absent_things_are_not():
     graph = AgentGraph.line(2)
-    graph.agent_name = ["north", "south"]
+    graph.names = ["north", "south"]
     discs = traces_of(graph_figure(GraphView(graph)))[-1]
     assert discs["customdata"] == [[0, "north", 1, 0], [1, "south", 1, 0]]
     assert discs["hovertemplate"].startswith("agent %{customdata[0]}<br>name %{customdata[1]}<br>degree")

@@ -338,7 +338,8 @@ def _influence(make: Make, n_envs: int) -> str:
                 changed = (a != b).any(dim=2).any(dim=0)  # [N]
                 changed[agent] = changed[target[source == agent]] = False
                 if bool(changed.any()):
-                    found = f"the action of agent {agent} changes the {what} of agent {int(changed.nonzero()[0])}"
+                    here, there = (env.graph.name_of(i) for i in (agent, int(changed.nonzero()[0])))
+                    found = f"the action of agent {here} changes the {what} of agent {there}"
                     remedy = "add the edge, or expect mixers of the graph to miss it"
                     raise Warned(f"{found}, which is no neighbour", remedy)
         env.load_state_dict(state)
