@@ -65,9 +65,8 @@ class Differences:
         text = f"{self.n_falls:,} falls by up to {self.largest:.2g} in {looked}; worst: block {self.block}"
         if self.agent is None:
             return text
-        return (
-            f"{text} where the utility of agent {self.agent_name} rises from {self.fell_from:.4g} to {self.fell_to:.4g}"
-        )
+        rises = f"rises from {self.fell_from:.4g} to {self.fell_to:.4g}"
+        return f"{text} where the utility of agent {self.agent_name} {rises}"
 
 
 @torch.no_grad()
