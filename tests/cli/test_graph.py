@@ -164,7 +164,7 @@ def test_utilities_are_those_of_the_actions_taken(run_folder):
         (("env=nav", "output=graph.gif"), "ending of output: expected one of .png, .svg, .pdf, .html, got '.gif'"),
         (("env=nav", "output=folder.png"), "output: expected a file to write, got the folder folder.png"),
         (("env=nav", "agent=15"), "agent: expected a whole number from 0 to 14, got 15"),
-        (("env=nav", "agent=first"), "agent: expected a whole number from 0 to 14, got 'first'"),
+        (("env=nav", "agent=first"), "agent: expected the number or the name of an agent, got 'first'"),
         (("env=nav", "kappa=1.5"), "kappa: expected a whole number of at least 0, got 1.5"),
         (("env=nav", "seed=-1"), "seed: expected a whole number from 0 to"),
         (("env=nav", "partition=halves"), "partition: expected one of singletons, pairs"),
