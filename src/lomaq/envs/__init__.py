@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lomaq.envs.matrix import MatrixGame
     from lomaq.envs.navigation import Navigation
     from lomaq.envs.pettingzoo.env import PettingZoo
+    from lomaq.envs.pettingzoo.outward import to_pettingzoo
     from lomaq.envs.polymatrix import PolymatrixGame
     from lomaq.envs.rollout import Rollout
     from lomaq.envs.sysadmin import SysAdmin
@@ -28,6 +29,7 @@ __all__ = [
     "Step",
     "SysAdmin",
     "TwoStep",
+    "to_pettingzoo",
 ]
 #: Where the names are: the processes of simulators import this package and must not wait for torch.
 _LATER = {
@@ -39,6 +41,7 @@ _LATER = {
     "Rollout": "rollout",
     "SysAdmin": "sysadmin",
     "TwoStep": "two_step",
+    "to_pettingzoo": "pettingzoo.outward",
     **dict.fromkeys(("BatchedEnv", "PolicyFn", "Step"), "base"),
 }
 

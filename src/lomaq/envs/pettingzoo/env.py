@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from lomaq.envs.base import BatchedEnv, PolicyFn
 from lomaq.envs.pettingzoo.graph import graph_of
-from lomaq.envs.pettingzoo.spec import BASELINE, MOST_SEED, NOTHING, RESET, STEP, Recipe
-from lomaq.envs.pettingzoo.worker import TERMINATED, TRUNCATED
-from lomaq.envs.pettingzoo.workers import Answer, WorkerError, Workers, spec_of
-from lomaq.errors import EnvError, check_bool, check_choice, check_float, check_int, tell
+from lomaq.envs.pettingzoo.spec import (
+    BASELINE,
+    MOST_SEED,
+    NOTHING,
+    RESET,
+    STEP,
+    TERMINATED,
+    TRUNCATED,
+    Answer,
+    Recipe,
+    WorkerError,
+)
+from lomaq.errors import EnvError, InputError, check_bool, check_choice, check_float, check_int, tell
+from lomaq.inputs.targets import Function
+
+if TYPE_CHECKING:
+    from lomaq.envs.pettingzoo.workers import Workers
 
 #: Most parallel environments in each process that an evaluation makes of cheap environments.
 EVALUATED = 16
@@ -39,7 +54,7 @@ class PettingZoo(BatchedEnv):
         graph: See :func:`lomaq.envs.pettingzoo.graph.graph_of`.
         radius: Largest distance of neighbours, for ``graph=positions``.
         neighbours: Nearest agents that each is joined to, for ``graph=positions``.
-        types: Which agents share a network: those with equal spaces (``signature``), none (``agents``), or all (``one``).
+        types: Which agents share a network: those with equal spaces (``signature``), none (``agents``), all (``one``).
         max_steps: Steps after which an episode is truncated, if the environment has not ended it.
         processes: Processes of the parallel environments; None for one a core. At most B.
         timeout: Seconds that the slowest step or reset may take.
@@ -51,9 +66,9 @@ class PettingZoo(BatchedEnv):
 
     def __init__(
         self,
-        factory: str,
+        factory: Function,
         args: Mapping[str, Any] | None = None,
-        graph: str | None = None,
+        graph: Function | None = None,
         radius: float | None = None,
         neighbours: int | None = None,
         types: Literal["signature", "agents", "one"] = "signature",
@@ -70,7 +85,7 @@ class PettingZoo(BatchedEnv):
         check_choice("env.types", types, ("signature", "agents", "one"))
         asked = graph if graph is not None and ":" in graph else None
         self.recipe = Recipe(factory, dict(args or {}), asked)
-        self.spec = spec_of(self.recipe, self.timeout)
+        self.spec = _processes().spec_of(self.recipe, self.timeout)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         most = cores if processes is None else check_int("env.processes", processes, 1)
         self.max_envs = self.spec.max_envs or most * (self.spec.per_process or EVALUATED)
@@ -89,7 +104,7 @@ class PettingZoo(BatchedEnv):
         self.share = 1 / self.n_agents if check_bool("env.reward_is_team", reward_is_team) else 1.0
         self.workers: Workers | None = None
         self.ended = torch.zeros(n_envs, dtype=torch.bool)
-        self.metrics: dict[str, Tensor] = {}
+        self.metrics = {name: torch.full((n_envs,), math.nan, dtype=torch.float64) for name in self.spec.metrics}
         self.paid_alike: bool | None = True  # all agents in every step so far; None once that was told, or is false
         self.began = 0.0
 
@@ -111,9 +126,8 @@ class PettingZoo(BatchedEnv):
         self.observation = torch.from_numpy(answer.observation).to(self.device, copy=True)
         self.mask = torch.from_numpy(answer.action_mask).to(self.device, torch.bool)
         for row, metrics in answer.metrics.items():
-            for name, value in metrics.items():
-                kept = self.metrics.setdefault(name, torch.full((self.n_envs,), torch.nan, dtype=torch.float64))
-                kept[row] = value
+            for name in self.metrics:
+                self.metrics[name][row] = metrics.get(name, math.nan)
         return answer
 
     def _broken(self, error: WorkerError) -> EnvError:
@@ -124,7 +138,8 @@ class PettingZoo(BatchedEnv):
     def _start(self) -> None:
         sizes = (self.n_envs, self.processes, self.max_steps, self.timeout)
         try:
-            self.workers, self.began = Workers(self.recipe, self.spec, *sizes), time.perf_counter()
+            self.workers = _processes().Workers(self.recipe, self.spec, *sizes)
+            self.began = time.perf_counter()
         except WorkerError as error:
             raise self._broken(error) from error
 
@@ -157,8 +172,8 @@ class PettingZoo(BatchedEnv):
         elif bool(self.ended.any()):
             self.paid_alike = None
             tell(
-                f"{self.recipe.factory}: all {self.n_agents} agents were always paid the same, so that their sum counts "
-                "a team reward as often; env.reward_is_team=true divides it"
+                f"{self.recipe.factory}: all {self.n_agents} agents were always paid the same: if that is the team's "
+                f"reward, their sum counts it {self.n_agents} times; env.reward_is_team=true divides it"
             )
 
     # -------------------------------------------------------------- contract
@@ -174,13 +189,14 @@ class PettingZoo(BatchedEnv):
         return self.observation
 
     def episode_metrics(self) -> dict[str, Tensor]:
-        return self.metrics
+        """Those that the environment gave of the last episode that ended, nan before."""
+        return {name: value.to(self.device, copy=True) for name, value in self.metrics.items()}
 
     def baselines(self) -> dict[str, PolicyFn]:
         """The environment's own: ``baseline(name)`` gives actions by agent."""
         return {name: partial(_baseline, number=number) for number, name in enumerate(self.spec.baselines)}
 
-    def summary(self) -> dict[str, Any]:
+    def statistics(self) -> dict[str, float]:
         """``simulator_share``: the part of the time since the first reset that the simulators took."""
         if self.workers is None:
             return {}
@@ -192,6 +208,16 @@ class PettingZoo(BatchedEnv):
             self.workers = None
 
 
+def _processes() -> ModuleType:
+    """The module that starts workers."""
+    try:
+        from lomaq.envs.pettingzoo import workers
+    except ImportError as error:
+        expected = "the packages gymnasium and pettingzoo"
+        raise InputError("env=pettingzoo", expected, f"no {error.name}", "pip install 'lomaq[pettingzoo]'") from error
+    return workers
+
+
 def _baseline(env: PettingZoo, number: int) -> Tensor:
     """Actions ``[B, N]`` of a baseline policy; 0 where the episode has ended."""
     answer = env._ask(torch.where(env.ended, NOTHING, BASELINE + number))
@@ -199,5 +225,3 @@ def _baseline(env: PettingZoo, number: int) -> Tensor:
     for row, chosen in answer.actions.items():
         actions[row] = torch.tensor(chosen)
     return actions.to(env.device)
-
-

@@ -43,11 +43,16 @@ def graph_of(spec: Spec, graph: str | None, radius: float | None, neighbours: in
     if spec.positions is not None and "pos" not in made:
         made.pos = torch.tensor(_positions(spec), dtype=torch.float32)
     made.agent_name = [str(agent) for agent in spec.agents]
-    numbers = {"signature": spec.signatures, "agents": list(range(n)), "one": [0] * n}[types]
-    known = list(dict.fromkeys(numbers))
-    if len(known) > 1:
-        made.agent_type = torch.tensor([known.index(one) for one in numbers])
+    numbers = {"signature": _numbered(spec.signatures), "agents": list(range(n)), "one": [0] * n}[types]
+    if any(numbers):
+        made.agent_type = torch.tensor(numbers)
     return made
+
+
+def _numbered(signatures: list[str]) -> list[int]:
+    """The number of each signature, in the order in which they come."""
+    known = list(dict.fromkeys(signatures))
+    return [known.index(one) for one in signatures]
 
 
 def _own(edges: Edges, n_agents: int) -> AgentGraph:
@@ -79,4 +84,4 @@ def _near(spec: Spec, radius: float | None, neighbours: int | None) -> AgentGrap
     k = check_int("env.neighbours", neighbours, 1, len(pos) - 1)
     nearest = cKDTree(pos).query(pos, k=k + 1)[1]
     pairs = [(i, int(j)) for i, row in enumerate(nearest) for j in row if i != j]
-    return AgentGraph.from_edges(len(pos), pairs, pos=pos)
+    return AgentGraph.from_edges(len(pos), pairs, pos=pos.tolist())

@@ -1,25 +1,29 @@
-"""What is known of a PettingZoo environment before it is played; imports no torch."""
+"""What main process and workers tell each other of a PettingZoo environment; imports neither torch nor gymnasium."""
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-import traceback
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 #: Largest number of a seed, and those of the orders that a worker takes for each of its parallel environments: nothing,
 #: a step, a reset, and from there on the baseline policies by their number.
 MOST_SEED, NOTHING, STEP, RESET, BASELINE = 2**31 - 1, 0, 1, 2, 3
+#: Numbers of an outcome after the rewards.
+TERMINATED, TRUNCATED, SECONDS = -3, -2, -1
 
 
 class Refused(Exception):
     """What a factory or its environment is not, in the words of an ``InputError``: expected, got, remedy."""
+
+
+class WorkerError(Exception):
+    """What went wrong in a worker: environment (None: in any of its process), what was expected, got and remedy."""
+
+    def __init__(self, row: int | None, expected: str, got: str, remedy: str = "") -> None:
+        super().__init__(got)
+        self.row, self.expected, self.got, self.remedy = row, expected, got, remedy
 
 
 @dataclass(frozen=True)
@@ -36,22 +40,6 @@ class Recipe:
     args: dict[str, Any]
     graph: str | None = None
 
-    def make(self) -> Any:
-        """One parallel environment.
-
-        Raises:
-            Refused: If the factory gives none.
-        """
-        env = imported(self.factory)(**self.args)
-        if hasattr(env, "agent_iter"):
-            remedy = "wrap it: pettingzoo.utils.conversions.aec_to_parallel"
-            raise Refused("a PettingZoo parallel environment", f"the turn-based {type(env).__name__}", remedy)
-        missing = [name for name in ("reset", "step", "possible_agents", "action_space") if not hasattr(env, name)]
-        if missing:
-            got = f"{type(env).__name__} without {', '.join(missing)}"
-            raise Refused("a PettingZoo parallel environment", got, "see pettingzoo.ParallelEnv")
-        return env
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -65,6 +53,7 @@ class Spec:
         first_actions: Number of each agent's first action, which is our action 0.
         signatures: Observation and action space of each agent in words: equal ones may share a network.
         baselines: Names of its baseline policies.
+        metrics: Names of the metrics of an episode.
         max_envs: Most parallel environments that evaluation should make, None for any.
         per_process: Most parallel environments in a process, None for any.
         graph: Its own graph, if it has one.
@@ -78,6 +67,7 @@ class Spec:
     first_actions: list[int]
     signatures: list[str]
     baselines: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     max_envs: int | None = None
     per_process: int | None = None
     graph: Edges | None = None
@@ -92,116 +82,20 @@ class Edges:
     directed: bool = False
 
 
-def imported(path: str) -> Callable[..., Any]:
-    """What ``package.module:function`` names.
+@dataclass
+class Answer:
+    """What the workers answer, by parallel environment.
 
-    Raises:
-        Refused: If there is no such module or function.
+    Attributes:
+        observation: ``[B, N, O]`` float32.
+        action_mask: ``[B, N, A]`` int8.
+        outcome: ``[B, N + 3]`` float64, rewards, terminated, truncated, seconds.
+        metrics: Metrics of the episodes that ended, by environment.
+        actions: Actions of a baseline policy, by environment.
     """
-    module, _, name = path.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a file of this folder, where nothing that is installed has its name
-    expected = "package.module:function of what can be imported here"
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise Refused(expected, path, f"there is no module {error.name}; install it or go to its folder") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            functions = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-            raise Refused(expected, path, f"{module} has no {name}, but {', '.join(sorted(functions)[:12]) or 'none'}")
-        found = getattr(found, part)
-    return found  # type: ignore[no-any-return]
 
-
-def described(recipe: Recipe) -> Spec:
-    """Make one parallel environment, look at it and close it."""
-    env = recipe.make()
-    agents = list(env.possible_agents)
-    if not agents:
-        raise Refused("an environment with possible_agents", "none", "name all agents that there may be")
-    seen = [observed_space(env.observation_space(agent)) for agent in agents]
-    acted = [env.action_space(agent) for agent in agents]
-    for agent, space in zip(agents, acted, strict=True):
-        if not isinstance(space, spaces.Discrete):
-            remedy = "let each agent choose from a list of actions; continuous ones must be made steps"
-            raise Refused(f"a Discrete action space for {agent!r}", str(space), remedy)
-    for agent, space in zip(agents, seen, strict=True):
-        if not space.is_np_flattenable:
-            raise Refused(f"an observation space of fixed size for {agent!r}", str(space))
-    env.reset(seed=0)
-    own = env.unwrapped
-    asked = imported(recipe.graph) if recipe.graph else None
-    graph = getattr(own, "graph", None) if asked is None else lambda: asked(env)
-    positions = getattr(own, "positions", None)
-    positions = positions() if callable(positions) else positions
-    spec = Spec(
-        title=f"{type(own).__module__}.{type(own).__qualname__}",
-        agents=agents,
-        obs_sizes=[spaces.flatdim(space) for space in seen],
-        n_actions=[int(space.n) for space in acted],
-        first_actions=[int(space.start) for space in acted],
-        signatures=[f"{one} {two}" for one, two in zip(seen, acted, strict=True)],
-        baselines=tuple(getattr(own, "baselines", ())),
-        max_envs=getattr(own, "max_envs", None),
-        per_process=getattr(own, "per_process", None),
-        graph=plain_graph(graph(), agents) if callable(graph) else None,
-        positions=None if positions is None else np.asarray(positions, dtype=float).tolist(),
-    )
-    env.close()
-    return spec
-
-
-def observed_space(space: Any) -> Any:
-    """An observation space without PettingZoo's ``action_mask``."""
-    if isinstance(space, spaces.Dict) and "action_mask" in space.spaces:
-        return spaces.Dict({key: value for key, value in space.spaces.items() if key != "action_mask"})
-    return space
-
-
-def plain_graph(graph: Any, agents: list[Any]) -> Edges:
-    """A networkx graph, an edge list or an adjacency matrix (i, j: i has an effect on j) in plain values.
-
-    Args:
-        graph: Nodes are the names of the agents or their numbers.
-        agents: Names of all agents.
-
-    Raises:
-        Refused: If it is something else, or names an unknown agent.
-    """
-    n, number = len(agents), {agent: i for i, agent in enumerate(agents)}
-    if hasattr(graph, "nodes") and hasattr(graph, "is_directed"):
-        weighted = [(a, b, float(weight)) for a, b, weight in graph.edges(data="weight", default=1.0)]
-        return Edges([(*_ends(a, b, number), w) for a, b, w in weighted], graph.is_directed())
-    rows = graph if isinstance(graph, np.ndarray) else list(graph)
-    if isinstance(rows, np.ndarray) or (len(rows) == n and all(np.shape(row) == (n,) for row in rows) and n > 2):
-        matrix = np.asarray(rows, dtype=float)
-        if matrix.shape != (n, n):
-            raise Refused(f"an adjacency matrix [{n}, {n}]", f"shape {list(matrix.shape)}")
-        directed = not np.array_equal(matrix != 0, matrix.T != 0)
-        pairs = np.argwhere(matrix if directed else np.triu(matrix))
-        return Edges([(int(i), int(j), float(matrix[i, j])) for i, j in pairs], directed)
-    return Edges([(*_ends(pair[0], pair[1], number), 1.0) for pair in rows])
-
-
-def _ends(one: Any, two: Any, number: dict[Any, int]) -> tuple[int, int]:
-    ends = [number.get(end, end) for end in (one, two)]
-    if not all(isinstance(end, (int, np.integer)) and 0 <= end < len(number) for end in ends):
-        raise Refused("edges between the names of agents, or their numbers", f"an edge from {one!r} to {two!r}")
-    return int(ends[0]), int(ends[1])
-
-
-def told(error: BaseException, factory: str) -> str:
-    """An exception in words, with file and line of the innermost place in the package or folder of the factory."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    frames = traceback.extract_tb(error.__traceback__)
-    module = sys.modules.get(factory.partition(":")[0])
-    home = os.path.dirname(getattr(module, "__file__", None) or "")
-    own = [frame for frame in frames if home and frame.filename.startswith(home + os.sep)]
-    places: Iterable[traceback.FrameSummary] = own or [f for f in frames if os.path.dirname(f.filename) != _HERE]
-    return text if not places else f"{text} ({[*places][-1].filename}:{[*places][-1].lineno})"
-
-
-_HERE = os.path.dirname(__file__)
+    observation: np.ndarray
+    action_mask: np.ndarray
+    outcome: np.ndarray
+    metrics: dict[int, dict[str, float]]
+    actions: dict[int, list[int]]

@@ -18,24 +18,23 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from lomaq.envs.pettingzoo.look import described, made, observed_space, told
 from lomaq.envs.pettingzoo.spec import (
     BASELINE,
     MOST_SEED,
     NOTHING,
     RESET,
+    SECONDS,
     STEP,
+    TERMINATED,
+    TRUNCATED,
     Recipe,
     Refused,
     Spec,
-    described,
-    observed_space,
-    told,
 )
 
 #: Most bytes that are kept of what simulators print.
 MOST_OUTPUT = 1_000_000
-#: Numbers of an outcome after the rewards.
-TERMINATED, TRUNCATED, SECONDS = -3, -2, -1
 
 
 def bundle_spaces(spec: Spec, size: int) -> tuple[spaces.Dict, spaces.Box]:
@@ -85,8 +84,8 @@ def redirect(path: str) -> None:
 class Bundle(gymnasium.Env[Any, Any]):
     """``size`` parallel environments, each made at its first reset.
 
-    Notes in ``info["notes"]`` are JSON, by the row of the environment: ``errors``, ``metrics`` of an episode that ended,
-    and ``actions`` of a baseline policy.
+    Notes in ``info["notes"]`` are JSON, by the row of the environment: ``errors``, ``refused``, ``metrics`` of an
+    episode that ended, and ``actions`` of a baseline policy.
     """
 
     def __init__(self, maker: BundleMaker) -> None:
@@ -135,8 +134,8 @@ class Member:
     """One parallel environment and its rows of the arrays that the main process reads.
 
     An agent that is not in the environment's ``agents``, because it left early or has not come yet, observes zeros,
-    earns 0 and may only take action 0. The episode ends when no agent is left, or none goes on: truncated where one that
-    was there was truncated in the last step, else terminated.
+    earns 0 and may only take action 0. The episode ends when no agent is left, or none goes on: truncated where one
+    that was there was truncated in the last step, else terminated.
     """
 
     def __init__(
@@ -144,7 +143,7 @@ class Member:
     ) -> None:
         self.observation, self.mask, self.outcome = observation, action_mask, outcome
         self.max_steps = maker.max_steps
-        self.env, spec = maker.recipe.make(), maker.spec
+        self.env, spec = made(maker.recipe), maker.spec
         self.own = self.env.unwrapped
         if list(self.env.possible_agents) != spec.agents:
             raise Refused(f"the agents {spec.agents}", str(self.env.possible_agents), "args must decide them")

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
 from types import ModuleType
@@ -22,8 +21,8 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState
 
-from lomaq.envs.pettingzoo.spec import Recipe, Spec
-from lomaq.envs.pettingzoo.worker import SECONDS, BundleMaker, describe
+from lomaq.envs.pettingzoo.spec import SECONDS, Answer, Recipe, Spec, WorkerError
+from lomaq.envs.pettingzoo.worker import BundleMaker, describe
 from lomaq.errors import EnvError, InputError
 from lomaq.runs.stop import unsignalled
 
@@ -31,33 +30,6 @@ from lomaq.runs.stop import unsignalled
 PATIENCE = 5.0
 _STARTING = threading.RLock()
 _SPECS: dict[str, Spec] = {}
-
-
-@dataclass
-class Answer:
-    """What the workers answer, by parallel environment.
-
-    Attributes:
-        observation: ``[B, N, O]`` float32.
-        action_mask: ``[B, N, A]`` int8.
-        outcome: ``[B, N + 3]`` float64, rewards, terminated, truncated, seconds.
-        metrics: Metrics of the episodes that ended, by environment.
-        actions: Actions of a baseline policy, by environment.
-    """
-
-    observation: np.ndarray
-    action_mask: np.ndarray
-    outcome: np.ndarray
-    metrics: dict[int, dict[str, float]]
-    actions: dict[int, list[int]]
-
-
-class WorkerError(Exception):
-    """What went wrong in a worker: environment (None: in any of its process), what was expected, got and remedy."""
-
-    def __init__(self, row: int | None, expected: str, got: str, remedy: str = "") -> None:
-        super().__init__(got)
-        self.row, self.expected, self.got, self.remedy = row, expected, got, remedy
 
 
 class _Vector(AsyncVectorEnv[Any, Any]):
@@ -96,9 +68,7 @@ class Workers:
         waited: Seconds that the simulators took, of the slowest process each time.
     """
 
-    def __init__(
-        self, recipe: Recipe, spec: Spec, n_envs: int, processes: int, max_steps: int, timeout: float
-    ) -> None:
+    def __init__(self, recipe: Recipe, spec: Spec, n_envs: int, processes: int, max_steps: int, timeout: float) -> None:
         self.n_envs, self.timeout, self.waited = n_envs, timeout, 0.0
         self.size = -(-n_envs // processes)
         self.processes = -(-n_envs // self.size)
