@@ -1,4 +1,4 @@
-"""Whose action changes what whom observes next or is paid, measured by playing the same episodes with one other action."""
+"""Whose action changes what whom observes next or is paid, measured by playing episodes again with one other action."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _summed(moved: np.ndarray, counted: np.ndarray, agents: list[int]) -> Influe
 
 
 def _play(env: BatchedEnv, seed: int, prefix: int, changed: int | None) -> Played:
-    """Begin the episodes of ``seed`` and take random actions; in step ``prefix + 1`` agent ``changed`` takes another."""
+    """Play the episodes of ``seed`` with random actions; in step ``prefix + 1`` agent ``changed`` takes another one."""
     env.generator.manual_seed(seed)
     choices = torch.Generator(env.device).manual_seed(seed)
     env.reset()

@@ -33,6 +33,8 @@ from lomaq.inputs.targets import Function
 if TYPE_CHECKING:
     from lomaq.envs.pettingzoo.workers import Workers
 
+#: Episodes after which it is said that all agents were always paid the same.
+WATCHED = 8
 #: Most parallel environments in each process that an evaluation makes of cheap environments.
 EVALUATED = 16
 
@@ -105,7 +107,7 @@ class PettingZoo(BatchedEnv):
         self.workers: Workers | None = None
         self.ended = torch.zeros(n_envs, dtype=torch.bool)
         self.metrics = {name: torch.full((n_envs,), math.nan, dtype=torch.float64) for name in self.spec.metrics}
-        self.paid_alike: bool | None = True  # all agents in every step so far; None once that was told, or is false
+        self.watched: int | None = 0  # episodes in which all agents were always paid the same; None: look no more
         self.began = 0.0
 
     # ---------------------------------------------------------------- orders
@@ -159,18 +161,21 @@ class PettingZoo(BatchedEnv):
         outcome = torch.from_numpy(answer.outcome)
         rewards = outcome[:, : self.n_agents].float() * self.share
         terminated, truncated = outcome[:, TERMINATED].bool(), outcome[:, TRUNCATED].bool()
-        self.ended |= terminated | truncated | (self.time.cpu() + 1 >= self.max_steps)
-        self._watch_pay(rewards)
+        ended = ~self.ended & (terminated | truncated | (self.time.cpu() + 1 >= self.max_steps))
+        self.ended = self.ended | ended
+        self._watch_pay(rewards, ended)
         return rewards.to(self.device), terminated.to(self.device), truncated.to(self.device)
 
-    def _watch_pay(self, rewards: Tensor) -> None:
-        """Say after the first episode, if so, that all agents were always paid the same."""
-        if self.paid_alike is None or self.n_agents == 1:
+    def _watch_pay(self, rewards: Tensor, ended: Tensor) -> None:
+        """Say after the first episodes, if so, that all agents were always paid the same."""
+        if self.watched is None:
             return
-        if not torch.equal(rewards, rewards[:, :1].expand_as(rewards)) or self.share != 1:
-            self.paid_alike = None
-        elif bool(self.ended.any()):
-            self.paid_alike = None
+        if self.n_agents == 1 or self.share != 1 or not torch.equal(rewards, rewards[:, :1].expand_as(rewards)):
+            self.watched = None
+            return
+        self.watched += int(ended.sum())
+        if self.watched >= WATCHED:
+            self.watched = None
             tell(
                 f"{self.recipe.factory}: all {self.n_agents} agents were always paid the same: if that is the team's "
                 f"reward, their sum counts it {self.n_agents} times; env.reward_is_team=true divides it"
