@@ -6,7 +6,6 @@ import io
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
