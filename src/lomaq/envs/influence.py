@@ -16,6 +16,8 @@ from lomaq.envs.base import BatchedEnv
 from lomaq.errors import check_float, check_int
 from lomaq.graphs import AgentGraph
 
+#: Least effect of an edge, in standard deviations.
+THRESHOLD = 0.01
 #: Largest probability of an edge that is none, over all pairs, where episodes do not repeat.
 SIGNIFICANT = 0.01
 
@@ -43,7 +45,7 @@ class Influence:
         return known
 
     def graph(self, threshold: float, like: AgentGraph) -> AgentGraph:
-        """Edges between agents whose effect, in either direction, is above 0 and at least ``threshold``.
+        """Edges between agents whose effect, in either direction, is above 0 and at least ``threshold``, as weights.
 
         Args:
             threshold: Least effect of an edge, 0 to 1.
@@ -51,11 +53,9 @@ class Influence:
         """
         weights = self.weights()
         joined = (weights > 0) & (weights >= check_float("threshold", threshold, 0, 1))
-        graph = AgentGraph.from_edges(len(joined), np.argwhere(np.triu(joined)).astype(np.int64))
-        for name in ("pos", "agent_type", "agent_name"):
-            if name in like:
-                graph[name] = like[name]
-        return graph
+        pairs = np.argwhere(np.triu(joined))
+        known = {name: like[name] for name in ("pos", "agent_type", "names") if name in like}
+        return AgentGraph.from_edges(len(joined), pairs.tolist(), edge_weight=weights[tuple(pairs.T)].tolist(), **known)
 
 
 class Played(NamedTuple):
