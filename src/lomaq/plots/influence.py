@@ -22,6 +22,7 @@ def picture_influence(
     threshold: float = THRESHOLD,
     rounds: int = 10,
     horizon: int = 25,
+    ahead: int = 1,
     n_envs: int = 4,
     seed: int = 0,
 ) -> list[str]:
@@ -33,6 +34,7 @@ def picture_influence(
         threshold: Least effect of an edge in standard deviations, 0 to 1; 0 takes any.
         rounds: Rounds of play; in each, another step is changed.
         horizon: Steps of an episode among which that step is drawn.
+        ahead: Steps whose observations and rewards are compared; 2 where an action shows a step later.
         n_envs: Parallel environments, each a probe of every round.
         seed: Seed of all that is random.
 
@@ -44,7 +46,7 @@ def picture_influence(
     """
     check_int("n_envs", n_envs, 1)
     with env_maker(config)(n_envs, seed, torch.device("cpu")) as env:
-        found = measure_influence(env, seed=seed, rounds=rounds, horizon=horizon)
+        found = measure_influence(env, seed=seed, rounds=rounds, horizon=horizon, ahead=ahead)
         graph = found.graph(threshold, env.graph)
     name = config["env"]["name"]
     if not found.repeatable:

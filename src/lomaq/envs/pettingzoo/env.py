@@ -120,7 +120,12 @@ class PettingZoo(BatchedEnv):
         with PettingZoo(
             Function(recipe.factory), recipe.args, Function("complete"), timeout=self.timeout, n_envs=PROBES
         ) as env:
-            return measure_influence(env).graph(THRESHOLD, env.graph)
+            graph = measure_influence(env).graph(THRESHOLD, env.graph)
+        if graph.n_edges == 0:
+            got = "no action that changes what another agent observes next or is paid"
+            remedy = "lomaq graph discover ahead=2 … looks further and writes a file for env.graph="
+            raise InputError("env.graph=discovered", "agents that influence each other", got, remedy)
+        return graph
 
     # ---------------------------------------------------------------- orders
 
