@@ -100,7 +100,7 @@ def measure_influence(
     bases, changes = (
         [],
         [],
-    )  # [rounds][B, N, ahead · (O + 1)], and for the repetition and each agent the difference to it
+    )  # [rounds][B, N, …], and the differences to it of the repetition and each agent
     counted = []
     for number in range(check_int("rounds", rounds, 1)):
         prefix = int(torch.randint(horizon, (), generator=where))
