@@ -202,7 +202,7 @@ def died(status: int | None) -> str:
 def last_words(output: Path) -> str:
     """The last line that a process printed, in brackets; empty if there is none."""
     try:
-        lines = output.read_text(errors="replace").strip().splitlines()
+        lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         return ""
     return f" ({lines[-1].strip()[:200]})" if lines else ""
