@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.graphs.files import ENDINGS
+from lomaq.inputs.plain import OPEN
 from lomaq.inputs.text import check_place
 
 #: Keys whose values are places of files.
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Keys whose values may be, by their ending.
 FILES = ("partition", "env.graph", "mixer.enforce", "reward.redistribute")
-#: Groups whose keys are not ours to know: arguments of somebody's function.
-OPEN = ("env.args.",)
 
 #: Settings of earlier versions and what they are called now.
 RENAMED = {
@@ -95,7 +94,7 @@ def as_typed(word: str, several: bool = False) -> str:
 
 def opened(word: str) -> str:
     """``key=value`` as hydra takes it where it need not know the key."""
-    return f"++{word}" if word.startswith(OPEN) else word
+    return f"++{word}" if word.startswith(f"{OPEN}.") else word
 
 
 def _parts(text: str) -> list[str]:

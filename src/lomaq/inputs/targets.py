@@ -2,8 +2,8 @@
 
 What a file names is never imported because it says so. A class is looked up in this package or in modules that are
 imported already, and must be of the kind that its place asks for. Only the user has modules imported: by the settings
-of a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Python. The same holds for a function that
-a process of a simulator is to import, :data:`Function`: its module must be one that the user named or imported.
+of a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Python. A function that a process of a
+simulator is to import, :data:`Function`, has no kind: the user must have named it, or its module by ``modules=NAME``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ TARGET = "_target_"
 #: The word of a command line that has modules imported.
 MODULES = "modules"
 _PACKAGE = __name__.partition(".")[0]
-_FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*):[^\W\d][\w.]*")
-#: Modules that the user's own words name, and that were not imported here.
+_FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*):[^\W\d]\w*")
+#: Functions that the user's own words name, and modules by ``modules=NAME``.
 _NAMED: set[str] = set()
 
 
@@ -129,28 +129,27 @@ def import_targets(config: dict[str, Any]) -> None:
 
 
 def name_functions(value: Any) -> None:
-    """Take the modules of all functions in settings that the user's own words make for named by the user."""
+    """Take all functions in settings that the user's own words make for named by the user."""
     if isinstance(value, (dict, list)):
         for one in value.values() if isinstance(value, dict) else value:
             name_functions(one)
-    elif isinstance(value, str) and (found := _FUNCTION.fullmatch(value)):
-        _NAMED.add(found["module"])
+    elif isinstance(value, str) and _FUNCTION.fullmatch(value):
+        _NAMED.add(value)
 
 
 def check_function(cls: type, name: str, value: object) -> None:
-    """Refuse a function of a module that the user neither named nor imported, where ``cls`` takes one as ``name``.
+    """Refuse a function that the user did not name, nor its module, where ``cls`` takes one as ``name``.
 
     Raises:
         InputError: If it is one.
     """
     found = _FUNCTION.fullmatch(value) if isinstance(value, str) else None
-    if found is None or not _takes_function(cls, name):
+    if found is None or not _takes_function(cls, name) or {value, found["module"]} & _NAMED:
         return
-    module = found["module"]
-    if not _is_ours(module) and module not in _NAMED and sys.modules.get(module) is None:
-        expected = "a function of lomaq or of a module that you named or imported"
-        remedy = f"if you trust that module, add {MODULES}={module}, or in Python import {module} first"
-        raise InputError(f"{cls.__name__}.{name}", expected, value, remedy)
+    remedy = f"if you trust it, add {MODULES}={found['module']}, or give the setting {name} yourself"
+    raise InputError(
+        f"{cls.__name__}.{name}", "a function that you named, or of a module that you named", value, remedy
+    )
 
 
 def _takes_function(cls: type, name: str) -> bool:
@@ -174,6 +173,7 @@ def _import(asked: str, name: object) -> None:
     sys.path.append(here)  # a file of this folder, where nothing that is installed has its name
     try:
         importlib.import_module(str(name))
+        _NAMED.add(str(name))
     except (Exception, SystemExit) as error:  # whatever the user's module raises
         remedy = ""
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):

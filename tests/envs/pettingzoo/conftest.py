@@ -52,5 +52,3 @@ def _words(child: psutil.Process) -> list[str]:
 @pytest.fixture
 def living() -> Callable[[], list[psutil.Process]]:
     return workers
-
-

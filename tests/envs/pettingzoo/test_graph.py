@@ -41,7 +41,7 @@ def test_near_agents_are_joined_by_distance_or_number(zoo, edges_of) -> None:
     assert edges_of(near) == [(0, 1), (1, 2)]
     assert near.pos.tolist() == args["positions"]
     assert edges_of(zoo("row", {"graph": "positions", "neighbours": 1}, **args).graph) == [(0, 1), (1, 2), (2, 3)]
-    with pytest.raises(InputError, match="env.radius=DISTANCE or env.neighbours=NUMBER, got neither"):
+    with pytest.raises(InputError, match=r"env\.radius=DISTANCE or env\.neighbours=NUMBER, got neither"):
         zoo("row", {"graph": "positions"}, **args)
 
 
@@ -79,4 +79,3 @@ def test_edges_of_strangers_are_refused() -> None:
 
     with pytest.raises(Refused, match="an edge from 'a' to 'z'"):
         plain_graph([("a", "z")], ["a", "b", "c"])
-

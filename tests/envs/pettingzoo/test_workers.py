@@ -19,7 +19,7 @@ TROUBLES = {
     "raise": r"environment 0, step 2 of its episode: expected no exception, got RuntimeError: out of fuel "
     r"\(.*zoo_games.py:\d+\)",
     "die": r"environment 0, step 2 .*got ended with status 7 \(environment 0\) \(last words\)",
-    "hang": r"environment 0, step 2 .*expected an answer, got none in 1 seconds \(environment 0\); a larger env.timeout",
+    "hang": r"environment 0, step 2 .*expected an answer, got none in 1 seconds \(environment 0\); a larger env",
     "shape": r"expected 2 observed numbers of 'a', as in its space, got 5",
 }
 

@@ -83,7 +83,11 @@ class Trio:
             time.sleep(60)
 
     def episode_metrics(self):
-        return {"steps": self.steps, "torch": "torch" in sys.modules, "main": hasattr(sys.modules["__main__"], "pytest")}
+        return {
+            "steps": self.steps,
+            "torch": "torch" in sys.modules,
+            "main": hasattr(sys.modules["__main__"], "pytest"),
+        }
 
     baselines = ("win", "lose")
 

@@ -54,11 +54,12 @@ def imported(path: str) -> Callable[..., Any]:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         raise Refused(expected, path, f"there is no module {error.name}; install it or go to its folder") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            functions = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-            raise Refused(expected, path, f"{module} has no {name}, but {', '.join(sorted(functions)[:12]) or 'none'}")
-        found = getattr(found, part)
+    if not hasattr(found, name):
+        functions = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
+        raise Refused(expected, path, f"{module} has no {name}, but {', '.join(sorted(functions)[:12]) or 'none'}")
+    found = getattr(found, name)
+    if (getattr(found, "__module__", None) or "").partition(".")[0] in sys.stdlib_module_names:
+        raise Refused("a function of that package", path, "this one is Python's")
     return found
 
 
