@@ -20,14 +20,17 @@ from lomaq.analysis.certificate import certify_checkpoint
 from lomaq.analysis.compare import compare, describe_run
 from lomaq.analysis.episode import decompose_checkpoint
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
-from lomaq.errors import InputError
+from lomaq.config import compose
+from lomaq.errors import EnvError, InputError
 from lomaq.export import export_checkpoint
 from lomaq.export import files as export_files
 from lomaq.inputs.plain import changed
+from lomaq.inputs.targets import import_modules, name_functions
 from lomaq.plots import film, graph
 from lomaq.plots.run import train
 from lomaq.studies import figures
 from lomaq.training import run as training_run
+from lomaq.training.build import env_maker
 from lomaq.training.checkpoint import load_checkpoint
 
 SECRET = "the-secret-of-this-machine"
@@ -240,3 +243,38 @@ def test_no_reader_of_text_files_executes_what_is_planted(place, state, quick) -
 @pytest.mark.slow
 def test_no_reader_of_text_files_executes_what_is_planted_anywhere(place, state, quick) -> None:
     sweep(TEXT_READERS, cases(state["lomaq"]["config"], place.parent.parent), give_text(place), place)
+
+
+def factory_config(state: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    node = {"_target_": "lomaq.envs.PettingZoo", "name": "pettingzoo", "args": {}, **settings}
+    return {**state["lomaq"]["config"], "env": node}
+
+
+@pytest.mark.parametrize("path", ["stranger:make", "subprocess:Popen", "lomaq.api:make", "lomaq.inputs.targets:os"])
+@pytest.mark.parametrize("reader", ["resume", "evaluate", "load", "networks", "graph"])
+def test_a_function_that_only_a_checkpoint_names_is_called_in_no_process(
+    place, state, quick, give_checkpoint, monkeypatch, path, reader
+) -> None:
+    monkeypatch.setattr("lomaq.envs.pettingzoo.env._processes", reached)
+    for settings in ({"factory": path}, {"factory": "named_before:make", "graph": path}):
+        name_functions("named_before:make")
+        give_checkpoint(factory_config(state, **settings))
+        said = outcome(READERS[reader], place)
+        assert f"expected a function that you named, or of a module that you named, got {path}" in said
+        assert f"add modules={path.partition(':')[0]}, or give the setting {[*settings][-1]} yourself" in said
+
+
+def test_a_function_that_the_user_names_is_made(state, monkeypatch) -> None:
+    monkeypatch.setattr("lomaq.envs.pettingzoo.env._processes", reached)
+    stored = factory_config(state, factory="named_later:make")
+    configs = [
+        compose(["env=pettingzoo", "env.factory=named_by_settings:make"]),
+        changed(stored, {"env.factory": "named_by_a_change:make"}),
+    ]
+    import_modules("json")
+    configs.append(factory_config(state, factory="json:loads"))
+    for config in configs:
+        with pytest.raises(EnvError, match="Reached"):
+            env_maker(config)(1, 0, "cpu")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a function that you named"):
+        env_maker(stored)(1, 0, "cpu")  # type: ignore[arg-type]

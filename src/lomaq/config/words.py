@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.graphs.files import ENDINGS
+from lomaq.inputs.plain import OPEN
 from lomaq.inputs.text import check_place
 
 #: Keys whose values are places of files.
@@ -89,6 +90,11 @@ def as_typed(word: str, several: bool = False) -> str:
     if any(Path(part).suffix in ENDINGS for part in parts) and text[0] not in "[{":
         return f"{key}={','.join(_quoted(part) if Path(part).suffix in ENDINGS else part for part in parts)}"
     return word
+
+
+def opened(word: str) -> str:
+    """``key=value`` as hydra takes it where it need not know the key."""
+    return f"++{word}" if word.startswith(f"{OPEN}.") else word
 
 
 def _parts(text: str) -> list[str]:

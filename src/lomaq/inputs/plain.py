@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.errors import InputError
+from lomaq.inputs.targets import name_functions
 from lomaq.inputs.text import read_checked_yaml
 
 #: Settings that have settings of their own, besides the groups.
 SECTIONS = ("evaluation", "learner.objective", "learner.epsilon")
+#: The group whose keys are not ours to know: arguments of somebody's function.
+OPEN = "env.args"
 #: Most values of a configuration, each counted wherever it is referred to, and most levels of nesting.
 MOST_VALUES, MOST_LEVELS = 500_000, 50
 #: What every stored configuration has, those of earlier versions too, and what it is.
@@ -102,7 +105,7 @@ def check_plain(config: Any, name: str) -> None:
 
 
 def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``config`` with known keys changed; nothing is resolved, in it or in what is given.
+    """``config`` with known keys changed, by the user's own words; nothing is resolved, in it or in what is given.
 
     Raises:
         InputError: If a key is unknown, or a value refers to others by ``${…}``.
@@ -112,6 +115,7 @@ def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         if "${" in str(value):
             raise InputError(key, "a plain value for a stored run", value, "write the value itself")
         _change(result, key, value)
+    name_functions(given)
     check_sections(result)
     return result
 
@@ -119,7 +123,7 @@ def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 def _change(config: dict[str, Any], key: str, value: Any) -> None:
     group, _, last = key.rpartition(".")
     place = _select(config, group) if group else config
-    if not isinstance(place, dict) or last not in place:
+    if not isinstance(place, dict) or (last not in place and group != OPEN):
         raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
     if isinstance(value, dict) and isinstance(place[last], dict):
         for name, one in value.items():
