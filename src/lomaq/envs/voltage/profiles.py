@@ -1,0 +1,135 @@
+"""What the sun gives and the houses draw through a day: a stochastic model, or rows of a file."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lomaq.errors import InputError
+
+#: Steps of a quarter of an hour in a day.
+STEPS = 96
+#: Autocorrelation of clouds and of loads from one quarter of an hour to the next.
+PERSISTENCE = 0.9
+
+
+class Profiles(Protocol):
+    """Sun and load of B parallel environments, one step after the other.
+
+    Attributes:
+        state: ``[B, K]`` float32, what decides the future besides the time of the day.
+        peak_load: Largest load, in units of the nominal load.
+    """
+
+    state: Tensor
+    peak_load: float
+
+    def reset(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Draw new days for the environments ``rows`` (``[K]`` int64)."""
+
+    def advance(self, generator: torch.Generator) -> None:
+        """A quarter of an hour passes."""
+
+    def read(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        """Load in units of nominal load, and sun in units of the panels' peak, ``[B, N]`` each, at step ``time [B]``."""
+        raise NotImplementedError
+
+
+class Synthetic:
+    """Smooth days with autocorrelated noise.
+
+    With the hour h and standard normal numbers g (one a day), x (one for the feeder) and y_i, z_i (one for each bus), of
+    which x, y, z have autocorrelation 0.9 from step to step:
+
+    - load of bus i: (0.6 + 0.4 exp(-(h - 8)²/8) + 0.8 exp(-(h - 19)²/12.5)) exp(0.1 g + 0.25 z_i), at most 2.4;
+    - sun at bus i: max(0, sin(π (h - 6) / 12)) · (0.25 + 0.75 / (1 + exp(-1 - g' - 1.5 x - 0.5 y_i))), g' another g.
+
+    Args:
+        n_envs: Parallel environments B.
+        n_buses: Buses N.
+        device: Where the tensors live.
+    """
+
+    peak_load = 2.4
+
+    def __init__(self, n_envs: int, n_buses: int, device: torch.device) -> None:
+        self.n_buses = n_buses
+        self.state = torch.zeros(n_envs, 3 + 2 * n_buses, device=device)  # g, g', x, y_i, z_i
+
+    def reset(self, rows: Tensor, generator: torch.Generator) -> None:
+        drawn = torch.empty(len(rows), self.state.size(1), device=self.state.device).normal_(generator=generator)
+        self.state.index_copy_(0, rows, drawn)
+
+    def advance(self, generator: torch.Generator) -> None:
+        moving = self.state[:, 2:]
+        fresh = torch.empty_like(moving).normal_(generator=generator)
+        moving.mul_(PERSISTENCE).add_(fresh, alpha=math.sqrt(1 - PERSISTENCE**2))
+
+    def read(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        day, cloudy, x, y, z = self.state.split([1, 1, 1, self.n_buses, self.n_buses], dim=1)
+        hour = (time % STEPS)[:, None] * (24 / STEPS)
+        shape = 0.6 + 0.4 * (-((hour - 8) ** 2) / 8).exp() + 0.8 * (-((hour - 19) ** 2) / 12.5).exp()
+        load = (shape * (0.1 * day + 0.25 * z).exp()).clamp(max=self.peak_load)
+        clear = 0.25 + 0.75 * torch.sigmoid(1 + cloudy + 1.5 * x + 0.5 * y)
+        return load, (math.pi * (hour - 6) / 12).sin().clamp(min=0) * clear
+
+
+class Recorded:
+    """Whole days of a CSV file, drawn uniformly: a row a quarter of an hour, from midnight on.
+
+    Columns ``load`` and ``sun`` are for all buses, ``load:NAME`` and ``sun:NAME`` for one; all are at least 0, load in
+    units of the nominal load, sun in units of the panels' peak (at most 1).
+
+    Args:
+        path: The file.
+        names: Names of the N buses.
+        n_envs: Parallel environments B.
+        device: Where the tensors live.
+
+    Raises:
+        InputError: If the file is no such table.
+    """
+
+    def __init__(self, path: str, names: tuple[str, ...], n_envs: int, device: torch.device) -> None:
+        file = f"env.profiles: {path}"
+        if not isinstance(path, str) or not Path(path).is_file():
+            raise InputError("env.profiles", "synthetic or an existing CSV file", repr(path))
+        try:
+            with Path(path).open(encoding="utf-8-sig", newline="") as lines:
+                header, *rows = list(csv.reader(lines))
+            table = np.array(rows, dtype=np.float64)
+        except (ValueError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(file, "a table of numbers with a header", str(error)) from error
+        if table.ndim != 2 or len(table) < STEPS or len(table) % STEPS or not np.isfinite(table).all() or table.min() < 0:
+            expected = f"rows of numbers of at least 0, {STEPS} for each day"
+            raise InputError(file, expected, f"{len(table)} rows, or other numbers")
+        column = {name: k for k, name in enumerate(header)}
+        missing = [f"{kind}:{bus}" for kind in ("load", "sun") for bus in names if not {kind, f"{kind}:{bus}"} & {*column}]
+        if missing:
+            raise InputError(file, f"a column {missing[0]}, or one for all buses", ", ".join(header[:8]))
+        load, sun = (
+            torch.tensor(table[:, [column.get(f"{kind}:{bus}", column.get(kind, -1)) for bus in names]])
+            for kind in ("load", "sun")
+        )
+        if sun.amax() > 1:
+            raise InputError(file, "sun of at most 1, the panels' peak", float(sun.amax()))
+        self.load, self.sun = load.float().to(device), sun.float().to(device)  # [days * STEPS, N]
+        self.peak_load = float(load.amax())
+        self.state = torch.zeros(n_envs, 1, dtype=torch.int64, device=device)  # the day
+
+    def reset(self, rows: Tensor, generator: torch.Generator) -> None:
+        drawn = torch.randint(len(self.load) // STEPS, (len(rows), 1), generator=generator, device=self.load.device)
+        self.state.index_copy_(0, rows, drawn)
+
+    def advance(self, generator: torch.Generator) -> None:
+        pass
+
+    def read(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        row = self.state[:, 0] * STEPS + time % STEPS
+        return self.load[row], self.sun[row]
