@@ -8,6 +8,7 @@ from lomaq.envs.polymatrix import PolymatrixGame
 from lomaq.envs.rollout import Rollout
 from lomaq.envs.sysadmin import SysAdmin
 from lomaq.envs.two_step import TwoStep
+from lomaq.envs.voltage import Voltage
 
 __all__ = [
     "BatchedEnv",
@@ -20,4 +21,5 @@ __all__ = [
     "Step",
     "SysAdmin",
     "TwoStep",
+    "Voltage",
 ]

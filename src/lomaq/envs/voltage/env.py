@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from lomaq.envs.base import BatchedEnv
-from lomaq.envs.voltage.feeder import Feeder, flow, products_needed
+from lomaq.envs.voltage.feeder import Feeder
+from lomaq.envs.voltage.flow import Flow, products_needed
 from lomaq.envs.voltage.profiles import STEPS, Profiles, Recorded, Synthetic
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import AgentGraph
@@ -21,8 +22,9 @@ from lomaq.graphs import AgentGraph
 BAND, PENALTY = 0.05, 100.0
 #: Scale of the observed voltage: the band becomes [-1, 1].
 VOLTAGE_SCALE = 1 / BAND
-#: What is summed up, or kept, of the present episode.
-MEASURED = ("steps", "violated", "violation", "worst", "losses")
+#: What is summed up of the present episode; and the last of them, the largest.
+MEASURED = ("steps", "violated", "violation", "losses", "worst")
+WORST = 4
 
 
 class Voltage(BatchedEnv):
@@ -75,8 +77,8 @@ class Voltage(BatchedEnv):
         feeder_seed: int = 0,
         inverters: str | float | Sequence[str] = "all",
         steps: int = 5,
-        load: float = 0.6,
-        sun: float = 2.0,
+        load: float = 0.7,
+        sun: float = 4.0,
         reactive: float = 0.6,
         cost: float = 0.05,
         profiles: str = "synthetic",
@@ -104,7 +106,6 @@ class Voltage(BatchedEnv):
         self._peak = sun * drawn.real[self.bus]  # [N], of the panels
         self._most = reactive * self._peak
         self._relative = (self._peak / self._peak.mean()).float()
-        self._shared = torch.from_numpy(self.feeder.shared).to(where)
         self._zone = torch.from_numpy(self.feeder.nearest(chosen)).to(where)
         self._levels = torch.linspace(-1, 1, steps, device=where)
         self.profiles: Profiles = (
@@ -112,25 +113,24 @@ class Voltage(BatchedEnv):
             if profiles == "synthetic"
             else Recorded(profiles, self.feeder.names, n_envs, where)
         )
-        self._products = self._needed(sun)
+        self.flow = Flow(self.feeder.shared, self._needed(), where)
         self.voltage = torch.ones(n_envs, self.feeder.n_buses, dtype=torch.float64, device=where)
         self.reactive = torch.zeros(n_envs, self.n_agents, device=where)
         self.measured = torch.zeros(n_envs, len(MEASURED), dtype=torch.float64, device=where)
 
-    def _needed(self, sun: float) -> int:
+    def _needed(self) -> int:
         """Products of the flow at its hardest: all loads at their peak and no sun, or the other way round."""
-        load, peak = self._drawn.cpu().numpy(), np.zeros(self.feeder.n_buses)
-        peak[self.bus.cpu().numpy()] = self._peak.cpu().numpy()
-        most = np.zeros_like(peak)
-        most[self.bus.cpu().numpy()] = self._most.cpu().numpy()
-        hardest = [
-            power + 1j * sign * most for power in (load * self.profiles.peak_load, -peak.astype(load.dtype)) for sign in (-1, 1)
-        ]
-        needed = products_needed(np.stack(hardest), self.feeder.shared)
+        peak, most = self._spread(self._peak, self._most)
+        hardest = [p + 1j * sign * most for p in (self._drawn * self.profiles.peak_load, -peak) for sign in (-1, 1)]
+        needed = products_needed(torch.stack(hardest).cpu().numpy(), self.feeder.shared)
         if needed is None:
             remedy = "smaller env.load, env.sun or env.reactive"
             raise InputError("env.feeder", "a feeder that carries its peak load and sun", "a voltage collapse", remedy)
         return needed
+
+    def _spread(self, *values: Tensor) -> list[Tensor]:
+        """Numbers of inverters ``[N]`` as those of buses, 0 elsewhere."""
+        return [value.new_zeros(self.feeder.n_buses).index_copy(0, self.bus, value) for value in values]
 
     # ---------------------------------------------------------------- dynamics
 
@@ -143,11 +143,11 @@ class Voltage(BatchedEnv):
         self.profiles.reset(rows, self.generator)
         self.reactive.index_fill_(0, rows, 0.0)
         self.measured.index_fill_(0, rows, 0.0)
-        start = self.solve(*self.profiles.read(self.time), self.reactive)[1].abs()
+        start = self.solve(*self.profiles.read(self.time), self.reactive)[0]
         self.voltage.index_copy_(0, rows, start.index_select(0, rows))
 
     def solve(self, load: Tensor, sun: Tensor, reactive: Tensor) -> tuple[Tensor, Tensor]:
-        """What is drawn at each bus, and the voltages, ``[B, buses]`` complex128.
+        """Voltages ``[B, buses]`` and losses ``[B]``, per unit, float64.
 
         Args:
             load: ``[B, buses]``, see :meth:`Profiles.read`.
@@ -156,7 +156,8 @@ class Voltage(BatchedEnv):
         """
         fed = torch.complex(sun.index_select(1, self.bus) * self._peak, reactive * self._most)  # [B, N]
         power = (load * self._drawn).index_add(1, self.bus, fed, alpha=-1)
-        return power, flow(power, self._shared, self._products)
+        voltage, supplied = self.flow(power)
+        return voltage, supplied - power.real.sum(dim=1)
 
     def price(self, voltage: Tensor, reactive: Tensor) -> Tensor:
         """Less the sum of all rewards ``[B]``, of magnitudes ``[B, buses]`` and reactive power ``[B, N]``."""
@@ -174,16 +175,13 @@ class Voltage(BatchedEnv):
     def apply(self, reactive: Tensor) -> Tensor:
         """Feed any reactive power ``[B, N]`` in [-1, 1] for a quarter of an hour: local rewards ``[B, N]`` float32."""
         self.reactive = reactive
-        power, phasors = self.solve(*self.profiles.read(self.time), reactive)
-        self.voltage = phasors.abs()
+        self.voltage, losses = self.solve(*self.profiles.read(self.time), reactive)
         violation = ((self.voltage - 1).abs_() - BAND).clamp_(min=0)  # [B, buses]
-        losses = (power / phasors - power).real.sum(dim=1)  # what the substation feeds in, less what the buses draw
         worst = violation.amax(dim=1)
-        steps, violated, total, highest, lost = self.measured.unbind(dim=1)
-        self.measured = torch.stack(
-            [steps + 1, violated + (worst > 0), total + violation.mean(dim=1), torch.maximum(highest, worst), lost + losses],
-            dim=1,
-        )
+        now = torch.stack([torch.ones_like(worst), worst > 0, violation.mean(dim=1), worst, losses], dim=1)
+        highest = torch.maximum(self.measured[:, WORST], worst)
+        self.measured += now
+        self.measured[:, WORST] = highest
         self.profiles.advance(self.generator)
         local = violation.new_zeros(self.n_envs, self.n_agents).index_add_(1, self._zone, violation)
         return (-PENALTY * local).float().sub_(self.cost * reactive.square())

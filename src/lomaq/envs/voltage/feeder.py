@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,9 +12,7 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
-import torch
-from torch import Tensor
-
+from lomaq.envs.voltage.flow import lowest
 from lomaq.errors import InputError, check_int
 
 #: Feeders of the literature, in files beside this one.
@@ -23,8 +20,6 @@ STORED = {"bus33": "bus33.csv", "bus69": "bus69.csv"}
 COLUMNS = ("bus", "parent", "r_ohm", "x_ohm", "p_kw", "q_kvar")
 #: Largest feeder; its impedances are one dense matrix.
 MOST_BUSES = 1_000
-#: Largest error of a voltage, per unit, and the most products that may be needed for it.
-TOLERANCE, MOST_PRODUCTS = 1e-10, 200
 
 
 @dataclass(frozen=True)
@@ -242,46 +237,3 @@ class Feeder:
             raise InputError(f"env.feeder: {source}", "finite numbers, and resistances above 0", "others")
         parent = np.array([number.get(feeds[bus][0], -1) for bus in order])
         return cls(tuple(order), parent, impedance, power)
-
-
-def products_needed(power: np.ndarray, shared: np.ndarray) -> int | None:
-    """How many products :func:`flow` needs for ``power`` ``[K, N]``; None where the voltage collapses."""
-    voltage = np.ones_like(power)
-    with np.errstate(all="ignore"):
-        for count in range(1, MOST_PRODUCTS):
-            before, voltage = voltage, 1 - (power / voltage).conj() @ shared
-            if np.abs(voltage - before).max() < TOLERANCE:
-                return count
-    return None
-
-
-def lowest(load: np.ndarray, shared: np.ndarray) -> float:
-    """Lowest voltage at a load ``[N]``; 0 where it collapses."""
-    needed = products_needed(load[None], shared)
-    return 0.0 if needed is None else float(flow(torch.from_numpy(load[None]), torch.from_numpy(shared), needed).abs().min())
-
-
-def flow(power: Tensor, shared: Tensor, products: int) -> Tensor:
-    """Exact AC power flow of a radial feeder: the fixed point V = 1 - Z conj(S / V), from V = 1.
-
-    Args:
-        power: ``[B, N]`` complex128, what is drawn at each bus, S = P + jQ.
-        shared: ``[N, N]`` complex128, see :attr:`Feeder.shared`.
-        products: Matrix products; as many as :func:`products_needed` says make all voltages exact to about 1e-10.
-
-    Returns:
-        Voltages V ``[B, N]`` complex128, per unit.
-    """
-    exact = math.ceil(0.4 * products)  # the first products need not be: half the time in single precision
-    voltage = _iterate(power.to(torch.complex64), shared.to(torch.complex64), torch.ones_like(power, dtype=torch.complex64), products - exact)
-    return _iterate(power, shared, voltage.to(torch.complex128), exact)
-
-
-def _iterate(power: Tensor, shared: Tensor, voltage: Tensor, products: int) -> Tensor:
-    """V and its conjugate by turns, each from the other one, so that no product needs a copy."""
-    sides = (power, shared.conj().resolve_conj()), (power.conj().resolve_conj(), shared)
-    one = voltage.new_ones(())
-    for count in range(products):
-        drawn, impedance = sides[count % 2]
-        voltage = torch.addmm(one, drawn / voltage, impedance, alpha=-1)
-    return voltage.conj().resolve_conj() if products % 2 else voltage

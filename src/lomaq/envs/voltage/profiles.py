@@ -16,7 +16,7 @@ from lomaq.errors import InputError
 #: Steps of a quarter of an hour in a day.
 STEPS = 96
 #: Autocorrelation of clouds and of loads from one quarter of an hour to the next.
-PERSISTENCE = 0.9
+CLOUDS, LOADS = 0.6, 0.9
 
 
 class Profiles(Protocol):
@@ -45,9 +45,9 @@ class Synthetic:
     """Smooth days with autocorrelated noise.
 
     With the hour h and standard normal numbers g (one a day), x (one for the feeder) and y_i, z_i (one for each bus), of
-    which x, y, z have autocorrelation 0.9 from step to step:
+    which x and y have autocorrelation 0.6 from step to step, and z 0.9:
 
-    - load of bus i: (0.6 + 0.4 exp(-(h - 8)²/8) + 0.8 exp(-(h - 19)²/12.5)) exp(0.1 g + 0.25 z_i), at most 2.4;
+    - load of bus i: (0.6 + 0.4 exp(-(h - 8)²/8) + 0.8 exp(-(h - 19)²/12.5)) exp(0.1 g + 0.25 z_i), at most 2;
     - sun at bus i: max(0, sin(π (h - 6) / 12)) · (0.25 + 0.75 / (1 + exp(-1 - g' - 1.5 x - 0.5 y_i))), g' another g.
 
     Args:
@@ -56,28 +56,30 @@ class Synthetic:
         device: Where the tensors live.
     """
 
-    peak_load = 2.4
+    peak_load = 2.0
 
     def __init__(self, n_envs: int, n_buses: int, device: torch.device) -> None:
         self.n_buses = n_buses
         self.state = torch.zeros(n_envs, 3 + 2 * n_buses, device=device)  # g, g', x, y_i, z_i
+        kept = torch.tensor([1.0] * 2 + [CLOUDS] * (1 + n_buses) + [LOADS] * n_buses, device=device)
+        hour = torch.arange(STEPS, device=device) * (24 / STEPS)
+        shape = 0.6 + 0.4 * (-((hour - 8) ** 2) / 8).exp() + 0.8 * (-((hour - 19) ** 2) / 12.5).exp()
+        self._day = torch.stack([shape, (math.pi * (hour - 6) / 12).sin().clamp(min=0)])  # [2, STEPS]
+        self._kept, self._fresh = kept, (1 - kept.square()).sqrt()
 
     def reset(self, rows: Tensor, generator: torch.Generator) -> None:
         drawn = torch.empty(len(rows), self.state.size(1), device=self.state.device).normal_(generator=generator)
         self.state.index_copy_(0, rows, drawn)
 
     def advance(self, generator: torch.Generator) -> None:
-        moving = self.state[:, 2:]
-        fresh = torch.empty_like(moving).normal_(generator=generator)
-        moving.mul_(PERSISTENCE).add_(fresh, alpha=math.sqrt(1 - PERSISTENCE**2))
+        fresh = torch.empty_like(self.state).normal_(generator=generator)
+        self.state.mul_(self._kept).addcmul_(fresh, self._fresh)
 
     def read(self, time: Tensor) -> tuple[Tensor, Tensor]:
         day, cloudy, x, y, z = self.state.split([1, 1, 1, self.n_buses, self.n_buses], dim=1)
-        hour = (time % STEPS)[:, None] * (24 / STEPS)
-        shape = 0.6 + 0.4 * (-((hour - 8) ** 2) / 8).exp() + 0.8 * (-((hour - 19) ** 2) / 12.5).exp()
-        load = (shape * (0.1 * day + 0.25 * z).exp()).clamp(max=self.peak_load)
-        clear = 0.25 + 0.75 * torch.sigmoid(1 + cloudy + 1.5 * x + 0.5 * y)
-        return load, (math.pi * (hour - 6) / 12).sin().clamp(min=0) * clear
+        drawn, shone = self._day[:, time % STEPS, None]  # [B, 1] each
+        load = z.mul(0.25).add_(0.1 * day).exp_().mul_(drawn).clamp_(max=self.peak_load)
+        return load, y.mul(0.5).add_(1.5 * x + cloudy + 1).sigmoid_().mul_(0.75 * shone).add_(0.25 * shone)
 
 
 class Recorded:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lomaq.envs.voltage.env import BAND, PENALTY, Voltage
-from lomaq.envs.voltage.feeder import flow
 
 #: Reactive power ``[B, N]`` in [-1, 1] for the present state.
 Rule = Callable[[Voltage], Tensor]
@@ -50,7 +49,7 @@ def optimiser(iterations: int = 60, rate: float = 0.1) -> Rule:
             adam = torch.optim.Adam([reactive], lr=rate)
             for k in range(iterations):
                 adam.param_groups[0]["lr"] = rate * (1 - k / iterations)
-                price = env.price(env.solve(load, sun, reactive)[1].abs(), reactive)  # [B]
+                price = env.price(env.solve(load, sun, reactive)[0], reactive)  # [B]
                 better = price.detach() < least
                 least = torch.where(better, price.detach(), least)
                 best = torch.where(better[:, None], reactive.detach(), best)
