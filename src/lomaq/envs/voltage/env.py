@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lomaq.envs.base import BatchedEnv
+from lomaq.envs.base import BatchedEnv, PolicyFn
+from lomaq.envs.voltage import baselines
 from lomaq.envs.voltage.feeder import Feeder
 from lomaq.envs.voltage.flow import Flow, products_needed
 from lomaq.envs.voltage.profiles import STEPS, Profiles, Recorded, Synthetic
@@ -96,6 +98,7 @@ class Voltage(BatchedEnv):
         self.feeder = Feeder.named(feeder, n_buses, feeder_seed)
         chosen = _with_inverter(self.feeder, inverters)
         graph = AgentGraph.from_edges(len(chosen), self.feeder.neighbours(chosen), pos=self.feeder.place()[chosen])
+        graph.agent_name = [self.feeder.names[bus] for bus in chosen]
         super().__init__(
             graph, n_envs=n_envs, n_actions=steps, obs_size=7, max_steps=max_steps, seed=seed, device=device
         )
@@ -109,14 +112,28 @@ class Voltage(BatchedEnv):
         self._zone = torch.from_numpy(self.feeder.nearest(chosen)).to(where)
         self._levels = torch.linspace(-1, 1, steps, device=where)
         self.profiles: Profiles = (
-            Synthetic(n_envs, self.feeder.n_buses, where)
+            Synthetic(self.feeder.n_buses, where)
             if profiles == "synthetic"
-            else Recorded(profiles, self.feeder.names, n_envs, where)
+            else Recorded(profiles, self.feeder.names, where)
         )
         self.flow = Flow(self.feeder.shared, self._needed(), where)
-        self.voltage = torch.ones(n_envs, self.feeder.n_buses, dtype=torch.float64, device=where)
+        self._empty(n_envs)
+
+    def _empty(self, n_envs: int) -> None:
+        where, exact = self.device, torch.float64
+        self.voltage = torch.ones(n_envs, self.feeder.n_buses, dtype=exact, device=where)
         self.reactive = torch.zeros(n_envs, self.n_agents, device=where)
-        self.measured = torch.zeros(n_envs, len(MEASURED), dtype=torch.float64, device=where)
+        self.weather = torch.zeros(n_envs, self.profiles.size, device=where)
+        self.measured = torch.zeros(n_envs, len(MEASURED), dtype=exact, device=where)
+
+    def fresh(self, n_envs: int, seed: int) -> Voltage:
+        """``n_envs`` parallel environments of this feeder with their own generator."""
+        env = copy.copy(self)  # shares what never changes
+        env.n_envs = n_envs
+        env.generator = torch.Generator(self.device).manual_seed(seed)
+        env.time = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
+        env._empty(n_envs)
+        return env
 
     def _needed(self) -> int:
         """Products of the flow at its hardest: all loads at their peak and no sun, or the other way round."""
@@ -134,23 +151,21 @@ class Voltage(BatchedEnv):
 
     # ---------------------------------------------------------------- dynamics
 
-    @property
-    def weather(self) -> Tensor:
-        """The state of the profiles, ``[B, K]``."""
-        return self.profiles.state
-
     def _reset_state(self, rows: Tensor) -> None:
-        self.profiles.reset(rows, self.generator)
-        self.reactive.index_fill_(0, rows, 0.0)
-        self.measured.index_fill_(0, rows, 0.0)
-        start = self.solve(*self.profiles.read(self.time), self.reactive)[0]
-        self.voltage.index_copy_(0, rows, start.index_select(0, rows))
+        self.weather[rows] = self.profiles.draw(len(rows), self.generator)
+        self.reactive[rows] = 0.0
+        self.measured[rows] = 0.0
+        self.voltage[rows] = self.solve(*self.forecast(), self.reactive)[0][rows]
+
+    def forecast(self) -> tuple[Tensor, Tensor]:
+        """Load and sun of the coming step, ``[B, buses]``, see :meth:`Profiles.read`."""
+        return self.profiles.read(self.weather, self.time)
 
     def solve(self, load: Tensor, sun: Tensor, reactive: Tensor) -> tuple[Tensor, Tensor]:
         """Voltages ``[B, buses]`` and losses ``[B]``, per unit, float64.
 
         Args:
-            load: ``[B, buses]``, see :meth:`Profiles.read`.
+            load: ``[B, buses]``, see :meth:`forecast`.
             sun: ``[B, buses]``.
             reactive: ``[B, N]``, in [-1, 1].
         """
@@ -164,30 +179,33 @@ class Voltage(BatchedEnv):
         violation = ((voltage - 1).abs() - BAND).clamp(min=0)
         return PENALTY * violation.sum(dim=1) + self.cost * reactive.square().sum(dim=1)
 
-    def round(self, reactive: Tensor) -> Tensor:
-        """The nearest steps of reactive power, ``[B, N]``."""
+    def nearest(self, reactive: Tensor) -> Tensor:
+        """The actions ``[B, N]`` whose reactive power is the nearest."""
         half = (len(self._levels) - 1) / 2
-        return (reactive * half).round() / half
+        return ((reactive + 1) * half).round().long()
 
     def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.apply(self._levels[actions]), torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
+        return self.feed(self._levels[actions]), torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
 
-    def apply(self, reactive: Tensor) -> Tensor:
-        """Feed any reactive power ``[B, N]`` in [-1, 1] for a quarter of an hour: local rewards ``[B, N]`` float32."""
+    def feed(self, reactive: Tensor) -> Tensor:
+        """Feed any reactive power ``[B, N]`` in [-1, 1] for a step: local rewards ``[B, N]`` float32."""
         self.reactive = reactive
-        self.voltage, losses = self.solve(*self.profiles.read(self.time), reactive)
+        self.voltage, losses = self.solve(*self.forecast(), reactive)
         violation = ((self.voltage - 1).abs_() - BAND).clamp_(min=0)  # [B, buses]
-        worst = violation.amax(dim=1)
-        now = torch.stack([torch.ones_like(worst), worst > 0, violation.mean(dim=1), worst, losses], dim=1)
-        highest = torch.maximum(self.measured[:, WORST], worst)
-        self.measured += now
-        self.measured[:, WORST] = highest
-        self.profiles.advance(self.generator)
+        self._measure(violation, losses)
+        self.weather = self.profiles.following(self.weather, self.generator)
         local = violation.new_zeros(self.n_envs, self.n_agents).index_add_(1, self._zone, violation)
         return (-PENALTY * local).float().sub_(self.cost * reactive.square())
 
+    def _measure(self, violation: Tensor, losses: Tensor) -> None:
+        worst = violation.amax(dim=1)
+        now = torch.stack([torch.ones_like(worst), worst > 0, violation.mean(dim=1), losses, worst], dim=1)
+        highest = torch.maximum(self.measured[:, WORST], worst)
+        self.measured = self.measured + now
+        self.measured[:, WORST] = highest
+
     def observe(self) -> Tensor:
-        load, sun = (x.index_select(1, self.bus) for x in self.profiles.read(self.time))
+        load, sun = (x.index_select(1, self.bus) for x in self.forecast())
         voltage = ((self.voltage.index_select(1, self.bus) - 1) * VOLTAGE_SCALE).float()
         angle = (self.time * (2 * math.pi / STEPS))[:, None].expand_as(load)
         size = self._relative.expand_as(load)
@@ -199,7 +217,7 @@ class Voltage(BatchedEnv):
         ``violated_share`` of time steps with any voltage out of its band; ``mean_violation`` over buses and steps and
         ``worst_violation`` (per unit, beyond the band); ``losses`` of the lines in MWh.
         """
-        steps, violated, violation, worst, losses = self.measured.unbind(dim=1)
+        steps, violated, violation, losses, worst = self.measured.unbind(dim=1)
         taken = steps.clamp(min=1)
         return {
             "violated_share": violated / taken,
@@ -207,6 +225,25 @@ class Voltage(BatchedEnv):
             "worst_violation": worst,
             "losses": losses * (24 / STEPS),
         }
+
+    # ------------------------------------------------------- baseline policies
+
+    def baselines(self) -> dict[str, PolicyFn]:
+        """Policies without learning, see :mod:`lomaq.envs.voltage.baselines`."""
+        return baselines.policies(self)
+
+    @cached_property
+    def tuned(self) -> dict[str, tuple[float, float, float]]:
+        """Start, end and response of the tuned Volt/VAr curves."""
+        return baselines.tune(self)
+
+    def oracle(self) -> Tensor:
+        """Actions ``[B, N]`` nearest to the reactive powers of the central optimiser."""
+        return self.nearest(baselines.optimum(self, *self.forecast()))
+
+    def references(self) -> dict[str, float]:
+        """Mean returns of the baseline policies and of the central optimiser, on the same days."""
+        return {name: float(measured["return"].mean()) for name, measured in baselines.measured(self).items()}
 
 
 def _with_inverter(feeder: Feeder, inverters: str | float | Sequence[str]) -> list[int]:

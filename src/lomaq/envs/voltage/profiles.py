@@ -20,24 +20,26 @@ CLOUDS, LOADS = 0.6, 0.9
 
 
 class Profiles(Protocol):
-    """Sun and load of B parallel environments, one step after the other.
+    """Sun and load through a day. The state of B days is a tensor ``[B, K]``, which the caller keeps.
 
     Attributes:
-        state: ``[B, K]`` float32, what decides the future besides the time of the day.
+        size: Numbers K of a day's state.
         peak_load: Largest load, in units of the nominal load.
     """
 
-    state: Tensor
+    size: int
     peak_load: float
 
-    def reset(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Draw new days for the environments ``rows`` (``[K]`` int64)."""
+    def draw(self, n_days: int, generator: torch.Generator) -> Tensor:
+        """States ``[n_days, K]`` float32 at midnight."""
+        raise NotImplementedError
 
-    def advance(self, generator: torch.Generator) -> None:
-        """A quarter of an hour passes."""
+    def following(self, state: Tensor, generator: torch.Generator) -> Tensor:
+        """The state a quarter of an hour later."""
+        raise NotImplementedError
 
-    def read(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        """Load in units of nominal load, and sun in units of the panels' peak, ``[B, N]`` each, at step ``time [B]``."""
+    def read(self, state: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """Load in units of the nominal load and sun in units of the panels' peak, ``[B, N]``, at step ``time [B]``."""
         raise NotImplementedError
 
 
@@ -51,32 +53,28 @@ class Synthetic:
     - sun at bus i: max(0, sin(π (h - 6) / 12)) · (0.25 + 0.75 / (1 + exp(-1 - g' - 1.5 x - 0.5 y_i))), g' another g.
 
     Args:
-        n_envs: Parallel environments B.
         n_buses: Buses N.
         device: Where the tensors live.
     """
 
     peak_load = 2.0
 
-    def __init__(self, n_envs: int, n_buses: int, device: torch.device) -> None:
-        self.n_buses = n_buses
-        self.state = torch.zeros(n_envs, 3 + 2 * n_buses, device=device)  # g, g', x, y_i, z_i
-        kept = torch.tensor([1.0] * 2 + [CLOUDS] * (1 + n_buses) + [LOADS] * n_buses, device=device)
+    def __init__(self, n_buses: int, device: torch.device) -> None:
+        self.n_buses, self.size = n_buses, 3 + 2 * n_buses  # g, g', x, y_i, z_i
         hour = torch.arange(STEPS, device=device) * (24 / STEPS)
         shape = 0.6 + 0.4 * (-((hour - 8) ** 2) / 8).exp() + 0.8 * (-((hour - 19) ** 2) / 12.5).exp()
         self._day = torch.stack([shape, (math.pi * (hour - 6) / 12).sin().clamp(min=0)])  # [2, STEPS]
-        self._kept, self._fresh = kept, (1 - kept.square()).sqrt()
+        self._kept = torch.tensor([1.0] * 2 + [CLOUDS] * (1 + n_buses) + [LOADS] * n_buses, device=device)
+        self._fresh = (1 - self._kept.square()).sqrt()
 
-    def reset(self, rows: Tensor, generator: torch.Generator) -> None:
-        drawn = torch.empty(len(rows), self.state.size(1), device=self.state.device).normal_(generator=generator)
-        self.state.index_copy_(0, rows, drawn)
+    def draw(self, n_days: int, generator: torch.Generator) -> Tensor:
+        return torch.empty(n_days, self.size, device=self._day.device).normal_(generator=generator)
 
-    def advance(self, generator: torch.Generator) -> None:
-        fresh = torch.empty_like(self.state).normal_(generator=generator)
-        self.state.mul_(self._kept).addcmul_(fresh, self._fresh)
+    def following(self, state: Tensor, generator: torch.Generator) -> Tensor:
+        return (state * self._kept).addcmul_(self.draw(len(state), generator), self._fresh)
 
-    def read(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        day, cloudy, x, y, z = self.state.split([1, 1, 1, self.n_buses, self.n_buses], dim=1)
+    def read(self, state: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        day, cloudy, x, y, z = state.split([1, 1, 1, self.n_buses, self.n_buses], dim=1)
         drawn, shone = self._day[:, time % STEPS, None]  # [B, 1] each
         load = z.mul(0.25).add_(0.1 * day).exp_().mul_(drawn).clamp_(max=self.peak_load)
         return load, y.mul(0.5).add_(1.5 * x + cloudy + 1).sigmoid_().mul_(0.75 * shone).add_(0.25 * shone)
@@ -91,14 +89,15 @@ class Recorded:
     Args:
         path: The file.
         names: Names of the N buses.
-        n_envs: Parallel environments B.
         device: Where the tensors live.
 
     Raises:
         InputError: If the file is no such table.
     """
 
-    def __init__(self, path: str, names: tuple[str, ...], n_envs: int, device: torch.device) -> None:
+    size = 1  # the row of midnight
+
+    def __init__(self, path: str, names: tuple[str, ...], device: torch.device) -> None:
         file = f"env.profiles: {path}"
         if not isinstance(path, str) or not Path(path).is_file():
             raise InputError("env.profiles", "synthetic or an existing CSV file", repr(path))
@@ -123,15 +122,14 @@ class Recorded:
             raise InputError(file, "sun of at most 1, the panels' peak", float(sun.amax()))
         self.load, self.sun = load.float().to(device), sun.float().to(device)  # [days * STEPS, N]
         self.peak_load = float(load.amax())
-        self.state = torch.zeros(n_envs, 1, dtype=torch.int64, device=device)  # the day
 
-    def reset(self, rows: Tensor, generator: torch.Generator) -> None:
-        drawn = torch.randint(len(self.load) // STEPS, (len(rows), 1), generator=generator, device=self.load.device)
-        self.state.index_copy_(0, rows, drawn)
+    def draw(self, n_days: int, generator: torch.Generator) -> Tensor:
+        days = len(self.load) // STEPS
+        return STEPS * torch.randint(days, (n_days, 1), generator=generator, device=self.load.device).float()
 
-    def advance(self, generator: torch.Generator) -> None:
-        pass
+    def following(self, state: Tensor, generator: torch.Generator) -> Tensor:
+        return state
 
-    def read(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        row = self.state[:, 0] * STEPS + time % STEPS
+    def read(self, state: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        row = state[:, 0].long() + time % STEPS
         return self.load[row], self.sun[row]
