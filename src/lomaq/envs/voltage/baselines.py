@@ -18,7 +18,11 @@ DAYS, TUNING_DAYS, SEED, TUNING_SEED = 20, 16, 3_000_019, 3_000_017
 #: Deviation from 1 up to which a Volt/VAr curve does nothing, and from which on it does all it can: category B of IEEE
 #: 1547-2018; and those that are tried, with the share of the way to the curve that an inverter goes in a step.
 IEEE_1547 = (0.02, 0.08)
-STARTS, ENDS, RESPONSES = (0.0, 0.01, 0.02, 0.03), (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2), (1.0, 0.5)
+STARTS, ENDS, RESPONSES = (
+    (0.0, 0.01, 0.02, 0.03),
+    (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2),
+    (1.0, 0.5),
+)
 #: Largest feeder for whose references the central optimiser is run.
 MOST_OPTIMISED = 100
 

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -256,7 +255,9 @@ def _with_inverter(feeder: Feeder, inverters: str | float | Sequence[str]) -> li
         count = max(1, round(share * len(loaded)))
         return sorted(int(bus) for bus in loaded[np.argsort(-feeder.load.real[loaded], kind="stable")][:count])
     number = {feeder.names[bus]: int(bus) for bus in loaded}
-    names = [] if isinstance(inverters, str) or not isinstance(inverters, Sequence) else [str(name) for name in inverters]
+    names = (
+        [] if isinstance(inverters, str) or not isinstance(inverters, Sequence) else [str(name) for name in inverters]
+    )
     if not names or len({*names}) != len(names) or not {*names} <= {*number}:
         expected = f"all, a share in (0, 1], or names of buses with a load: {', '.join([*number][:8])}, …"
         raise InputError("env.inverters", expected, repr(inverters))

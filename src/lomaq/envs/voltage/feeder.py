@@ -12,6 +12,7 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+
 from lomaq.envs.voltage.flow import lowest
 from lomaq.errors import InputError, check_int
 
@@ -173,9 +174,9 @@ class Feeder:
         text = path.read_text(encoding="utf-8-sig").splitlines()
         kv = next((float(line.partition("kv:")[2]) for line in text if line.startswith("#") and "kv:" in line), None)
         rows = list(csv.DictReader(line for line in text if line.strip() and not line.startswith("#")))
-        if kv is None or not rows or not {*COLUMNS} <= {*rows[0]}:
+        if not kv or kv < 0 or not rows or not {*COLUMNS} <= {*rows[0]}:
             expected = f"a comment '# kv: NUMBER' and columns {', '.join(COLUMNS)}"
-            raise InputError(f"env.feeder: {path}", expected, "others" if kv is not None else "no voltage")
+            raise InputError(f"env.feeder: {path}", expected, "others")
         return cls._of_lines(
             str(path),
             [(row["bus"], row["parent"], complex(float(row["r_ohm"]), float(row["x_ohm"])) / kv**2) for row in rows],

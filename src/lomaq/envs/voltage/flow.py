@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,10 +15,10 @@ TOLERANCE, MOST_PRODUCTS = 1e-9, 200
 class Flow:
     """Voltages of a radial feeder whose substation holds 1, from the power that its buses draw.
 
-    The flow is the fixed point V = 1 - Z conj(S / V) of Z, the impedance that the ways to two buses share. Some products
-    of it in single precision come near; the rest is one product in double precision for what is left, r = g(V) - V,
-    and the linear fixed point δ = r + Z (conj(S / V²) conj(δ)) for the step to the solution, single precision again.
-    The number of products is fixed by the hardest case, so that no environment depends on another one of its batch.
+    The flow is the fixed point V = g(V) = 1 - Z conj(S / V) of Z, the impedance that the ways to two buses share. A few
+    products of it in single precision come near. One product in double precision gives what is left, r = g(V) - V, and
+    the linear fixed point δ = r + Z (conj(S / V²) conj(δ)), in single precision again, the step to the solution. The
+    number of products is fixed by the hardest case, so that no environment depends on another one of its batch.
 
     Args:
         shared: ``[N, N]`` complex128, Z per unit.
@@ -54,7 +56,9 @@ class Flow:
         step = left
         for _ in range(self.rest):
             x, y = step.chunk(2)
-            step = torch.addmm(left, self.single, torch.cat([torch.addcmul(u * x, v, y), torch.addcmul(v * x, u, y, value=-1)]))
+            step = torch.addmm(
+                left, self.single, torch.cat([torch.addcmul(u * x, v, y), torch.addcmul(v * x, u, y, value=-1)])
+            )
         a, _, square = _current(p, q, near + step)
         return square.sqrt().T.contiguous(), a.sum(dim=0)
 
@@ -67,19 +71,20 @@ def _current(p: Tensor, q: Tensor, voltage: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def products_needed(power: np.ndarray, shared: np.ndarray) -> int | None:
-    """How many products of the fixed point make ``power`` ``[K, N]`` complex128 exact; None where the voltage collapses."""
+    """How many products of the fixed point make ``power`` ``[K, N]`` complex128 exact; None where voltages collapse."""
+    return next((count for count, _, change in _products(power, shared) if change < TOLERANCE), None)
+
+
+def lowest(power: np.ndarray, shared: np.ndarray) -> float:
+    """Lowest voltage where ``[N]`` complex128 is drawn, exact to a millionth; 0 where voltages collapse."""
+    found = (np.abs(voltage).min() for _, voltage, change in _products(power, shared) if change < 1e-6)
+    return float(next(found, 0.0))
+
+
+def _products(power: np.ndarray, shared: np.ndarray) -> Iterator[tuple[int, np.ndarray, float]]:
+    """The fixed point from V = 1: count, voltages and their largest change after each product."""
     voltage = np.ones_like(power)
     with np.errstate(all="ignore"):
         for count in range(1, MOST_PRODUCTS):
             before, voltage = voltage, 1 - (power / voltage).conj() @ shared
-            if np.abs(voltage - before).max() < TOLERANCE:
-                return count
-    return None
-
-
-def lowest(power: np.ndarray, shared: np.ndarray) -> float:
-    """Lowest voltage where ``[N]`` complex128 is drawn; 0 where it collapses."""
-    needed = products_needed(power[None], shared)
-    if needed is None:
-        return 0.0
-    return float(Flow(shared, needed)(torch.from_numpy(power[None]))[0].min())
+            yield count, voltage, float(np.abs(voltage - before).max())

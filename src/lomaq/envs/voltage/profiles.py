@@ -46,11 +46,11 @@ class Profiles(Protocol):
 class Synthetic:
     """Smooth days with autocorrelated noise.
 
-    With the hour h and standard normal numbers g (one a day), x (one for the feeder) and y_i, z_i (one for each bus), of
+    With the hour h and standard normal numbers g and g' (of a day), x (of the feeder) and y_i, z_i (of each bus), of
     which x and y have autocorrelation 0.6 from step to step, and z 0.9:
 
     - load of bus i: (0.6 + 0.4 exp(-(h - 8)²/8) + 0.8 exp(-(h - 19)²/12.5)) exp(0.1 g + 0.25 z_i), at most 2;
-    - sun at bus i: max(0, sin(π (h - 6) / 12)) · (0.25 + 0.75 / (1 + exp(-1 - g' - 1.5 x - 0.5 y_i))), g' another g.
+    - sun at bus i: max(0, sin(π (h - 6) / 12)) · (0.25 + 0.75 / (1 + exp(-1 - g' - 1.5 x - 0.5 y_i))).
 
     Args:
         n_buses: Buses N.
@@ -107,11 +107,19 @@ class Recorded:
             table = np.array(rows, dtype=np.float64)
         except (ValueError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(file, "a table of numbers with a header", str(error)) from error
-        if table.ndim != 2 or len(table) < STEPS or len(table) % STEPS or not np.isfinite(table).all() or table.min() < 0:
+        if (
+            table.ndim != 2
+            or len(table) < STEPS
+            or len(table) % STEPS
+            or not np.isfinite(table).all()
+            or table.min() < 0
+        ):
             expected = f"rows of numbers of at least 0, {STEPS} for each day"
             raise InputError(file, expected, f"{len(table)} rows, or other numbers")
         column = {name: k for k, name in enumerate(header)}
-        missing = [f"{kind}:{bus}" for kind in ("load", "sun") for bus in names if not {kind, f"{kind}:{bus}"} & {*column}]
+        missing = [
+            f"{kind}:{bus}" for kind in ("load", "sun") for bus in names if not {kind, f"{kind}:{bus}"} & {*column}
+        ]
         if missing:
             raise InputError(file, f"a column {missing[0]}, or one for all buses", ", ".join(header[:8]))
         load, sun = (
