@@ -162,6 +162,6 @@ def _episodes(actor: Actor, env: BatchedEnv) -> Played:
         ending = step.running & (step.terminated | step.truncated)
         if bool(ending.any()):
             for name, value in contract.read_metrics(env).items():
-                contract.check_numbers(env, f"episode_metrics()[{name!r}]", value[ending][:, None], number)
                 metrics[name] = torch.where(ending, value, metrics.get(name, torch.zeros_like(value)))
+                contract.check_numbers(env, f"episode_metrics()[{name!r}]", metrics[name][:, None], number)
     return Played(returns, metrics)
