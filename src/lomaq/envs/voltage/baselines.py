@@ -58,7 +58,7 @@ def policies(env: Voltage) -> dict[str, PolicyFn]:
 
 
 @torch.no_grad()
-def tune(env: Voltage) -> dict[str, tuple[float, float, float]]:
+def tune(env: Voltage) -> dict[str, tuple[float, ...]]:
     """Start, end and response of the curves with the largest mean return, on days of their own.
 
     ``droop`` goes all the way at once, ``droop_damped`` any share of :data:`RESPONSES`.
@@ -100,7 +100,8 @@ def play_optimum(env: Voltage, days: int, seed: int) -> dict[str, Tensor]:
     for _ in range(env.max_steps):  # the weather goes its own way, so that all steps are optimised at once
         seen.append(fresh.forecast())
         fresh.step(no_control(fresh))
-    best = optimum(env, *(torch.cat(parts) for parts in zip(*seen, strict=True))).unflatten(0, (env.max_steps, days))
+    load, sun = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    best = optimum(env, load, sun).unflatten(0, (env.max_steps, days))
     total = torch.zeros(days, dtype=torch.float64, device=env.device)
     for reactive in best:
         total += again.feed(reactive).sum(dim=1)

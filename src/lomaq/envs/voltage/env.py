@@ -96,7 +96,9 @@ class Voltage(BatchedEnv):
         self.cost = check_float("env.cost", cost, 0)
         self.feeder = Feeder.named(feeder, n_buses, feeder_seed)
         chosen = _with_inverter(self.feeder, inverters)
-        graph = AgentGraph.from_edges(len(chosen), self.feeder.neighbours(chosen), pos=self.feeder.place()[chosen])
+        graph = AgentGraph.from_edges(
+            len(chosen), self.feeder.neighbours(chosen), pos=torch.from_numpy(self.feeder.place()[chosen])
+        )
         graph.agent_name = [self.feeder.names[bus] for bus in chosen]
         super().__init__(
             graph, n_envs=n_envs, n_actions=steps, obs_size=7, max_steps=max_steps, seed=seed, device=device
@@ -232,7 +234,7 @@ class Voltage(BatchedEnv):
         return baselines.policies(self)
 
     @cached_property
-    def tuned(self) -> dict[str, tuple[float, float, float]]:
+    def tuned(self) -> dict[str, tuple[float, ...]]:
         """Start, end and response of the tuned Volt/VAr curves."""
         return baselines.tune(self)
 

@@ -100,12 +100,10 @@ class Feeder:
             bus = waiting.pop()
             if bus in starts:
                 row[bus], rows = rows, rows + 1
-            *side, straight = sorted(children[bus], key=lambda b: reach[b]) or [None]
-            starts.update(side)
-            waiting += side
-            if straight is not None:
-                row[straight] = row[bus]
-                waiting.append(straight)
+            below = sorted(children[bus], key=lambda b: reach[b])
+            starts.update(below[:-1])
+            row[below[-1:]] = row[bus]
+            waiting += below
         return np.stack([depth, -row], axis=1)
 
     # ----------------------------------------------------------------- sources

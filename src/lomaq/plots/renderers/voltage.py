@@ -20,7 +20,7 @@ TREE_HEIGHT, BELOW, ROW_HEIGHT = 420, 190, 92
 #: Largest and smallest bus in pixels.
 LARGEST, SMALLEST = 22.0, 4.0
 FED, DRAWN, SUN = "#1a8f3c", "#7b3fb5", "#e8a200"
-#: Voltages from 0.9 to 1.1, so that the band is the middle half; what is in the band is pale, and what is out of it changes colour at once.
+#: Voltages from 0.9 to 1.1, so that the band is the middle half: pale, and out of it another colour at once.
 VOLTAGE = LinearSegmentedColormap.from_list(
     "voltage",
     [
@@ -71,7 +71,7 @@ class VoltageRenderer(Renderer):
         self.colours = self.colour_bar((1 - 2 * BAND, 1 + 2 * BAND), VOLTAGE, "voltage per unit", extend="both")
         size, self.edge = (pixels * 72 / DPI) ** 2, min(1.0, pixels / 14)
         self.axes.scatter(-1, 0, s=2 * size, marker="s", color=DARK, zorder=3)
-        self.buses: Any = self.axes.scatter(*place.T, s=size, color="white", edgecolors=DARK, zorder=3)
+        self.buses: Any = self.axes.scatter(place[:, 0], place[:, 1], s=size, color="white", edgecolors=DARK, zorder=3)
         self.bars: Any = PolyCollection([], zorder=2)
         self.axes.add_collection(self.bars, autolim=False)
         self.foot, self.thick = place[self.bus], 0.5 * pixels / self.across / 2
