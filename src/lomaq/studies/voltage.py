@@ -124,9 +124,9 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     for name in ("droop", "droop_damped", "central optimum"):
         curves.axhline(rules[name]["return"], color="gray", linestyle=":", linewidth=1.5)
         curves.text(0, rules[name]["return"], name, fontsize=9, color="gray", va="bottom")
-    curves.set_ylim(4 * rules["droop"]["return"], 0)
     curves.set_title("test return: mean and range of the seeds", fontsize=11)
-    finish_axes(curves)
+    finish_axes(curves, lowest=min(4 * rules["droop"]["return"], -1.0))
+    curves.set_ylim(top=0.0)
     curves.legend(loc="lower right", fontsize=10, frameon=False)
     names = [*methods, *rules]
     for row, name in enumerate(names):

@@ -117,7 +117,7 @@ def measured(env: Voltage, days: int = DAYS, seed: int = SEED) -> dict[str, dict
     return found
 
 
-def optimum(env: Voltage, load: Tensor, sun: Tensor, iterations: int = 40, rate: float = 0.2) -> Tensor:
+def optimum(env: Voltage, load: Tensor, sun: Tensor, iterations: int = 30, rate: float = 0.2) -> Tensor:
     """Reactive powers ``[B, N]``, any in [-1, 1], whose rewards on the exact flow add up to the most: projected Adam.
 
     It knows all loads and the sun. A step's rewards depend on this step's reactive powers alone, so nothing is lost by
