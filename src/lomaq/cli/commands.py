@@ -169,7 +169,8 @@ def decompose(checkpoint: str, seed: int = 0, output: str | None = None, **setti
     write_atomic(folder / "decomposition.csv", episode.to_csv())
     RunFiles(folder).write_json("decomposition.json", summary)
     title = f"Learned rewards on {name} after {env_steps:,} env steps"
-    draw_decomposition(folder / "decomposition.png", episode.learned, episode.true, episode.tolerance, title)
+    rewards = episode.learned, episode.true
+    draw_decomposition(folder / "decomposition.png", *rewards, episode.tolerance, title, episode.names)
     print(json.dumps(summary, indent=2))
     print(f"{folder / 'decomposition'}.csv, .json and .png are written", file=sys.stderr)
 
@@ -239,7 +240,8 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
 
     Args:
         env: NAME of an environment, as in training.
-        file: PATH of a graph file: .json, .graphml, .gexf, .gml, or an edge list or a matrix in .csv, .txt and others.
+        file: PATH of a graph file: .json, .graphml, .gexf, .gml, .graph or .metis, or an edge list or a matrix in .csv,
+            .txt and others; each may have .gz behind it.
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
         **settings: Any setting of the environment, with env or checkpoint, for example env.n_agents=100.
     """

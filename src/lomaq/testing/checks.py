@@ -91,7 +91,7 @@ def _seen(env: BatchedEnv) -> tuple[Tensor, Tensor]:
     observation = env._observed().clone()
     if mask is None:
         return observation, torch.ones(env.n_envs, env.n_agents, env.n_actions, dtype=torch.bool)
-    contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError)
+    contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError, name_of=env.graph.name_of)
     return observation, mask.clone()
 
 
@@ -338,7 +338,8 @@ def _influence(make: Make, n_envs: int) -> str:
                 changed = (a != b).any(dim=2).any(dim=0)  # [N]
                 changed[agent] = changed[target[source == agent]] = False
                 if bool(changed.any()):
-                    found = f"the action of agent {agent} changes the {what} of agent {int(changed.nonzero()[0])}"
+                    here, there = (env.graph.name_of(i) for i in (agent, int(changed.nonzero()[0])))
+                    found = f"the action of agent {here} changes the {what} of agent {there}"
                     remedy = "add the edge, or expect mixers of the graph to miss it"
                     raise Warned(f"{found}, which is no neighbour", remedy)
         env.load_state_dict(state)

@@ -97,7 +97,7 @@ def _choices(env: BatchedEnv) -> Tensor | None:
     """The allowed actions ``[B, N, A]``, at least one for every agent; None where all are."""
     mask = env.allowed()
     if mask is not None:
-        contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError)
+        contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError, name_of=env.graph.name_of)
     return mask
 
 
