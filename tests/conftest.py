@@ -47,6 +47,7 @@ THREE_AGENTS = {
     "matrix": "env.payoffs=[[[[0],[1]],[[1],[2]]],[[[2],[1]],[[1],[1]]],[[[0],[1]],[[0],[3]]]]",
     "two_step": "env.name=two_step",
     "pettingzoo": "env.args.N=3",
+    "voltage": "env.inverters=['18','25','33']",
 }
 
 

@@ -16,7 +16,7 @@ NOTED = {"recommended", "searched", "identity", "_target_"}
 #: Settings that are lists of anything to begin with.
 LISTS = ("partition", "mixer.enforce", "reward.redistribute", "env.payoffs")
 BASES = {
-    **{env: (f"env={env}",) for env in ("cartpole", "nav", "sysadmin", "matrix", "polymatrix")},
+    **{env: (f"env={env}",) for env in ("cartpole", "nav", "sysadmin", "matrix", "polymatrix", "voltage")},
     **{
         algo: (f"algo={algo}",)
         for algo in ("lomaq_rd", "lomaq_gcn", "qmix", "graphmix", "qtran", "cw_qmix", "dcg", "coma")

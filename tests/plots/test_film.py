@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from lomaq.config import compose
-from lomaq.envs import BatchedEnv, CartPole, MatrixGame, Navigation, SysAdmin
+from lomaq.envs import BatchedEnv, CartPole, MatrixGame, Navigation, SysAdmin, Voltage
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.plots import film as film_module
@@ -88,7 +88,11 @@ def test_steps_of_long_episodes_are_skipped_but_never_the_end(max_steps, length,
     assert frames[-1].total == sum(range(1, steps[-1] + 1))
 
 
-@pytest.mark.parametrize("env", [CartPole(3), Navigation(3), SysAdmin(9)], ids=["cartpole", "nav", "sysadmin"])
+@pytest.mark.parametrize(
+    "env",
+    [CartPole(3), Navigation(3), SysAdmin(9), Voltage(feeder="generated", n_buses=9)],
+    ids=["cartpole", "nav", "sysadmin", "voltage"],
+)
 def test_the_episode_is_the_first_that_evaluation_plays_with_the_seed(env):
     total = play(RandomActor(5), env, seed=7)[-1].total
     assert total == pytest.approx(float(evaluate(RandomActor(5), env, 1, 7).returns), rel=1e-6)

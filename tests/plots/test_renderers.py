@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 
-from lomaq.envs import CartPole, MatrixGame, Navigation, SysAdmin
+from lomaq.envs import CartPole, MatrixGame, Navigation, SysAdmin, Voltage
 from lomaq.plots.renderers import (
     CartPoleRenderer,
     Frame,
@@ -296,3 +296,45 @@ def test_rows_are_as_even_as_they_can_be(n, at_most):
 def test_numbers_that_do_not_fit_are_left_out():
     assert text_size(9, 12.0) is None
     assert text_size(9, 30.0) >= text_size(99, 30.0)
+
+
+# --------------------------------------------------------------------- voltage
+
+
+def test_buses_out_of_the_band_have_a_red_ring_and_another_colour_than_the_others():
+    env = Voltage()
+    env.reset()
+    env.voltage[0] = 1.0
+    env.voltage[0, :3] = torch.tensor([1.049, 1.051, 0.949])
+    picture = shown(env)
+    np.testing.assert_allclose(picture.buses.get_edgecolor()[:4], colours([DARK, RED, RED, DARK]))
+    just_in, over, under, middle = picture.buses.get_facecolor()[:4]
+    assert np.abs(just_in - over).max() > 0.4
+    assert np.abs(just_in - middle).max() < 0.45
+    assert over[0] > over[2]
+    assert under[2] > under[0]
+    assert picture.title.get_text().endswith("00:00     2 of 32 out of the band")
+
+
+def test_a_bar_is_as_long_as_its_reactive_power():
+    env = Voltage()
+    env.reset()
+    env.reactive[0, :3] = torch.tensor([1.0, -0.5, 0.0])
+    bars = [path.vertices[:, 1] for path in shown(env).bars.get_paths()[:3]]
+    up, down, none = (float(y[2] - y[0]) for y in bars)
+    assert up == pytest.approx(-2 * down)
+    assert up > 0
+    assert none == 0
+
+
+def test_the_day_has_the_sun_and_load_of_its_frames_and_the_profile_follows_the_lines():
+    env = Voltage(feeder="generated", n_buses=5)
+    env.reset()
+    frames = [Frame(step, {**snapshot(env), "time": np.array([step])}) for step in range(3)]
+    picture = renderer(env, frames)
+    picture.render(frames[2])
+    assert picture.now.get_xdata()[0] == 0.5  # half an hour
+    ends = np.array(picture.profile.get_segments())[:, 1]  # [buses, 2]
+    far = np.abs(env.feeder.impedance) @ env.feeder.paths.T
+    np.testing.assert_allclose(ends, np.stack([far, env.voltage[0]], axis=1))
+    assert picture.image().std() > 10

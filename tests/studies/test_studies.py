@@ -115,7 +115,16 @@ def test_a_run_with_another_setting_is_refused(tmp_path: Path, group: str, key: 
 def test_every_experiment_of_the_configuration_is_tested_here() -> None:
     from lomaq.config import CONF
 
-    own_files = {"fig6", "dilemma", "fig5_cartpole", "fig5_nav", "tune_cartpole", "tune_nav", "tune_sysadmin"}
+    own_files = {
+        "fig6",
+        "dilemma",
+        "fig5_cartpole",
+        "fig5_nav",
+        "tune_cartpole",
+        "tune_nav",
+        "tune_sysadmin",
+        "voltage",
+    }
     assert {p.stem for p in (CONF / "experiment").glob("*.yaml")} == {*TINY, *own_files}
 
 

@@ -293,8 +293,8 @@ def bandit(run_dir: str | None = None, **settings: Any) -> None:
 def figures(results: str = "results") -> None:
     """Draw the pictures of stored results again: lomaq figures results=results.
 
-    Needs their numbers, and no checkpoint. Draws the pictures of the studies (fig5_*, fig6, fig8, fig9, dilemma) and of
-    bandits, and curves.png for each other folder of runs.
+    Needs their numbers, and no checkpoint. Draws the pictures of the studies (fig5_*, fig6, fig8, fig9, dilemma,
+    voltage) and of bandits, and curves.png for each other folder of runs.
 
     Args:
         results: Folder of folders of results.

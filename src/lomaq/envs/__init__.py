@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lomaq.envs.rollout import Rollout
     from lomaq.envs.sysadmin import SysAdmin
     from lomaq.envs.two_step import TwoStep
+    from lomaq.envs.voltage import Voltage
 
 __all__ = [
     "BatchedEnv",
@@ -31,6 +32,7 @@ __all__ = [
     "Step",
     "SysAdmin",
     "TwoStep",
+    "Voltage",
     "to_pettingzoo",
 ]
 #: Where the names are: the processes of simulators import this package and must not wait for torch.
@@ -44,6 +46,7 @@ _LATER = {
     "Rollout": "rollout",
     "SysAdmin": "sysadmin",
     "TwoStep": "two_step",
+    "Voltage": "voltage",
     "to_pettingzoo": "pettingzoo.outward",
     **dict.fromkeys(("BatchedEnv", "PolicyFn", "Step"), "base"),
 }

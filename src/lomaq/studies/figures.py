@@ -13,7 +13,7 @@ from lomaq.plots.curves import draw_curves
 from lomaq.plots.regret import draw_regret
 from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
-from lomaq.studies import comparison, dilemma, fig6, fig8, fig9, sweep
+from lomaq.studies import comparison, dilemma, fig6, fig8, fig9, sweep, voltage
 
 #: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
 DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
@@ -22,6 +22,7 @@ DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "fig8": fig8.draw,
     "fig9": fig9.draw,
     "dilemma": dilemma.draw,
+    "voltage": voltage.draw,
 }
 
 

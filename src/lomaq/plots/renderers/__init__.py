@@ -9,5 +9,15 @@ from lomaq.plots.renderers.base import Frame, Renderer
 from lomaq.plots.renderers.cartpole import CartPoleRenderer
 from lomaq.plots.renderers.graph import GraphRenderer, renderer, snapshot
 from lomaq.plots.renderers.navigation import NavigationRenderer
+from lomaq.plots.renderers.voltage import VoltageRenderer
 
-__all__ = ["CartPoleRenderer", "Frame", "GraphRenderer", "NavigationRenderer", "Renderer", "renderer", "snapshot"]
+__all__ = [
+    "CartPoleRenderer",
+    "Frame",
+    "GraphRenderer",
+    "NavigationRenderer",
+    "Renderer",
+    "VoltageRenderer",
+    "renderer",
+    "snapshot",
+]

@@ -1,0 +1,90 @@
+"""Exact AC power flow of radial feeders, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Largest error of a voltage, per unit, and the most matrix products that may be needed for it.
+TOLERANCE, MOST_PRODUCTS = 1e-9, 200
+
+
+class Flow:
+    """Voltages of a radial feeder whose substation holds 1, from the power that its buses draw.
+
+    The flow is the fixed point V = g(V) = 1 - Z conj(S / V) of Z, the impedance that the ways to two buses share. A few
+    products of it in single precision come near. One product in double precision gives what is left, r = g(V) - V, and
+    the linear fixed point δ = r + Z (conj(S / V²) conj(δ)), in single precision again, the step to the solution. The
+    number of products is fixed by the hardest case, so that no environment depends on another one of its batch.
+
+    Args:
+        shared: ``[N, N]`` complex128, Z per unit.
+        products: As many as :func:`products_needed` says.
+        device: Where the tensors live.
+    """
+
+    def __init__(self, shared: np.ndarray, products: int, device: torch.device | str = "cpu") -> None:
+        self.first = -(-2 * products // 5)
+        self.rest = products - self.first
+        blocks = np.block([[shared.real, -shared.imag], [shared.imag, shared.real]])
+        self.exact = torch.from_numpy(blocks).to(device)  # [2N, 2N], for real parts and then imaginary parts
+        self.single = self.exact.float()
+        self.one = (torch.arange(len(blocks), device=device) < len(shared)).double()[:, None]  # [2N, 1]
+
+    def __call__(self, power: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve it.
+
+        Args:
+            power: ``[B, N]`` complex128, what each bus draws, S = P + jQ per unit.
+
+        Returns:
+            Magnitudes of the voltages ``[B, N]``, and the active power ``[B]`` that the substation feeds in, losses
+            included; float64, exact to about 1e-9.
+        """
+        p, q = power.real.T.contiguous(), power.imag.T.contiguous()  # [N, B]: halves of a tensor are then contiguous
+        p_, q_, one = p.float(), q.float(), self.one.float()
+        voltage = torch.addmm(one, self.single, torch.cat([p_, -q_]), alpha=-1)  # [2N, B], from V = 1
+        for _ in range(self.first - 1):
+            voltage = torch.addmm(one, self.single, torch.cat(_current(p_, q_, voltage)[:2]), alpha=-1)
+        near = voltage.double()
+        a, b, square = _current(p, q, near)
+        left = torch.addmm(self.one, self.exact, torch.cat([a, b]), alpha=-1).sub_(near).float()
+        u, v = (x.float() for x in _current(a, -b, near)[:2])  # conj(S / V²)
+        step = left
+        for _ in range(self.rest):
+            x, y = step.chunk(2)
+            step = torch.addmm(
+                left, self.single, torch.cat([torch.addcmul(u * x, v, y), torch.addcmul(v * x, u, y, value=-1)])
+            )
+        a, _, square = _current(p, q, near + step)
+        return square.sqrt().T.contiguous(), a.sum(dim=0)
+
+
+def _current(p: Tensor, q: Tensor, voltage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Real and imaginary part of conj((P + jQ) / V), and |V|², ``[N, B]`` each."""
+    e, f = voltage.chunk(2)
+    square = torch.addcmul(e * e, f, f)
+    return torch.addcmul(p * e, q, f) / square, torch.addcmul(p * f, q, e, value=-1) / square, square
+
+
+def products_needed(power: np.ndarray, shared: np.ndarray) -> int | None:
+    """How many products of the fixed point make ``power`` ``[K, N]`` complex128 exact; None where voltages collapse."""
+    return next((count for count, _, change in _products(power, shared) if change < TOLERANCE), None)
+
+
+def lowest(power: np.ndarray, shared: np.ndarray) -> float:
+    """Lowest voltage where ``[N]`` complex128 is drawn, exact to a millionth; 0 where voltages collapse."""
+    found = (np.abs(voltage).min() for _, voltage, change in _products(power, shared) if change < 1e-6)
+    return float(next(found, 0.0))
+
+
+def _products(power: np.ndarray, shared: np.ndarray) -> Iterator[tuple[int, np.ndarray, float]]:
+    """The fixed point from V = 1: count, voltages and their largest change after each product."""
+    voltage = np.ones_like(power)
+    with np.errstate(all="ignore"):
+        for count in range(1, MOST_PRODUCTS):
+            before, voltage = voltage, 1 - (power / voltage).conj() @ shared
+            yield count, voltage, float(np.abs(voltage - before).max())
