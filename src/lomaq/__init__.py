@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from typing import TYPE_CHECKING, Any
-
-with warnings.catch_warnings():  # tqdm, which PyG imports, asks for ipywidgets in notebooks; nothing here needs them
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    import torch_geometric  # noqa: F401
-
-from lomaq.envs import BatchedEnv, Rollout
-from lomaq.errors import InputError
-from lomaq.graphs import AgentGraph, Partition
 
 if TYPE_CHECKING:
     from lomaq.api import Policy, Trained, compare, load, study, train
+    from lomaq.envs import BatchedEnv, Rollout
+    from lomaq.errors import InputError
+    from lomaq.graphs import AgentGraph, Partition
     from lomaq.plots.certificate import draw_certificate
     from lomaq.plots.decomposition import draw_decomposition
     from lomaq.plots.graph_plot import draw_graph
@@ -42,14 +36,18 @@ __all__ = [
     "study",
     "train",
 ]
-#: Where the names are that take Lightning, hydra or matplotlib: those who want the graph alone need not wait for them.
+#: Where the names are. Nobody waits for what he does not use: Lightning, hydra, matplotlib, and in the processes of
+#: simulators torch.
 _LATER = {
     "GraphView": "lomaq.plots.graph_view",
-    **dict.fromkeys(("Policy", "Trained", "compare", "load", "study", "train"), "lomaq.api"),
+    "InputError": "lomaq.errors",
     "RandomActor": "lomaq.training.evaluation",
     "draw_certificate": "lomaq.plots.certificate",
     "draw_decomposition": "lomaq.plots.decomposition",
     "draw_graph": "lomaq.plots.graph_plot",
+    **dict.fromkeys(("AgentGraph", "Partition"), "lomaq.graphs"),
+    **dict.fromkeys(("BatchedEnv", "Rollout"), "lomaq.envs"),
+    **dict.fromkeys(("Policy", "Trained", "compare", "load", "study", "train"), "lomaq.api"),
 }
 
 

@@ -31,10 +31,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lomaq.config.schema import check_settings
-from lomaq.config.words import PLACES, RENAMED, as_typed, flat, place_of, places_of
+from lomaq.config.words import PLACES, RENAMED, as_typed, flat, opened, place_of, places_of
 from lomaq.errors import InputError, check_choice
 from lomaq.inputs.plain import check_sections
-from lomaq.inputs.targets import import_modules, import_targets, modules_of, our_class
+from lomaq.inputs.targets import import_modules, import_targets, modules_of, name_functions, our_class
 from lomaq.inputs.text import check_place, parse_yaml, read_text, yaml_reason
 from lomaq.inputs.text import read_yaml as read_any_yaml
 
@@ -227,7 +227,7 @@ def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
         try:
             hydra.initialize_config_dir(str(CONF), version_base=None)
             search = _search(folders)
-            yield lambda words: hydra.compose("train", [*words, *search], return_hydra_config=True)
+            yield lambda words: hydra.compose("train", [*map(opened, words), *search], return_hydra_config=True)
         finally:
             GlobalHydra.instance().hydra = theirs
             version.VersionBase.instance().version_base = base  # its setter takes no base that was never set
@@ -291,6 +291,7 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
         del config["hydra"]
     plain = _plain(config)
     import_targets(plain)
+    name_functions(plain["env"])
     check_settings(plain, _classes)
     grids = (plain["study"] or {}).get("grid", [])
     for grid in grids if isinstance(grids, list) else [grids]:

@@ -20,6 +20,8 @@ from lomaq.inputs.text import check_place
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Keys whose values may be, by their ending.
 FILES = ("partition", "env.graph", "mixer.enforce", "reward.redistribute")
+#: Groups whose keys are not ours to know: arguments of somebody's function.
+OPEN = ("env.args.",)
 
 #: Settings of earlier versions and what they are called now.
 RENAMED = {
@@ -89,6 +91,11 @@ def as_typed(word: str, several: bool = False) -> str:
     if any(Path(part).suffix in ENDINGS for part in parts) and text[0] not in "[{":
         return f"{key}={','.join(_quoted(part) if Path(part).suffix in ENDINGS else part for part in parts)}"
     return word
+
+
+def opened(word: str) -> str:
+    """``key=value`` as hydra takes it where it need not know the key."""
+    return f"++{word}" if word.startswith(OPEN) else word
 
 
 def _parts(text: str) -> list[str]:

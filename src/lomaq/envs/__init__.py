@@ -1,23 +1,52 @@
 """Batched environments on graphs of agents."""
 
-from lomaq.envs.base import BatchedEnv, PolicyFn, Step
-from lomaq.envs.cartpole import CartPole
-from lomaq.envs.matrix import MatrixGame
-from lomaq.envs.navigation import Navigation
-from lomaq.envs.polymatrix import PolymatrixGame
-from lomaq.envs.rollout import Rollout
-from lomaq.envs.sysadmin import SysAdmin
-from lomaq.envs.two_step import TwoStep
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lomaq.envs.base import BatchedEnv, PolicyFn, Step
+    from lomaq.envs.cartpole import CartPole
+    from lomaq.envs.matrix import MatrixGame
+    from lomaq.envs.navigation import Navigation
+    from lomaq.envs.pettingzoo.env import PettingZoo
+    from lomaq.envs.pettingzoo.outward import to_pettingzoo
+    from lomaq.envs.polymatrix import PolymatrixGame
+    from lomaq.envs.rollout import Rollout
+    from lomaq.envs.sysadmin import SysAdmin
+    from lomaq.envs.two_step import TwoStep
 
 __all__ = [
     "BatchedEnv",
     "CartPole",
     "MatrixGame",
     "Navigation",
+    "PettingZoo",
     "PolicyFn",
     "PolymatrixGame",
     "Rollout",
     "Step",
     "SysAdmin",
     "TwoStep",
+    "to_pettingzoo",
 ]
+#: Where the names are: the processes of simulators import this package and must not wait for torch.
+_LATER = {
+    "CartPole": "cartpole",
+    "MatrixGame": "matrix",
+    "Navigation": "navigation",
+    "PettingZoo": "pettingzoo.env",
+    "PolymatrixGame": "polymatrix",
+    "Rollout": "rollout",
+    "SysAdmin": "sysadmin",
+    "TwoStep": "two_step",
+    "to_pettingzoo": "pettingzoo.outward",
+    **dict.fromkeys(("BatchedEnv", "PolicyFn", "Step"), "base"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f"lomaq.envs.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'lomaq.envs' has no attribute {name!r}")

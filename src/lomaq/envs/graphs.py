@@ -14,8 +14,8 @@ def make_graph(graph: str, n_agents: int | None) -> AgentGraph:
     """What ``env.graph`` names.
 
     Args:
-        graph: ``line``, ``ring``, ``star`` or ``grid`` of rows × columns = n, as near to square as n's divisors allow
-            (a prime n makes a line); or the path of a graph file.
+        graph: ``line``, ``ring``, ``star``, ``complete`` or ``grid`` of rows × columns = n, as near to square as n's
+            divisors allow (a prime n makes a line); or the path of a graph file.
         n_agents: Number of agents n, at least 1; None where a file gives it.
 
     Raises:
@@ -45,4 +45,5 @@ _BUILDERS: dict[str, Callable[[int], AgentGraph]] = {
     "ring": AgentGraph.ring,
     "star": AgentGraph.star,
     "grid": _near_square,
+    "complete": AgentGraph.complete,
 }

@@ -2,29 +2,36 @@
 
 What a file names is never imported because it says so. A class is looked up in this package or in modules that are
 imported already, and must be of the kind that its place asks for. Only the user has modules imported: by the settings
-of a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Python.
+of a new run, by ``modules=NAME`` on a command line, or by ``import NAME`` in Python. The same holds for a function that
+a process of a simulator is to import, :data:`Function`: its module must be one that the user named or imported.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lomaq.errors import InputError
 
 T = TypeVar("T")
+#: Annotation of a parameter that takes ``package.module:function``, perhaps next to other text; others import it.
+Function = NewType("Function", str)
 
 #: Key of the class in a node.
 TARGET = "_target_"
 #: The word of a command line that has modules imported.
 MODULES = "modules"
 _PACKAGE = __name__.partition(".")[0]
+_FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*):[^\W\d][\w.]*")
+#: Modules that the user's own words name, and that were not imported here.
+_NAMED: set[str] = set()
 
 
 def find_class(path: object, kinds: Sequence[type[T]], asked: str = TARGET) -> type[T]:
@@ -119,6 +126,36 @@ def import_targets(config: dict[str, Any]) -> None:
         module, _ = _parts(path)
         if module and not _is_ours(module):
             _import(TARGET, module)
+
+
+def name_functions(value: Any) -> None:
+    """Take the modules of all functions in settings that the user's own words make for named by the user."""
+    if isinstance(value, (dict, list)):
+        for one in value.values() if isinstance(value, dict) else value:
+            name_functions(one)
+    elif isinstance(value, str) and (found := _FUNCTION.fullmatch(value)):
+        _NAMED.add(found["module"])
+
+
+def check_function(cls: type, name: str, value: object) -> None:
+    """Refuse a function of a module that the user neither named nor imported, where ``cls`` takes one as ``name``.
+
+    Raises:
+        InputError: If it is one.
+    """
+    found = _FUNCTION.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not _takes_function(cls, name):
+        return
+    module = found["module"]
+    if not _is_ours(module) and module not in _NAMED and sys.modules.get(module) is None:
+        expected = "a function of lomaq or of a module that you named or imported"
+        remedy = f"if you trust that module, add {MODULES}={module}, or in Python import {module} first"
+        raise InputError(f"{cls.__name__}.{name}", expected, value, remedy)
+
+
+def _takes_function(cls: type, name: str) -> bool:
+    hint = get_type_hints(vars(cls)["__init__"]).get(name) if "__init__" in vars(cls) else None
+    return hint is Function or Function in get_args(hint)
 
 
 def modules_of(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -6,13 +6,13 @@ import io
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lomaq.envs import BatchedEnv, contract
+from lomaq.envs.influence import measure_influence
 from lomaq.errors import EnvError, InputError
 
 #: Makes ``n_envs`` parallel environments: (n_envs, seed, device).
@@ -218,6 +218,8 @@ def _acting_in_one(make: Make, n_envs: int) -> str:
 
 def _state(make: Make, n_envs: int) -> str:
     env = made(make, n_envs)
+    if not env.resumable:
+        return "does not hold everything (resumable = False): a resumed run begins new episodes"
     player = _Player(env)
     for _ in range(4):
         player.step()
@@ -274,8 +276,9 @@ def _tensors_of_their_own(make: Make, n_envs: int) -> str:
     for _ in range(SHORT):
         actions = player.actions()
         given = actions.clone()
-        rewards, terminated = env._call("_advance", given)
-        returned = {"observe()": env._observed(), "the rewards": rewards, "terminated": terminated}
+        rewards, *ends = env._call("_advance", given)
+        returned = {"observe()": env._observed(), "the rewards": rewards}
+        returned |= dict(zip(("terminated", "truncated"), ends, strict=False))
         if (mask := env.allowed()) is not None:
             returned["action_mask()"] = mask
         if not torch.equal(given, actions):
@@ -315,47 +318,29 @@ def _rewards(make: Make, n_envs: int) -> str:
 def _influence(make: Make, n_envs: int) -> str:
     """Whose action changes whose next observation or reward, against the edges of the graph."""
     env = made(make, n_envs)
-    player = _Player(env)
-    n, (source, target) = env.n_agents, env.graph.edge_index.cpu()
+    n = env.n_agents
     agents = torch.linspace(0, n - 1, min(n, MOST_AGENTS)).round().long().tolist()
-    skipped = 0
-    for _ in range(3):
-        player.step()
-        env.reset(player.ended)
-        player.ended.fill_(False)
-        state, actions, mask = env.state_dict(), player.actions(), _seen(env)[1]
-        one, after = _stepped(env, state, actions)
-        for agent in agents:
-            other = actions.clone()
-            other[:, agent] = (actions[:, agent] + 1).remainder(env.n_actions)
-            possible = mask[:, agent].gather(-1, other[:, agent, None])[:, 0]
-            other[:, agent] = torch.where(possible, other[:, agent], actions[:, agent])
-            two, then = _stepped(env, state, other)
-            if not torch.equal(after, then):  # another number of random numbers: nothing can be said
-                skipped += 1
-                continue
-            for what, a, b in zip(("reward", "next observation"), one, two, strict=True):
-                changed = (a != b).any(dim=2).any(dim=0)  # [N]
-                changed[agent] = changed[target[source == agent]] = False
-                if bool(changed.any()):
-                    found = f"the action of agent {agent} changes the {what} of agent {int(changed.nonzero()[0])}"
-                    remedy = "add the edge, or expect mixers of the graph to miss it"
-                    raise Warned(f"{found}, which is no neighbour", remedy)
-        env.load_state_dict(state)
+    found = measure_influence(env, rounds=3, horizon=4, agents=agents)
+    if not found.repeatable:
+        raise Warned("the same seed and actions give two episodes, so that influence is not measured", "see seeds")
+    beyond = found.effect > 0
+    source, target = env.graph.edge_index.cpu().numpy()
+    beyond[source, target] = beyond[range(n), range(n)] = False
+    if beyond.any():
+        agent, other = np.argwhere(beyond)[0]
+        told = f"the action of agent {agent} changes the reward or next observation of agent {other}"
+        raise Warned(f"{told}, which is no neighbour", "add the edge, or expect mixers of the graph to miss it")
+    skipped = bool(np.isnan(found.effect[agents]).any())
     more = ", where what is drawn allows it" if skipped else ""
     return f"no agent changes next what others than its neighbours observe or are paid{more}"
-
-
-def _stepped(env: BatchedEnv, state: dict[str, Any], actions: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    env.load_state_dict(state)
-    observation, rewards, *_ = env.step(actions)
-    return (rewards.clone()[..., None], observation.clone()), env.generator.get_state()
 
 
 def _speed(make: Make, n_envs: int) -> str:
     parts = []
     for copies in SPEEDS:
         env = made(make, copies)
+        if env.max_envs is not None and env.max_envs < copies:
+            env = made(make, copies := env.max_envs)
         player = _Player(env)
         choices = [player.actions() for _ in range(4)]
         begin, steps = time.perf_counter(), 0
@@ -365,8 +350,8 @@ def _speed(make: Make, n_envs: int) -> str:
                 env.reset(ended)
             steps += 1
         each = copies * steps / (time.perf_counter() - begin)
-        parts.append(f"{each:,.0f} with {copies:,}")
-    return f"env steps/s: {' environment, '.join(parts)} environments"
+        parts.append(f"{each:,.0f} with {copies:,} environment{'s' * (copies > 1)}")
+    return f"env steps/s: {', '.join(dict.fromkeys(parts))}"
 
 
 #: All checks by name, and those without which the others tell nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -109,6 +109,17 @@ def examine(make: Make, name: str = "the environment") -> Report:
 
 
 def _run(name: str, check: Callable[[Make, int], str], make: Make, n_envs: int) -> Check:
+    with ExitStack() as opened:
+        return _outcome(name, check, lambda *sizes: _closed_by(opened, make(*sizes)), n_envs)
+
+
+def _closed_by(opened: ExitStack, env: BatchedEnv) -> BatchedEnv:
+    if isinstance(env, BatchedEnv):
+        opened.callback(env.close)
+    return env
+
+
+def _outcome(name: str, check: Callable[[Make, int], str], make: Make, n_envs: int) -> Check:
     try:
         return Check(name, "passed", check(make, n_envs))
     except Failure as failure:

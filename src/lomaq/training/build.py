@@ -14,7 +14,7 @@ from lomaq.errors import EnvError, InputError, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping, kept_files
 from lomaq.inputs.memory import fitting
-from lomaq.inputs.targets import TARGET, find_class, parameter_kinds
+from lomaq.inputs.targets import TARGET, check_function, find_class, parameter_kinds
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
@@ -80,6 +80,7 @@ def _argument(target: type, key: str, value: Any) -> Any:
     if not isinstance(value, dict) or TARGET not in value:
         if _holds_node(value):
             raise InputError(f"{target.__name__}.{key}", "plain values, or one node", f"a {TARGET} inside of them")
+        check_function(target, key, value)
         return value
     kinds = parameter_kinds(target, key)
     if not kinds:
