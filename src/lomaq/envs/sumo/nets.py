@@ -40,7 +40,7 @@ def find_files(net: str, routes: str | None = None) -> RoadFiles:
     if net in NAMES:
         if routes is not None:
             raise InputError("env.routes", f"null, since {net} has its own", routes)
-        folder = _package("sumo_rl", f"env.net={net}") / "nets" / "RESCO" / net
+        folder = require("sumo_rl", f"env.net={net}") / "nets" / "RESCO" / net
         begin = ElementTree.parse(folder / f"{net}.sumocfg").find("time/begin")
         assert begin is not None
         net_file, routes_file = next(folder.glob("*.net.xml")), next(folder.glob("*.rou.xml"))
@@ -65,9 +65,13 @@ def _first_departure(routes: Path) -> int:
     raise InputError("env.routes", "a file with vehicles, trips or flows", f"none in {routes}")
 
 
-def _package(name: str, wanted: str) -> Path:
-    """The folder of an installed package, which is not imported."""
-    spec = importlib.util.find_spec(name)
+def require(package: str, wanted: str) -> Path:
+    """The folder of an installed package, which is not imported.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("env", f"the package {name.replace('_', '-')} for {wanted}", "none", "pip install lomaq[sumo]")
+        raise InputError(wanted, f"the package {package}", "none", "pip install 'lomaq[sumo]'")
     return Path(spec.submodule_search_locations[0])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lomaq.envs.sumo.nets import require
 from lomaq.errors import InputError
 
 
@@ -49,13 +50,13 @@ class RoadNetwork:
 
     Attributes:
         signals: Those with two green phases or more, by name.
-        speed_limits: m/s of each edge that drains through a signal.
+        speed_limits: m/s of each lane of the roads that drain through a signal, by edge and name.
         neighbours: Pairs of positions in ``signals``: a road leads from one to the other without a third between them.
         outline: Ends of all edges (two points in metres each), for pictures.
     """
 
     signals: tuple[Signal, ...]
-    speed_limits: dict[str, float]
+    speed_limits: dict[str, dict[str, float]]
     neighbours: tuple[tuple[int, int], ...]
     outline: tuple[tuple[tuple[float, float], tuple[float, float]], ...]
 
@@ -70,10 +71,9 @@ def read_network(file: Path, cutoff: float) -> RoadNetwork:
     Raises:
         InputError: If it cannot be read, has no signal to control, or the package sumolib is missing.
     """
-    try:
-        from sumolib.net import readNet
-    except ImportError as error:
-        raise InputError("env", "the package sumolib", "none", "pip install lomaq[sumo]") from error
+    require("sumolib", "env=sumo")
+    from sumolib.net import readNet
+
     try:
         net = readNet(str(file), withPrograms=True)
     except Exception as error:
@@ -93,7 +93,12 @@ def read_network(file: Path, cutoff: float) -> RoadNetwork:
         for i, j in ((number[light.getID()], number[name]) for name in _followers(light, first, cutoff))
         if i != j
     }
-    limits = {e: net.getEdge(e).getSpeed() for signal in signals for road in signal.roads for e in road}
+    limits = {
+        edge: {lane.getID(): lane.getSpeed() for lane in net.getEdge(edge).getLanes()}
+        for signal in signals
+        for roads_of in signal.roads
+        for edge in roads_of
+    }
     ends = ((edge.getShape()[0], edge.getShape()[-1]) for edge in net.getEdges())
     return RoadNetwork(signals, limits, tuple(sorted(pairs)), tuple((tuple(a[:2]), tuple(b[:2])) for a, b in ends))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,9 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from lomaq.envs.sumo.baselines import BASELINES
-from lomaq.envs.sumo.nets import find_files
+from lomaq.envs.sumo.nets import find_files, require
 from lomaq.envs.sumo.network import Signal, read_network
-from lomaq.envs.sumo.trips import episode_metrics
+from lomaq.envs.sumo.trips import METRICS, episode_metrics
 from lomaq.errors import InputError, check_int
 
 
@@ -60,6 +61,8 @@ class TrafficSignals:
     per_process = 1
     _running: ClassVar[TrafficSignals | None] = None
     baselines = ("fixed_time", *BASELINES)
+    metrics = METRICS
+    render_mode = None
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class TrafficSignals:
         teleport: int = -1,
         ignore_edges: Sequence[str] = (),
     ) -> None:
+        require("libsumo", "env=sumo")
         self.files = find_files(net, routes)
         self.network = read_network(self.files.net, cutoff)
         self.begin = self.files.begin if begin is None else check_int("env.begin", begin, 0)
@@ -106,14 +110,21 @@ class TrafficSignals:
             "lanes": [len(s.lanes) for s in signals],
             "approaches": [len(s.approaches) for s in signals],
         }
-        self._lanes = [lane for s in signals for lane in s.lanes]
-        self._roads = [road for s in signals for roads in s.roads for road in roads]
-        self._limits = np.array([self.network.speed_limits[road] for road in self._roads])
+        limits = self.network.speed_limits
+        roads = [  # of all signals, with the number of their approach
+            (road, approach)
+            for approach, roads in enumerate(chain.from_iterable(s.roads for s in signals))
+            for road in roads
+        ]
+        self._roads = [road for road, _ in roads]
         self._counted = np.array([road not in self.ignore_edges for road in self._roads])
-        approach_of = [a for a, roads in enumerate(chain.from_iterable(s.roads for s in signals)) for _ in roads]
-        signal_of = np.repeat(np.arange(len(signals)), counts["approaches"])
-        self._road_approach = np.array(approach_of)
-        self._road_signal = signal_of[self._road_approach]
+        self._road_approach = np.array([approach for _, approach in roads])
+        self._road_lanes = [lane for road in self._roads for lane in limits[road]]
+        self._limits = np.array([limit for road in self._roads for limit in limits[road].values()])
+        self._lane_road = np.repeat(np.arange(len(roads)), [len(limits[road]) for road in self._roads])
+        self._approach_signal = np.repeat(np.arange(len(signals)), counts["approaches"])
+        self._lanes = [lane for s in signals for lane in s.lanes]
+        self._lane_places = np.array([self._road_lanes.index(lane) for lane in self._lanes])
         self._first_phase = np.cumsum([0, *counts["phases"]])[:-1]
         parts = ("phases", "signals", "signals", "lanes", "lanes", "lanes", "approaches")  # of an observation
         owner = np.concatenate([np.repeat(np.arange(len(signals)), counts[part]) for part in parts])
@@ -202,16 +213,17 @@ class TrafficSignals:
     def _look(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Observations by signal, and rewards ``[N]``, of the last second."""
         lane, edge = self._sumo.lane, self._sumo.edge
-        self.lane_vehicles = np.array([lane.getLastStepVehicleNumber(name) for name in self._lanes], float)
+        vehicles = np.array([lane.getLastStepVehicleNumber(name) for name in self._road_lanes], float)
+        speed = np.array([lane.getLastStepMeanSpeed(name) for name in self._road_lanes])
+        outside = np.array([len(edge.getPendingVehicles(name)) for name in self._roads], float)
+        n, n_roads = len(self.possible_agents), len(self._roads)
+        slow = np.bincount(self._lane_road, vehicles * np.maximum(0, 1 - speed / self._limits), n_roads)
+        approach = np.bincount(self._road_approach, (slow + outside) * self._counted)
+        rewards = -np.bincount(self._approach_signal, approach, n) / 10
+        self.lane_vehicles = vehicles[self._lane_places]
         self.lane_halting = np.array([lane.getLastStepHaltingNumber(name) for name in self._lanes], float)
         waiting = np.array([lane.getWaitingTime(name) for name in self._lanes])
-        vehicles = np.array([edge.getLastStepVehicleNumber(name) for name in self._roads], float)
-        speed = np.array([edge.getLastStepMeanSpeed(name) for name in self._roads])
-        outside = np.array([len(edge.getPendingVehicles(name)) for name in self._roads]) * self._counted
-        slow = vehicles * np.maximum(0, 1 - speed / self._limits) * self._counted
-        n = len(self.possible_agents)
-        rewards = -np.bincount(self._road_signal, slow + outside, n) / 10
-        self.approach_vehicles = np.bincount(self._road_approach, vehicles)
+        self.approach_vehicles = np.bincount(self._road_approach[self._lane_road], vehicles)
         phase = np.zeros(self._n_phases)
         phase[self._first_phase + self._phase] = 1
         parts = (
@@ -232,7 +244,8 @@ class TrafficSignals:
         self.close()
         if TrafficSignals._running is not None:
             raise RuntimeError("libsumo cannot hold two simulations in a process; close() the other one first")
-        self._sumo = _libsumo()
+        os.environ.setdefault("SUMO_HOME", tempfile.gettempdir())  # asked for at import, needed for nothing here
+        self._sumo = importlib.import_module("libsumo")
         self._folder = tempfile.TemporaryDirectory(prefix="lomaq-sumo-")
         options = {
             "net-file": self.files.net,
@@ -291,27 +304,26 @@ class TrafficSignals:
             return {agent: int(phase) for agent, phase in zip(self.signals, self._phase, strict=True)}
         return BASELINES[name](self)
 
-    def graph(self) -> dict[str, Any]:
-        """Edges, names, positions (metres) and types of the signals; those of one type look alike."""
-        signals = self.network.signals
-        kinds = {signature: kind for kind, signature in enumerate(dict.fromkeys(s.signature for s in signals))}
-        return {
-            "edges": [list(pair) for pair in self.network.neighbours],
-            "names": [s.name for s in signals],
-            "pos": [s.position for s in signals],
-            "agent_type": [kinds[s.signature] for s in signals],
-        }
+    def graph(self) -> list[tuple[str, str]]:
+        """Pairs of signals with a road from one to the other that is not too long and has no third between them."""
+        names = self.possible_agents
+        return [(names[i], names[j]) for i, j in self.network.neighbours]
+
+    @property
+    def positions(self) -> list[tuple[float, float]]:
+        """Metres east and north of each signal."""
+        return [signal.position for signal in self.network.signals]
+
+    def signature(self, agent: str) -> str:
+        """Equal for signals whose lanes and phases are alike, which may share a network."""
+        return str(self.signals[agent].signature)
+
+    @property
+    def unwrapped(self) -> TrafficSignals:
+        """Itself, as PettingZoo has it."""
+        return self
 
 
 def _yellow(before: str, after: str) -> str:
     """The state between two green phases: yellow for what loses its green."""
     return "".join("y" if a in "Gg" and b in "rs" else a for a, b in zip(before, after, strict=True))
-
-
-def _libsumo() -> Any:
-    os.environ.setdefault("SUMO_HOME", tempfile.gettempdir())  # asked for at import, needed for nothing here
-    try:
-        import libsumo
-    except ImportError as error:
-        raise InputError("env", "the package libsumo", "none", "pip install lomaq[sumo]") from error
-    return libsumo

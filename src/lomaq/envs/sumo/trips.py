@@ -6,6 +6,9 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection
 from pathlib import Path
 
+#: Names of the metrics of an episode.
+METRICS = ("delay_all", "delay", "unfinished")
+
 
 def episode_metrics(trips: Path, ignore_edges: Collection[str] = (), ignored: Collection[str] = ()) -> dict[str, float]:
     """Delays and unfinished vehicles.
