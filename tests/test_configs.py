@@ -33,11 +33,12 @@ def test_every_choice_of_every_group_trains(run_small, group: str, choice: str) 
     extra = extra if group == "learner" else []
     extra += ["partition=full"] if group == "mixer" and choice in ONE_BLOCK else []
     extra += ["env=nav"] if choice == "oracle" else []  # cart-pole's best return is known, and needs no oracle
-    policy = compose([f"{group}={choice}"])["algo"]["policy"]
+    extra += ["env=sysadmin", "algo.baseline=never"] if choice == "baseline" else []
+    policy = compose([f"{group}={choice}", *extra])["algo"]["policy"]
     folder, summary = run_small("run", f"{group}={choice}", *extra)
     assert (summary["env_steps"] > 0) == (policy == "utilities")
     if group == "algo":
-        assert summary["algorithm"] == choice
+        assert summary["algorithm"] == ("never" if choice == "baseline" else choice)
     assert read_checked(folder / "summary.json") == summary
 
 
@@ -72,7 +73,7 @@ def test_an_algorithm_with_a_foreign_choice_is_recorded_as_custom(run_small) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algo", [c for g, c in CHOICES if g == "algo" and c not in ("oracle", "random")])
+@pytest.mark.parametrize("algo", [c for g, c in CHOICES if g == "algo" and c not in ("oracle", "baseline", "random")])
 def test_every_method_trains_with_target_copies(run_small, algo: str) -> None:
     _, summary = run_small(
         "run", f"algo={algo}", "learner.target=hard", "learner.target_every=2", "total_env_steps=100"

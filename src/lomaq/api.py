@@ -37,7 +37,7 @@ from lomaq.runs.files import read_returns
 from lomaq.studies.runner import run_study
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import Callback
-from lomaq.training.evaluation import EVALUATION_BATCH, Actor, GreedyActor, evaluate
+from lomaq.training.evaluation import Actor, GreedyActor, evaluate, make_test_env
 from lomaq.training.run import run_dir_of
 
 #: What an environment's constructor is given by whoever makes it.
@@ -147,8 +147,8 @@ class Policy:
 
     def evaluate(self, episodes: int = 20, seed: int = 0) -> Tensor:
         """Test returns ``[episodes]`` of greedy episodes, as ``lomaq evaluate`` plays them."""
-        env = self.env(min(episodes, EVALUATION_BATCH))
-        return evaluate(GreedyActor(self.utilities), env, episodes, FRESH_SEED + seed)
+        with make_test_env(env_maker(self.config), episodes, torch.device("cpu")) as env:
+            return evaluate(GreedyActor(self.utilities), env, episodes, FRESH_SEED + seed).returns
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def test_weights_of_other_networks_are_refused(folder: Path) -> None:
 def test_an_evaluation_is_that_of_the_trained_utilities_on_fresh_starts(folder: Path) -> None:
     stored = open_checkpoint(folder, resume=False)
     result = evaluate_checkpoint(stored, stored.config, 5, seed=2)
-    played = evaluate(GreedyActor(stored.utilities(CartPole(3))), CartPole(3, n_envs=5), 5, FRESH_SEED + 2)
+    played = evaluate(GreedyActor(stored.utilities(CartPole(3))), CartPole(3, n_envs=5), 5, FRESH_SEED + 2).returns
     assert result["test_return_mean"] == float(played.mean())
     assert result["test_return_std"] == pytest.approx(float(played.std(correction=0)))
     assert (result["test_return_min"], result["test_return_max"]) == (float(played.min()), float(played.max()))

@@ -105,7 +105,7 @@ def paying(name, said, change):
 
 REWARD = r"reward of _advance of \S+: expected a tensor \[B, N\] = \[\d, 3\] of float32 on cpu, got "
 ENDS = r"terminated of _advance of \S+: expected a tensor \[B\] = \[\d\] of bool on cpu, got "
-TWO = r"_advance: expected two values, rewards \[B, N\] and terminated \[B\], got "
+TWO = r"_advance: expected two values, rewards \[B, N\] and terminated \[B\], or three, with truncated \[B\], got "
 paying("PaysNothing", REWARD + "None", lambda self, rewards, ends: (None, ends))
 paying("PaysANumber", REWARD + "float 1.5; return a tensor", lambda self, rewards, ends: (1.5, ends))
 paying("PaysDoubles", REWARD + r"\[\d, 3\] of float64 on cpu; use \.float", lambda self, r, ends: (r.double(), ends))
@@ -118,7 +118,7 @@ paying("EndsOnce", ENDS + "bool False", lambda self, rewards, ends: (rewards, Fa
 paying("EndsInColumns", ENDS + r"\[\d, 1\] of bool", lambda self, rewards, ends: (rewards, ends[:, None]))
 paying("EndsNever", ENDS + "None", lambda self, rewards, ends: (rewards, None))
 paying("AnswersAsGymnasium", TWO + "5 values", lambda self, r, ends: (self.observe(), r, ends, ends, {}))
-paying("AnswersThree", TWO + "3 values", lambda self, rewards, ends: (rewards, ends, {}))
+paying("AnswersThree", r"truncated of _advance of .*: expected a tensor \[B\]", lambda self, r, ends: (r, ends, {}))
 paying("AnswersRewards", TWO + r"one tensor \[\d, 3\]", lambda self, rewards, ends: rewards)
 paying("AnswersNothing", TWO + "None", lambda self, rewards, ends: None)
 paying(

@@ -203,7 +203,11 @@ def test_the_contract_describes_agents_graph_normalisation_and_training(exported
     assert contract["environment"]["name"] == "cartpole"
     assert contract["environment"]["settings"]["n_agents"] == contract["n_agents"] == 3
     assert contract["graph"] == {"n_agents": 3, "edges": [[0, 1], [1, 2]]}
-    assert contract["normalisation"] == {"observation_scale": [1, 1, 5, 1], "applied": "inside the policy"}
+    assert contract["normalisation"] == {
+        "observation_scale": [1, 1, 5, 1],
+        "normalise": False,
+        "applied": "inside the policy",
+    }
     assert contract["policies"][0]["agents"] == [0, 1, 2]
     assert contract["trained_env_steps"] == stored("mlp").state["lomaq"]["env_steps"]
     assert {"lomaq", "torch", "onnx", "onnxruntime"} <= contract["versions"].keys()

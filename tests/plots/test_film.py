@@ -23,7 +23,7 @@ from lomaq.graphs import AgentGraph
 from lomaq.plots import film as film_module
 from lomaq.plots.film import Film, check_format, check_render, play
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.evaluation import OracleActor, RandomActor, evaluate
+from lomaq.training.evaluation import BaselineActor, RandomActor, evaluate
 
 
 class Clock(BatchedEnv):
@@ -91,7 +91,7 @@ def test_steps_of_long_episodes_are_skipped_but_never_the_end(max_steps, length,
 @pytest.mark.parametrize("env", [CartPole(3), Navigation(3), SysAdmin(9)], ids=["cartpole", "nav", "sysadmin"])
 def test_the_episode_is_the_first_that_evaluation_plays_with_the_seed(env):
     total = play(RandomActor(5), env, seed=7)[-1].total
-    assert total == pytest.approx(float(evaluate(RandomActor(5), env, 1, 7)), rel=1e-6)
+    assert total == pytest.approx(float(evaluate(RandomActor(5), env, 1, 7).returns), rel=1e-6)
 
 
 def test_equal_seeds_make_equal_films_and_others_do_not():
@@ -304,5 +304,5 @@ def test_an_unknown_format_is_refused_before_training(small):
 
 def test_an_oracle_can_be_filmed():
     env = SysAdmin(4, max_steps=5)
-    frames = play(OracleActor(), env, 0)
+    frames = play(BaselineActor(lambda env: env.oracle()), env, 0)
     assert len(list(Film(env, frames).images())) == len(frames) == 6

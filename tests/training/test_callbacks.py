@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from rich.console import Console
 
 from lomaq.analysis.stored import open_checkpoint
 from lomaq.config import compose
+from lomaq.runs import Evaluation
 from lomaq.training import LomaqModule
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback, Recorder, metrics_line
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.evaluation import GreedyActor, evaluate
+from lomaq.training.evaluation import GreedyActor, Played, evaluate
 from lomaq.training.run import train
 
 
@@ -43,7 +45,7 @@ def test_tests_come_at_the_start_at_the_first_iteration_after_each_multiple_and_
 def test_the_best_checkpoint_is_that_of_the_highest_test_and_the_last_that_of_the_end(run_small, monkeypatch) -> None:
     returns = iter([3.0, 7.0, 5.0, 6.0, 1.0, 2.0, 0.0])
     monkeypatch.setattr(
-        "lomaq.training.callbacks.evaluate", lambda *given: torch.tensor([next(returns)], dtype=torch.float64)
+        "lomaq.training.callbacks.evaluate", lambda *given: Played(torch.tensor([next(returns)], dtype=torch.float64))
     )
     folder, summary = run_small("run", "evaluation.every_env_steps=100")
     best = load_checkpoint(folder / "checkpoints" / "best.ckpt")
@@ -59,7 +61,7 @@ def test_a_test_return_is_that_of_the_networks_in_its_checkpoint(run_small) -> N
     folder, _ = run_small("run", "seed=3")
     stored = open_checkpoint(folder, resume=False)
     env = env_maker(stored.config)(2, 0, torch.device("cpu"))
-    played = evaluate(GreedyActor(stored.utilities(env)), env, 2, EVALUATION_SEED + 3)
+    played = evaluate(GreedyActor(stored.utilities(env)), env, 2, EVALUATION_SEED + 3).returns
     assert float(played.mean()) == stored.state["lomaq"]["test_return_mean"]
 
 
@@ -71,10 +73,10 @@ def test_training_stops_at_its_budget(run_small) -> None:
 def test_seconds_of_tests_are_not_counted_as_training(run_small, monkeypatch) -> None:
     clock = iter(range(0, 10**6, 10))  # every look at the clock is ten seconds later
 
-    def slow(*given: Any) -> torch.Tensor:
+    def slow(*given: Any) -> Played:
         for _ in range(100):
             next(clock)
-        return torch.zeros(1, dtype=torch.float64)
+        return Played(torch.zeros(1, dtype=torch.float64))
 
     monkeypatch.setattr("lomaq.training.callbacks.evaluate", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
@@ -104,6 +106,7 @@ def test_impossible_numbers_of_episodes_are_refused(episodes: Any, tmp_path) -> 
 
 def test_the_progress_line_names_every_metric_of_objective_and_reward() -> None:
     metrics = {"epsilon": 0.5, "lr": 0.01, "grad_norm": 2.0, "loss": 0.125, "td_error": 3.0, "mine": 1234.5}
-    line = metrics_line(metrics, [{"returns": [1.0, 2.0]}])
-    assert line == "ε 0.50  loss 0.125  td_error 3  mine 1.23e+03  test return 1.5"
+    test = Evaluation(0, 0.0, [1.0, 2.0], {"mean_delay": [20.0, 21.0]})
+    line = metrics_line(metrics, [asdict(test)])
+    assert line == "ε 0.50  loss 0.125  td_error 3  mine 1.23e+03  test return 1.5  mean_delay 20.5"
     assert metrics_line({"epsilon": 1.0}, []) == "ε 1.00"

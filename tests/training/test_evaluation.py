@@ -7,7 +7,7 @@ from lomaq.envs import BatchedEnv, MatrixGame, SysAdmin
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
-from lomaq.training.evaluation import GreedyActor, OracleActor, RandomActor, evaluate
+from lomaq.training.evaluation import BaselineActor, GreedyActor, RandomActor, evaluate
 
 THREE_SIZES = [[[[0], [1]], [[1], [2]]], [[[2], [1]], [[1], [1]]], [[[0], [1]], [[0], [3]]]]  # 2, 2 and 1 actions
 NEVER_EXACT = [("gru", False), ("gru", True), ("mlp", True)]
@@ -68,11 +68,11 @@ def greedy(env, *options, **named):
 def test_returns_are_discounted_by_the_environment_and_ended_copies_stop_counting():
     env = Stairs([1, 3, 9], discount=0.5, max_steps=4)
     expected = [2.0, 2 * (1 + 2 * 0.5 + 3 * 0.25), 2 * (1 + 2 * 0.5 + 3 * 0.25 + 4 * 0.125)]  # the last is truncated
-    assert evaluate(RandomActor(0), env, 3, seed=0).tolist() == expected
+    assert evaluate(RandomActor(0), env, 3, seed=0).returns.tolist() == expected
 
 
 def test_returns_are_plain_sums_where_the_discount_is_one():
-    returns = evaluate(RandomActor(0), Stairs([2, 6], discount=1.0), 2, seed=0)
+    returns = evaluate(RandomActor(0), Stairs([2, 6], discount=1.0), 2, seed=0).returns
     assert returns.tolist() == [2 * (1 + 2), 2 * (1 + 2 + 3 + 4 + 5 + 6)]
     assert returns.dtype == torch.float64
 
@@ -85,7 +85,7 @@ def test_nothing_is_stepped_once_all_copies_ended():
 
 @pytest.mark.parametrize("episodes", [1, 3, 4, 7])
 def test_batches_of_copies_are_cut_to_the_episodes_asked_for(episodes):
-    returns = evaluate(RandomActor(0), Stairs([1, 2, 3], discount=1.0), episodes, seed=0)
+    returns = evaluate(RandomActor(0), Stairs([1, 2, 3], discount=1.0), episodes, seed=0).returns
     assert returns.tolist() == [2.0, 6.0, 12.0, 2.0, 6.0, 12.0, 2.0][:episodes]
 
 
@@ -112,8 +112,12 @@ def test_the_last_action_is_seen_by_an_actor_that_asks_for_it():
 def test_equal_seeds_give_equal_returns_and_others_do_not(who):
     def play(seed, own=0):
         env = SysAdmin(9, n_envs=4, seed=own)
-        actor = {"greedy": lambda: greedy(env), "random": lambda: RandomActor(seed), "oracle": OracleActor}[who]()
-        return evaluate(actor, env, 8, seed)
+        actor = {
+            "greedy": lambda: greedy(env),
+            "random": lambda: RandomActor(seed),
+            "oracle": lambda: BaselineActor(lambda env: env.oracle()),
+        }[who]()
+        return evaluate(actor, env, 8, seed).returns
 
     first = play(3)
     assert torch.equal(first, play(3, own=1))  # the seed that the environment was made with does not matter
@@ -123,7 +127,7 @@ def test_equal_seeds_give_equal_returns_and_others_do_not(who):
 
 def test_random_actions_of_a_batch_are_not_those_of_the_batch_before():
     game = MatrixGame([[[0, 1], [2, 3]], [[0, 0], [0, 0]]], n_envs=32)  # nothing is random but the actions
-    first, second = evaluate(RandomActor(0), game, 64, seed=0).split(32)
+    first, second = evaluate(RandomActor(0), game, 64, seed=0).returns.split(32)
     assert not torch.equal(first, second)
 
 
@@ -133,9 +137,9 @@ def test_random_actions_of_a_batch_are_not_those_of_the_batch_before():
 @pytest.mark.parametrize("who", ["greedy", "oracle"])
 def test_an_exact_return_is_the_mean_of_many_episodes(who):
     env = SysAdmin(4, fail_alone=0.2, n_envs=1000)
-    actor = OracleActor() if who == "oracle" else greedy(env, seed=1)
-    (exact,) = evaluate(actor, env, 3, seed=0).tolist()
-    returns = evaluate(Simulated(actor), env, 2000, seed=0)
+    actor = BaselineActor(lambda env: env.oracle()) if who == "oracle" else greedy(env, seed=1)
+    (exact,) = evaluate(actor, env, 3, seed=0).returns.tolist()
+    returns = evaluate(Simulated(actor), env, 2000, seed=0).returns
     assert len(returns) == 2000
     assert float(returns.std()) > 0
     assert float(returns.mean()) == pytest.approx(exact, abs=4 * float(returns.std()) / 2000**0.5)
@@ -144,7 +148,7 @@ def test_an_exact_return_is_the_mean_of_many_episodes(who):
 @pytest.mark.parametrize(("n_agents", "episodes"), [(8, 1), (9, 5)])
 def test_exact_numbers_end_with_eight_machines(n_agents, episodes):
     env = SysAdmin(n_agents, n_envs=2, max_steps=5)
-    assert evaluate(greedy(env), env, 5, seed=0).shape == (episodes,)
+    assert evaluate(greedy(env), env, 5, seed=0).returns.shape == (episodes,)
 
 
 @pytest.mark.parametrize(("network", "last_action"), NEVER_EXACT)
@@ -152,11 +156,11 @@ def test_an_actor_with_memory_is_never_valued_exactly(network, last_action):
     env = SysAdmin(3, n_envs=5, max_steps=5)
     actor = greedy(env, network, last_action)
     assert not actor.memoryless
-    assert evaluate(actor, env, 5, seed=0).shape == (5,)
+    assert evaluate(actor, env, 5, seed=0).returns.shape == (5,)
 
 
 def test_chance_is_never_valued_exactly():
-    assert evaluate(RandomActor(0), SysAdmin(3, n_envs=5, max_steps=5), 5, seed=0).shape == (5,)
+    assert evaluate(RandomActor(0), SysAdmin(3, n_envs=5, max_steps=5), 5, seed=0).returns.shape == (5,)
 
 
 def test_an_exact_valuation_leaves_the_environment_as_it_is():

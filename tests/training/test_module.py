@@ -14,10 +14,10 @@ from lomaq.envs import Rollout
 from lomaq.mixers import MaskedMLPMixer
 from lomaq.objectives import Objective, PartitionTD, Targets
 from lomaq.objectives.base import Metrics, ValueNetworks
+from lomaq.objectives.scale import ValueScale
 from lomaq.rewards import RewardSource
 from lomaq.training import LomaqModule, NonFiniteLossError
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.scale import ValueScale
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

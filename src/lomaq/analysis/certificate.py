@@ -223,8 +223,8 @@ def probe_run(networks: ValueNetworks, run: Run, seen: Visited, mixer: MixerFunc
 @torch.no_grad()
 def visit(networks: ValueNetworks, run: Run, states: int, epsilon: float, seed: int) -> Visited:
     """Play episodes and keep ``states`` of the states that they pass, drawn uniformly."""
-    env = run.make_env(N_ENVS, FRESH_SEED + seed, torch.device("cpu"))
-    rollout = Collector(env, networks.utilities, seed, None).collect(epsilon)
+    with run.make_env(N_ENVS, FRESH_SEED + seed, torch.device("cpu")) as env:
+        rollout = Collector(env, networks.utilities, seed, None).collect(epsilon)
     utilities = networks.unroll(rollout, rollout.n_steps)  # [T, B, N, A]
     real = rollout.mask.flatten().nonzero()[:, 0]
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:states]

@@ -129,9 +129,10 @@ def _greedy_rollout(stored: Checkpoint, config: dict[str, Any], seed: int) -> tu
     check_int("seed", seed, 0, 2**32 - 1)
     env = env_maker(config)(1, 0, torch.device("cpu"))
     utilities = stored.utilities(env)
-    collector = Collector(env, utilities, 0, None)
-    env.generator.manual_seed(FRESH_SEED + seed)
-    rollout = collector.collect(0.0)
+    with env:
+        collector = Collector(env, utilities, 0, None)
+        env.generator.manual_seed(FRESH_SEED + seed)
+        rollout = collector.collect(0.0)
     assert bool(rollout.mask.all())  # a single environment: nothing is played after its end
     return env, utilities, rollout
 

@@ -16,7 +16,7 @@ from lomaq.inputs.plain import TRAINED, check_config, check_shape
 from lomaq.nn import Utilities
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
-from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
+from lomaq.training.evaluation import GreedyActor, evaluate, make_test_env
 from lomaq.training.process import building
 
 #: Seed of the starts of ``evaluate``, apart from those seen while training.
@@ -133,9 +133,11 @@ def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: in
     check_int("episodes", episodes, 1)
     check_int("seed", seed, 0)
     cpu = torch.device("cpu")
-    env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, cpu)
-    tell(getattr(env.graph, "note", None))
-    returns = evaluate(GreedyActor(stored.utilities(env)), env, episodes, FRESH_SEED + seed)
+    with make_test_env(env_maker(config), episodes, cpu) as env:
+        tell(getattr(env.graph, "note", None))
+        tests = evaluate(GreedyActor(stored.utilities(env)), env, episodes, FRESH_SEED + seed)
+        references = env.references() if config["evaluation"]["references"] else {}
+    returns = tests.returns
     return {
         "checkpoint": str(stored.path),
         "env": config["env"]["name"],
@@ -149,7 +151,8 @@ def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: in
         "test_return_min": float(returns.min()),
         "test_return_max": float(returns.max()),
         "test_return_per_agent": float(returns.mean()) / env.n_agents,
-        "references": env.references() if config["evaluation"]["references"] else {},
+        "test_metrics": {name: float(values.mean()) for name, values in tests.metrics.items()},
+        "references": references,
     }
 
 

@@ -27,6 +27,7 @@ def print_run(summary: dict[str, Any], run_dir: Path) -> None:
         "test return, last": f"{summary['test_return_mean']:,.1f}",
         "test return, best": f"{summary['best_test_return_mean']:,.1f}",
         **{name: f"{value:,.1f}" for name, value in summary["references"].items()},
+        **{name: f"{value:,.4g}" for name, value in summary["test_metrics"].items()},
         "per agent, last": f"{summary['test_return_per_agent']:.2f}",
         "first reached": ", ".join(reached) or "no threshold",
     }

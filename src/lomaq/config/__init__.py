@@ -43,6 +43,8 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Flags of hydra that print something.
 PRINTING = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--shell-completion", "-sc")
+#: Who may act, ``algo.policy``.
+POLICIES = ("utilities", "oracle", "baseline", "random")
 #: Parts of a run whose classes, with the settings that these name as ``identity``, make a method what it is.
 PARTS = ("mixer", "reward", "learner.objective", "agent")
 _COMPOSING = threading.RLock()
@@ -309,12 +311,13 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
     mine, (method, may_differ) = _identity(config), _ALONE[key]
     differing = [name for name in {*mine, *method} if mine.get(name) != method.get(name)]
     same = all(may_differ.get(name) == "any" or mine.get(name) in may_differ.get(name, ()) for name in differing)
-    return {**plain, "method": chosen["algo"] if same else "custom"}
+    name = config.algo.baseline or chosen["algo"]
+    return {**plain, "method": name if same else "custom"}
 
 
 def _identity(config: DictConfig) -> dict[str, Any]:
     """What makes a run the method that it is: who acts, the partition, and classes with their identity settings."""
-    if check_choice("algo.policy", config.algo.policy, ("utilities", "oracle", "random")) != "utilities":
+    if check_choice("algo.policy", config.algo.policy, POLICIES) != "utilities":
         return {"algo.policy": config.algo.policy}
     check_choice("algo.reads", config.algo.reads, ("local", "team"))
     found: dict[str, Any] = {"algo.policy": "utilities", "partition": config.partition}

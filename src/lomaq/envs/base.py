@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from lomaq.envs import contract
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: Chooses actions ``[B, N]`` int64 for the present states of an environment of any B, without memory of earlier ones.
 PolicyFn = Callable[[Any], Tensor]
@@ -26,7 +29,7 @@ class Step(NamedTuple):
         actions: ``[B, N]`` int64.
         rewards: ``[B, N]`` float32, local rewards.
         terminated: ``[B]`` bool, it led to a real end.
-        truncated: ``[B]`` bool, it led to the time limit.
+        truncated: ``[B]`` bool, it led to a time limit.
         running: ``[B]`` bool, the episode was not over before it; other environments do not count.
     """
 
@@ -41,9 +44,10 @@ class Step(NamedTuple):
 class BatchedEnv(ABC):
     """``n_envs`` independent parallel environments, cooperative, on a graph of agents.
 
-    An environment that ended must be reset by the caller before its next step counts; stepping it meanwhile is
-    harmless. A subclass sets its state in :meth:`_reset_state`, moves it in :meth:`_advance` and shows it in
-    :meth:`observe`. What these return is checked at every step, see :mod:`lomaq.envs.contract`.
+    Who plays one closes it, or uses it in a ``with`` statement: some hold processes and files. An environment that
+    ended must be reset by the caller before its next step counts; stepping it meanwhile is harmless. A subclass
+    sets its state in :meth:`_reset_state`, moves it in :meth:`_advance` and shows it in :meth:`observe`. What these
+    return is checked at every step, see :mod:`lomaq.envs.contract`.
 
     Args:
         graph: The dependency graph of the N agents.
@@ -61,6 +65,10 @@ class BatchedEnv(ABC):
 
     #: Names of the tensors that make up the state, for :meth:`state_dict`; the time step is added by the base.
     state_names: tuple[str, ...] = ()
+    #: Whether :meth:`state_dict` holds everything; where not, a resumed run begins new episodes.
+    resumable: bool = True
+    #: Most parallel environments that tests make at once; None for any number.
+    max_envs: int | None = None
     _was_reset = _was_stepped = False
     _masks: bool | None = None  # whether there are action masks, once that is known
 
@@ -98,10 +106,11 @@ class BatchedEnv(ABC):
         """Draw a new start for the environments ``rows`` (``[K]`` int64)."""
 
     @abstractmethod
-    def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]:
         """Take ``actions`` ``[B, N]`` int64: local rewards ``[B, N]`` float32 and real ends ``[B]`` bool.
 
-        The time step, the truncation at ``max_steps`` and the reset of what has ended are not its business.
+        An environment with a time limit of its own returns a third tensor: truncated ``[B]`` bool. The time step, the
+        truncation at ``max_steps`` and the reset of what has ended are not its business.
         """
 
     @abstractmethod
@@ -112,7 +121,37 @@ class BatchedEnv(ABC):
         """``[B, N, A]`` bool, the actions allowed now, at least one for every agent; None where all always are."""
         return None
 
+    def stagger(self, generator: torch.Generator) -> Tensor:
+        """Spread the parallel environments over the episode, just after a reset: observations ``[B, N, O]``.
+
+        Else all rollouts of fixed length see the same part of it. A simulator that cannot begin in the middle returns
+        the observations of its start.
+
+        Args:
+            generator: What to draw with.
+        """
+        self.time.random_(self.max_steps, generator=generator)
+        return self._observed()
+
+    def episode_metrics(self) -> dict[str, Tensor]:
+        """Named numbers of the present episode so far, such as a mean delay, ``[B]`` float64 each.
+
+        They are read after the step that ends an episode. The names are always the same, words such as ``mean_delay``.
+        """
+        return {}
+
+    def statistics(self) -> dict[str, float]:
+        """What it measured of itself while played, for ``summary.json``, such as a simulator's share of the time."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of processes and files; a reset may start them anew."""
+
     # ------------------------- baseline policies and reference returns, if any
+
+    def baselines(self) -> dict[str, PolicyFn]:
+        """Baseline policies by name, for ``algo=baseline algo.baseline=NAME``; they may look at the whole state."""
+        return {}
 
     def oracle(self) -> Tensor:
         """Actions ``[B, N]`` of the environment's baseline policy, which may look at the whole state.
@@ -172,12 +211,13 @@ class BatchedEnv(ABC):
     def _move(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         before = None if self._was_stepped else (self.time.clone(), self.generator)
         result = self._call("_advance", actions.clone())  # it may keep or change what it gets
-        rewards, terminated = contract.check_advanced(self, result)
+        rewards, terminated, truncated = contract.check_advanced(self, result)
         if before is not None:
             contract.check_step(self, *before)
             self._was_stepped = True
         self.time += 1
-        return rewards, terminated, (self.time >= self.max_steps) & ~terminated
+        late = self.time >= self.max_steps
+        return rewards, terminated, (late if truncated is None else late | truncated) & ~terminated
 
     def allowed(self) -> Tensor | None:
         """:meth:`action_mask`, checked but for agents with nothing allowed; what plays an environment asks this."""
@@ -234,6 +274,12 @@ class BatchedEnv(ABC):
                 raise InputError(f"state of the environment ({name})", f"shape {list(mine.shape)}", list(stored.shape))
             mine.copy_(stored)
         self.generator.set_state(state["generator"].cpu())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def uniform(self, *shape: int, low: float, high: float) -> Tensor:
         """Uniform numbers from the environment's own generator."""

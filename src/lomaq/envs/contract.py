@@ -135,15 +135,33 @@ def check_observation(env: BatchedEnv, value: object) -> Tensor:
     return _tensor(env, "observe()", value, "[B, N, O]", (env.n_envs, env.n_agents, env.obs_size), torch.float32)
 
 
-def check_advanced(env: BatchedEnv, value: object) -> tuple[Tensor, Tensor]:
-    """Return what ``_advance`` returned: rewards ``[B, N]`` float32 and ends ``[B]`` bool."""
-    if not (isinstance(value, (tuple, list)) and len(value) == 2):
-        expected = "two values, rewards [B, N] and terminated [B]"
+def check_advanced(env: BatchedEnv, value: object) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return what ``_advance`` returned: rewards ``[B, N]`` float32, ends ``[B]`` bool and own truncations, or None."""
+    if not (isinstance(value, (tuple, list)) and len(value) in (2, 3)):
+        expected = "two values, rewards [B, N] and terminated [B], or three, with truncated [B]"
         remedy = "observe() shows the observation and max_steps truncates"
         raise EnvError(f"{title(env)}._advance", expected, brief(value), remedy)
-    rewards, terminated = value
+    rewards, terminated, *truncated = value
     rewards = _tensor(env, "reward of _advance", rewards, "[B, N]", (env.n_envs, env.n_agents), torch.float32)
-    return rewards, _tensor(env, "terminated of _advance", terminated, "[B]", (env.n_envs,), torch.bool)
+    terminated = _tensor(env, "terminated of _advance", terminated, "[B]", (env.n_envs,), torch.bool)
+    if not truncated:
+        return rewards, terminated, None
+    return rewards, terminated, _tensor(env, "truncated of _advance", truncated[0], "[B]", (env.n_envs,), torch.bool)
+
+
+def read_metrics(env: BatchedEnv) -> dict[str, Tensor]:
+    """What ``episode_metrics`` returns, checked but for numbers that are not finite.
+
+    Raises:
+        EnvError: If it is no dict of words → ``[B]`` float64.
+    """
+    metrics = env._call("episode_metrics")
+    if not isinstance(metrics, dict) or not all(isinstance(name, str) and name.isidentifier() for name in metrics):
+        expected, remedy = "a dict of words such as mean_delay", "return {} where there are none"
+        raise EnvError(f"episode_metrics of {title(env)}", expected, brief(metrics), remedy)
+    for name, value in metrics.items():
+        _tensor(env, f"episode_metrics()[{name!r}]", value, "[B]", (env.n_envs,), torch.float64)
+    return metrics
 
 
 def check_mask(env: BatchedEnv, value: object) -> Tensor | None:
@@ -180,7 +198,7 @@ def _tensor(env: BatchedEnv, name: str, value: object, axes: str, shape: tuple[i
     elif value.shape != shape:
         remedy = "B environments, N agents of the graph, O = obs_size, A = n_actions, in this order"
     elif value.dtype is not dtype:
-        remedy = "use .bool()" if dtype is torch.bool else "use .float()"
+        remedy = {torch.bool: "use .bool()", torch.float64: "use .double()"}.get(dtype, "use .float()")
     elif value.device != env.device:
         remedy = "make tensors with device=self.device"
     else:
@@ -305,6 +323,7 @@ def rehearse(env: BatchedEnv) -> None:
     with torch.random.fork_rng(devices):  # of those who draw from the global generator
         for _, _ in zip(range(REHEARSED), env.episode(lambda env, _: random_actions(env, generator)), strict=False):
             pass
+    read_metrics(env)
 
 
 def random_actions(env: BatchedEnv, generator: torch.Generator) -> Tensor:

@@ -189,6 +189,13 @@ class SysAdmin(BatchedEnv):
             return self._optimum.actions.to(self.device)[exact.number_of(self.up)]
         return self._thresholds[max(self._simulated, key=self._simulated.__getitem__)](self).long()
 
+    def baselines(self) -> dict[str, PolicyFn]:
+        """``reboot_iff_failed`` and ``never``."""
+        return {
+            name.replace(" ", "_"): lambda env, act=act: act(env).long()  # type: ignore[misc]
+            for name, act in _BASELINES.items()
+        }
+
     def references(self) -> dict[str, float]:
         """Discounted test returns of policies to compare with, by name.
 

@@ -115,6 +115,7 @@ def _about(stored: Checkpoint, env: BatchedEnv, utilities: Utilities) -> dict[st
         "graph": {"n_agents": env.n_agents, "edges": env.graph.pairs.tolist()},
         "normalisation": {
             "observation_scale": None if scale is None else scale.tolist(),
+            "normalise": utilities.norm is not None,
             "applied": "inside the policy",
         },
     }

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.nn import Utilities
+from lomaq.nn.norm import LARGEST
 
 Format = Literal["onnx", "torch"]
 #: An exported policy at work: its inputs by name to its outputs in order.
@@ -34,6 +35,8 @@ class ExportedPolicy(nn.Module):
     """
 
     scale: Tensor | None
+    shift: Tensor | None
+    factor: Tensor | None
 
     def __init__(self, utilities: Utilities, agent_type: int) -> None:
         super().__init__()
@@ -41,6 +44,9 @@ class ExportedPolicy(nn.Module):
         self.body, self.head = network.get_submodule("body"), network.get_submodule("head")
         self.memory = network.get_submodule("memory") if utilities.memory_size else None
         self.register_buffer("scale", utilities.observation_scale)
+        shift, factor = (None, None) if utilities.norm is None else utilities.norm.factors()
+        self.register_buffer("shift", None if shift is None else shift[agent_type])
+        self.register_buffer("factor", None if factor is None else factor[agent_type])
         self.n_agents, self.n_actions = utilities.n_agents, utilities.n_actions
         memory = utilities.memory_size > 0
         optional = {"previous_action": utilities.last_action, "agent": utilities.agent_id, "hidden": memory}
@@ -68,7 +74,10 @@ class ExportedPolicy(nn.Module):
             Greedy actions ``[B]`` int64 (the first of equals), utilities ``[B, A]`` and, where there is one, the memory
             after the step ``[B, H]``, both float32.
         """
-        x = observation if self.scale is None else observation * self.scale
+        x = observation
+        if self.shift is not None and self.factor is not None:
+            x = ((x - self.shift) * self.factor).clamp(-LARGEST, LARGEST)
+        x = x if self.scale is None else x * self.scale
         if previous_action is not None:
             x = torch.cat([x, _one_hot(previous_action, self.n_actions)], dim=-1)
         if agent is not None:

@@ -110,13 +110,14 @@ class CoordinationGraph(Utilities):
         observation_scale: Sequence[float] | None = None,
         last_action: bool = False,
         agent_id: bool = False,
+        normalise: bool = False,
         payoff_hidden: int = 64,
         payoff_rank: int | None = None,
         rounds: int = 8,
         reduction: Literal["mean", "sum"] = "sum",
     ) -> None:
         super().__init__(
-            graph, obs_size, n_actions, network, hidden, layer_norm, observation_scale, last_action, agent_id
+            graph, obs_size, n_actions, network, hidden, layer_norm, observation_scale, last_action, agent_id, normalise
         )
         check_int("agent.payoff_hidden", payoff_hidden, 1)
         if payoff_rank is not None:

@@ -14,6 +14,7 @@ from lomaq.errors import InputError, check_bool, check_choice, check_float, chec
 from lomaq.graphs import AgentGraph
 from lomaq.nn.acting import ActingState, epsilon_greedy
 from lomaq.nn.gru import GRU
+from lomaq.nn.norm import Norm
 
 Network = Literal["mlp", "gru"]
 
@@ -90,6 +91,7 @@ class Utilities(nn.Module):
         observation_scale: Fixed factor for each of the O observed numbers, or None.
         last_action: Show each agent its previous action, one-hot.
         agent_id: Show each agent its own number, one-hot; such utilities work for this number of agents only.
+        normalise: Shift and scale each observed number by its running mean and standard deviation, see :class:`Norm`.
     """
 
     #: Whether each agent acts on its own outputs alone.
@@ -110,6 +112,7 @@ class Utilities(nn.Module):
         observation_scale: Sequence[float] | None = None,
         last_action: bool = False,
         agent_id: bool = False,
+        normalise: bool = False,
     ) -> None:
         super().__init__()
         check_choice("agent.network", network, ("mlp", "gru"))
@@ -131,6 +134,7 @@ class Utilities(nn.Module):
         self.register_buffer("_place", torch.argsort(order), persistent=False)
         factors = observation_factors("agent.observation_scale", observation_scale, obs_size)
         self.register_buffer("observation_scale", None if observation_scale is None else factors, persistent=False)
+        self.norm = Norm(types, obs_size) if check_bool("agent.normalise", normalise) else None
         self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
 
     def initial_state(self, n_envs: int, device: torch.device) -> ActingState:
@@ -189,7 +193,8 @@ class Utilities(nn.Module):
         self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """For the n agents of each type: utilities ``[T, B, n, A]``, the head's inputs ``[T, B, n, H]``, and memory."""
-        x = observations if self.observation_scale is None else observations * self.observation_scale
+        x = observations if self.norm is None else self.norm(observations)
+        x = x if self.observation_scale is None else x * self.observation_scale
         if self.last_action:
             choices = torch.arange(self.n_actions, device=x.device)
             x = torch.cat([x, (previous_actions[..., None] == choices).to(x.dtype)], dim=-1)

@@ -48,7 +48,7 @@ class Critic(nn.Module, ABC):
 class ValueNetworks(nn.Module):
     """The utilities and the mixer, and the critic of the objective where it has one: all that is learned.
 
-    Block values come out in units of the run's value scale σ, see :class:`lomaq.training.scale.ValueScale`.
+    Block values come out in units of the run's value scale σ, see :class:`lomaq.objectives.scale.ValueScale`.
     """
 
     critic: Any  # each objective knows its own

@@ -130,9 +130,9 @@ class FilmCallback(EvaluationCallback):
         self.folder, self.ending = run_dir / "films", ending
 
     def on_evaluation(self, trainer: Any, module: LomaqModule) -> None:
-        env = module.make_env(1, 0, module.device)
         actor = GreedyActor(module.networks.utilities)
-        film = Film(env, play(actor, env, EVALUATION_SEED + module.seed, most_frames=SHORT_FILM))
+        with module.make_env(1, 0, module.device) as env:
+            film = Film(env, play(actor, env, EVALUATION_SEED + module.seed, most_frames=SHORT_FILM))
         film.write(self.folder / f"{module.env_steps}.{self.ending}")
         log_gif(trainer.loggers, "film", film.gif, module.env_steps)
 
@@ -146,8 +146,8 @@ def film_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int, rende
         seed: Seed of the episode, at least 0.
         render: A path, or ``human``, that passed :func:`check_render`.
     """
-    env = env_maker(config)(1, 0, torch.device("cpu"))
-    film = Film(env, play(GreedyActor(stored.utilities(env)), env, FRESH_SEED + seed))
+    with env_maker(config)(1, 0, torch.device("cpu")) as env:
+        film = Film(env, play(GreedyActor(stored.utilities(env)), env, FRESH_SEED + seed))
     if render == "human":
         film.show()
     else:

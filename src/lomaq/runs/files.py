@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,16 +41,32 @@ CHECKED = ("config.yaml", "metrics.csv", "results.json")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Greedy episodes after ``env_steps`` and ``train_seconds`` of training: their returns, summed over agents."""
+    """Greedy episodes after ``env_steps`` and ``train_seconds`` of training.
+
+    Attributes:
+        returns: Of each episode, summed over agents.
+        metrics: Name of a metric of the environment → its value in each episode.
+    """
 
     env_steps: int
     train_seconds: float
     returns: list[float]
+    metrics: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
         """Mean return."""
         return sum(self.returns) / len(self.returns)
+
+    @property
+    def mean_metrics(self) -> dict[str, float]:
+        """Mean of each metric."""
+        return {name: sum(values) / len(values) for name, values in self.metrics.items()}
+
+    def score(self, best_by: str) -> float:
+        """What the best test has most of: the mean ``return``, or a metric, with ``-`` in front its negative."""
+        means = {"return": self.mean, **self.mean_metrics}
+        return -means[best_by[1:]] if best_by.startswith("-") else means[best_by]
 
 
 class RunFiles:
@@ -172,14 +188,16 @@ class RunFiles:
         writer.writerows(rows)
         write_atomic(self.metrics, text.getvalue())
 
-    def write_results(self, env: str, task: str, algorithm: str, seed: int, evaluations: list[Evaluation]) -> None:
-        """``results.json`` in marl-eval's layout: env → task → algorithm → seed → step → per-episode returns."""
-        best = max(evaluations, key=lambda e: e.mean)
+    def write_results(
+        self, env: str, task: str, algorithm: str, seed: int, evaluations: list[Evaluation], best_by: str = "return"
+    ) -> None:
+        """``results.json`` in marl-eval's layout: env → task → algorithm → seed → step → numbers of each episode."""
+        best = max(evaluations, key=lambda e: e.score(best_by))
         steps: dict[str, Any] = {
-            f"step_{i}": {"step_count": e.env_steps, "elapsed_time": round(e.train_seconds, 3), "return": e.returns}
+            f"step_{i}": {"step_count": e.env_steps, "elapsed_time": round(e.train_seconds, 3), **_episodes(e)}
             for i, e in enumerate(evaluations)
         }
-        steps["absolute_metrics"] = {"return": best.returns}
+        steps["absolute_metrics"] = _episodes(best)
         self.write_json("results.json", {env: {task: {algorithm: {f"seed_{seed}": steps}}}})
 
     def write_json(self, name: str, content: Any) -> None:
@@ -227,6 +245,10 @@ class RunFiles:
         return {name: checksum_of(self.folder / name) for name in names if (self.folder / name).is_file()}
 
 
+def _episodes(test: Evaluation) -> dict[str, list[float]]:
+    return {"return": test.returns, **test.metrics}
+
+
 def _number(cell: str) -> float | None:
     """What a cell holds, 0 where it is empty; None for what ``append_metrics`` does not write."""
     try:
@@ -239,7 +261,11 @@ def read_returns(folder: Path) -> list[Evaluation]:
     """All tests in a run's ``results.json``."""
     _, steps = read_results(folder)
     points = [entry for name, entry in steps.items() if name.startswith("step_")]
-    return [Evaluation(p["step_count"], p["elapsed_time"], p["return"]) for p in points]
+    known = ("step_count", "elapsed_time", "return")
+    return [
+        Evaluation(p["step_count"], p["elapsed_time"], p["return"], {k: v for k, v in p.items() if k not in known})
+        for p in points
+    ]
 
 
 def read_results(folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -263,9 +289,16 @@ def read_results(folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
 def _is_test(entry: tuple[str, Any]) -> bool:
     name, test = entry
     numbers = ("step_count", "elapsed_time") if name.startswith("step_") else ()
-    if not isinstance(test, dict) or not isinstance(test.get("return"), list) or not test["return"]:
+    if (
+        not isinstance(test, dict)
+        or "return" not in test
+        or any(type(test.get(key)) not in (int, float) for key in numbers)
+    ):
         return False
-    return all(type(x) in (int, float) for x in [*test["return"], *(test.get(key) for key in numbers)])
+    episodes = [values for key, values in test.items() if key not in numbers]
+    return all(
+        isinstance(values, list) and values and all(type(x) in (int, float) for x in values) for values in episodes
+    )
 
 
 @contextmanager

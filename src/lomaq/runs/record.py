@@ -38,7 +38,9 @@ class RunRecord:
     @property
     def label(self) -> str:
         """Name of its method, as legends and tables call it."""
-        return str(self.config["algo"]["label"]) if self.config["method"] != "custom" else "custom"
+        if self.config["method"] == "custom" or self.config["algo"].get("baseline"):
+            return str(self.config["method"])
+        return str(self.config["algo"]["label"])
 
     @property
     def reads(self) -> str:

@@ -117,12 +117,16 @@ class Run:
         make_env: Makes its environments.
         partition: The blocks.
         notes: Lines that a person should read before it is trained.
+        metric_names: What its environments measure of an episode.
+        resumable: Whether a checkpoint holds the state of its environments.
     """
 
     module: LomaqModule
     make_env: EnvMaker
     partition: Partition
     notes: list[str]
+    metric_names: list[str]
+    resumable: bool
 
 
 def build_utilities(config: dict[str, Any], env: BatchedEnv) -> Utilities:
@@ -153,8 +157,9 @@ def _build_run(config: dict[str, Any]) -> Run:
     total = check_int("total_env_steps", config["total_env_steps"], 1)
     torch.manual_seed(seed)
     make_env = env_maker(config)
-    env = make_env(2, 0, torch.device("cpu"))
-    contract.rehearse(env)
+    with make_env(2, 0, torch.device("cpu")) as env:
+        contract.rehearse(env)
+        metrics = [*contract.read_metrics(env)]
     partition = Partition.from_spec(config["partition"], env.graph)
     kappa = check_int("kappa", config["kappa"], 0)
     sizes: dict[str, Any] = {"obs_size": env.obs_size, "n_actions": env.n_actions}
@@ -183,4 +188,4 @@ def _build_run(config: dict[str, Any]) -> Run:
     check_rollout(settings.n_envs, steps, each, settings.batch_size or settings.n_envs, settings.minibatches, utilities)
     module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
     notes = [getattr(env.graph, "note", None), mixer.note]
-    return Run(module, make_env, partition, [note for note in notes if note is not None])
+    return Run(module, make_env, partition, [note for note in notes if note is not None], metrics, env.resumable)

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from lomaq.envs import BatchedEnv
 from lomaq.errors import check_bool, check_int
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.checked import non_finite
 from lomaq.runs.stop import asked, heed, listening
 from lomaq.training.checkpoint import save_atomic
-from lomaq.training.evaluation import EVALUATION_BATCH, GreedyActor, evaluate
+from lomaq.training.evaluation import GreedyActor, Played, evaluate, make_test_env
 from lomaq.training.module import EnvMaker, LomaqModule, NonFiniteLossError
 
 #: Metrics that are logged and left out of the progress line.
@@ -50,12 +51,20 @@ class Recorder(Checkpoint):
         episodes: Greedy episodes of an evaluation.
         every_env_steps: Env steps between evaluations.
         at_start: Whether there is one before training, too.
+        best_by: What best.ckpt goes by, see :meth:`lomaq.runs.Evaluation.score`.
     """
 
     def __init__(
-        self, files: RunFiles, make_env: EnvMaker, episodes: int, every_env_steps: int, at_start: bool = True
+        self,
+        files: RunFiles,
+        make_env: EnvMaker,
+        episodes: int,
+        every_env_steps: int,
+        at_start: bool = True,
+        best_by: str = "return",
     ) -> None:
-        self.files, self.make_env = files, make_env
+        self.files, self.make_env, self.best_by = files, make_env, best_by
+        self.env: BatchedEnv | None = None
         self.at_start = check_bool("evaluation.at_start", at_start)
         self.episodes = check_int("evaluation.episodes", episodes, 1)
         self.every = check_int("evaluation.every_env_steps", every_env_steps, 1)
@@ -73,14 +82,17 @@ class Recorder(Checkpoint):
         if self.on_sigterm is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.on_sigterm)
         module = _module(pl_module)
-        n_envs = min(self.episodes, EVALUATION_BATCH)
-        self.env = self.make_env(n_envs, 0, module.device) if trainer.is_global_zero else None
+        if trainer.is_global_zero:
+            self.env = make_test_env(self.make_env, self.episodes, module.device)
         if module.history:
+            if not module.collector.env.resumable:
+                module.history["new_episodes_at"].append(module.env_steps)
             if trainer.is_global_zero:
                 self.files.reopen(module.run_config)
                 self.files.cut_metrics(module.env_steps)
         else:
             module.history = {"evaluations": [], "train_seconds": 0.0, "best": None, "evaluated_at": 0}
+            module.history["new_episodes_at"] = []
             if self.at_start:
                 self._evaluate_and_save(trainer, module)
             else:
@@ -112,6 +124,11 @@ class Recorder(Checkpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.open.close()
 
+    def close(self) -> None:
+        """Close its environments."""
+        if self.env is not None:
+            self.env.close()
+
     # -------------------------------------------------------------------- parts
 
     def _evaluate_and_save(self, trainer: pl.Trainer, module: LomaqModule) -> None:
@@ -122,13 +139,14 @@ class Recorder(Checkpoint):
         history["evaluated_at"] = module.env_steps
         if self.env is not None:
             actor = GreedyActor(module.networks.utilities)
-            returns = evaluate(actor, self.env, self.episodes, EVALUATION_SEED + module.seed).tolist()
-            result = Evaluation(module.env_steps, history["train_seconds"], returns)
+            tests = evaluate(actor, self.env, self.episodes, EVALUATION_SEED + module.seed)
+            result = evaluation_of(tests, module.env_steps, history["train_seconds"])
             history["evaluations"].append(asdict(result))
             tested = {
                 "test_return_mean": result.mean,
-                "test_return_min": min(returns),
-                "test_return_max": max(returns),
+                "test_return_min": min(result.returns),
+                "test_return_max": max(result.returns),
+                **{f"test_{name}": value for name, value in result.mean_metrics.items()},
             }
             if self.rows:
                 self.rows[-1] |= tested
@@ -136,8 +154,9 @@ class Recorder(Checkpoint):
                 self.rows.append({"env_steps": module.env_steps, "train_seconds": 0.0, **tested})
             for logger in trainer.loggers:
                 logger.log_metrics(tested, step=module.env_steps)
-            if history["best"] is None or result.mean > history["best"]:
-                history["best"] = result.mean
+            score = result.score(self.best_by)
+            if history["best"] is None or score > history["best"]:
+                history["best"] = score
                 save_atomic(evaluation_checkpoint(module, result), self.files.checkpoints / "best.ckpt")
         self._save(trainer, module)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -152,6 +171,12 @@ class Recorder(Checkpoint):
             self.files.append_metrics(self.rows)
         self.rows = []
         trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
+
+
+def evaluation_of(tests: Played, env_steps: int, train_seconds: float) -> Evaluation:
+    """Test episodes as they are stored."""
+    metrics = {name: values.tolist() for name, values in tests.metrics.items()}
+    return Evaluation(env_steps, train_seconds, tests.returns.tolist(), metrics)
 
 
 def evaluation_checkpoint(module: LomaqModule, result: Evaluation) -> dict[str, Any]:
@@ -233,8 +258,9 @@ def metrics_line(metrics: Mapping[str, float], evaluations: list[dict[str, Any]]
     parts = [f"ε {metrics['epsilon']:.2f}"]
     parts += [f"{name} {value:.3g}" for name, value in metrics.items() if name not in UNSHOWN]
     if evaluations:
-        returns = evaluations[-1]["returns"]
-        parts.append(f"test return {sum(returns) / len(returns):,.1f}")
+        test = Evaluation(**evaluations[-1])
+        parts.append(f"test return {test.mean:,.1f}")
+        parts += [f"{name} {value:,.4g}" for name, value in test.mean_metrics.items()]
     return "  ".join(parts)
 
 

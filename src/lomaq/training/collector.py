@@ -35,8 +35,8 @@ class Collector:
         self.env, self.utilities, self.steps, self.policy = env, utilities, steps, policy
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observation = env.reset()
-        if steps is not None:  # spread the environments over the episode, else all rollouts see the same part of it
-            env.time.random_(env.max_steps, generator=self.generator)
+        if steps is not None:
+            self.observation = env.stagger(self.generator)
         self.state = utilities.initial_state(env.n_envs, env.device)
         self.ended = torch.zeros(env.n_envs, dtype=torch.bool, device=env.device)
 
@@ -94,11 +94,15 @@ class Collector:
         return {**carried, "generator": self.generator.get_state(), "env": self.env.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
+        """Continue from :meth:`state_dict`; an environment that is not resumable, with new episodes."""
+        self.generator.set_state(state["generator"].cpu())
+        if not self.env.resumable:
+            self.env.generator.set_state(state["env"]["generator"].cpu())
+            self.observation = self.env.reset()
+            return
         names = ("observation", "ended", "previous", "is_first", "hidden")
         self.observation, self.ended, *carried = (state[name].to(self.env.device, copy=True) for name in names)
         self.state = ActingState(*carried)
-        self.generator.set_state(state["generator"].cpu())
         self.env.load_state_dict(state["env"])
 
 

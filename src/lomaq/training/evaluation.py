@@ -1,13 +1,15 @@
-"""Test episodes: who acts in them, and their returns."""
+"""Test episodes: who acts in them, their returns and their metrics."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lomaq.envs import BatchedEnv, contract
+from lomaq.envs import BatchedEnv, PolicyFn, contract
 from lomaq.errors import EnvError
 from lomaq.nn import Utilities, epsilon_greedy
 
@@ -72,16 +74,23 @@ class RandomActor:
         return epsilon_greedy(self.equal, 1.0, self.generator, _choices(env))
 
 
-class OracleActor:
-    """The environment's own baseline policy."""
+class BaselineActor:
+    """One of the environment's own policies, which may look at its whole state.
+
+    Args:
+        policy: Which.
+    """
 
     memoryless = True
+
+    def __init__(self, policy: PolicyFn) -> None:
+        self.policy = policy
 
     def reset(self, env: BatchedEnv) -> None:
         pass
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
-        return env.oracle()
+        return self.policy(env)
 
 
 def _choices(env: BatchedEnv) -> Tensor | None:
@@ -92,26 +101,48 @@ def _choices(env: BatchedEnv) -> Tensor | None:
     return mask
 
 
+@dataclass(frozen=True)
+class Played:
+    """Test episodes that were played.
+
+    Attributes:
+        returns: ``[episodes]`` float64, summed over agents and steps, discounted where the environment discounts; a
+            single exact number where the environment can compute it.
+        metrics: Metrics of the episodes, ``[episodes]`` float64 each; none with an exact return.
+    """
+
+    returns: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def make_test_env(
+    make: Callable[[int, int, torch.device], BatchedEnv], episodes: int, device: torch.device
+) -> BatchedEnv:
+    """The environments that play ``episodes`` test episodes: as many as can be together."""
+    n_envs = min(episodes, EVALUATION_BATCH)
+    env = make(n_envs, 0, device)
+    return env if env.max_envs is None or env.max_envs >= n_envs else make(env.max_envs, 0, device)
+
+
 @torch.no_grad()
-def evaluate(actor: Actor, env: BatchedEnv, episodes: int, seed: int) -> Tensor:
-    """Test returns of an actor: summed over agents and steps, discounted where the environment discounts.
+def evaluate(actor: Actor, env: BatchedEnv, episodes: int, seed: int) -> Played:
+    """Play test episodes.
 
     Args:
         actor: Who acts.
         env: The environments; their generator is seeded anew, so equal seeds mean equal starts.
         episodes: Episodes to play, in batches of ``env.n_envs``.
         seed: Seed of the starts.
-
-    Returns:
-        ``[episodes]`` float64; a single exact number where the environment can compute it.
     """
     if actor.memoryless:
         exact = env.exact_return(lambda states: _first_actions(actor, states))
         if exact is not None:
-            return torch.tensor([exact], dtype=torch.float64)
+            return Played(torch.tensor([exact], dtype=torch.float64))
     env.generator.manual_seed(seed)
     batches = [_episodes(actor, env) for _ in range(-(-episodes // env.n_envs))]
-    return torch.cat(batches)[:episodes]
+    returns = torch.cat([batch.returns for batch in batches])[:episodes]
+    names = batches[0].metrics
+    return Played(returns, {name: torch.cat([batch.metrics[name] for batch in batches])[:episodes] for name in names})
 
 
 def _first_actions(actor: Actor, env: BatchedEnv) -> Tensor:
@@ -119,12 +150,18 @@ def _first_actions(actor: Actor, env: BatchedEnv) -> Tensor:
     return actor.act(env, env.observe())
 
 
-def _episodes(actor: Actor, env: BatchedEnv) -> Tensor:
-    """Returns ``[B]`` of one episode in every environment."""
+def _episodes(actor: Actor, env: BatchedEnv) -> Played:
+    """One episode in every environment."""
     actor.reset(env)
     returns = torch.zeros(env.n_envs, dtype=torch.float64, device=env.device)
+    metrics: dict[str, Tensor] = {}
     weight = 1.0
-    for step in env.episode(actor.act):
+    for number, step in enumerate(env.episode(actor.act), start=1):
         returns += weight * step.rewards.sum(dim=1) * step.running
         weight *= env.discount
-    return returns
+        ending = step.running & (step.terminated | step.truncated)
+        if bool(ending.any()):
+            for name, value in contract.read_metrics(env).items():
+                contract.check_numbers(env, f"episode_metrics()[{name!r}]", value[ending][:, None], number)
+                metrics[name] = torch.where(ending, value, metrics.get(name, torch.zeros_like(value)))
+    return Played(returns, metrics)

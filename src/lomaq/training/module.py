@@ -15,11 +15,11 @@ from lomaq.envs import BatchedEnv, Rollout
 from lomaq.errors import InputError, NonFiniteLossError
 from lomaq.objectives import Targets, ValueNetworks
 from lomaq.objectives.base import Batch
+from lomaq.objectives.scale import ValueScale
 from lomaq.rewards import BlockReward
 from lomaq.runs.stop import asked
 from lomaq.training.collector import Collector
 from lomaq.training.replay import Replay
-from lomaq.training.scale import ValueScale
 from lomaq.training.settings import LearnerSettings
 
 #: Makes ``n_envs`` parallel environments: (n_envs, seed, device).
@@ -151,17 +151,30 @@ class LomaqModule(pl.LightningModule):
 
     def _collect(self) -> None:
         self.metrics = {"epsilon": self.epsilon}
-        rollout, metrics = self.reward.observe(self.collector.collect(self.epsilon))
+        collected = self.collector.collect(self.epsilon)
+        self._measure(collected)
+        rollout, metrics = self.reward.observe(collected)
         self.metrics |= metrics
         self.replay.add(rollout, self.settings.rollout_steps or self.collector.env.max_steps)
         sums = [rollout.mask.sum(), rollout.rewards.mul(rollout.mask[..., None]).sum()]
-        collected = torch.stack([*sums, torch.tensor(float(asked()), device=self.device)]).double()
+        total = torch.stack([*sums, torch.tensor(float(asked()), device=self.device)]).double()
         if self.trainer.world_size > 1:
-            distributed.all_reduce(collected)
-        self.env_steps += int(collected[0])
-        self.stopping |= bool(collected[2])
+            distributed.all_reduce(total)
+        self.env_steps += int(total[0])
+        self.stopping |= bool(total[2])
         self.rollouts += 1
-        self.metrics["reward_per_agent_step"] = float(collected[1] / collected[0]) / self.collector.env.n_agents
+        self.metrics["reward_per_agent_step"] = float(total[1] / total[0]) / self.collector.env.n_agents
+
+    def _measure(self, rollout: Rollout) -> None:
+        """Let normalised utilities see a rollout, of all processes, and the target's have the same numbers."""
+        if (norm := self.networks.utilities.norm) is None:
+            return
+        sums = norm.sums(rollout.observations[:-1], rollout.mask)
+        if self.trainer.world_size > 1:
+            distributed.all_reduce(sums)
+        norm.add(sums)
+        if self.target_copy is not None and (slow := self.target_copy.utilities.norm) is not None:
+            slow.load_state_dict(norm.state_dict())
 
     def _minibatches(self, batch: Rollout) -> Iterator[Minibatch]:
         settings = self.settings
@@ -250,6 +263,11 @@ class LomaqModule(pl.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = optimizer.defaults["lr"] * left
         return self.settings.lr * left
+
+    def close(self) -> None:
+        """Close the environments, if there are any yet."""
+        if "collector" in vars(self):
+            self.collector.env.close()
 
     # --------------------------------------------------------------- checkpoint
 

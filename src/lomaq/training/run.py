@@ -7,7 +7,7 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 from rich.console import Console
 
 from lomaq.envs import BatchedEnv, contract
-from lomaq.errors import InputError, check_bool, check_float, check_int
+from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import replacing, settings_of
@@ -29,9 +29,9 @@ from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, end, follow_lead
 from lomaq.runs.stop import unsignalled
 from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker
-from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder
+from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder, evaluation_of
 from lomaq.training.checkpoint import AtomicCheckpointIO
-from lomaq.training.evaluation import EVALUATION_BATCH, Actor, OracleActor, RandomActor, evaluate
+from lomaq.training.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
@@ -79,13 +79,17 @@ def _train(
     torch.manual_seed(config["seed"])  # for parts of a person's own that draw from the global generator
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
     tests = config["evaluation"]
-    recorder = Recorder(files, run.make_env, tests["episodes"], tests["every_env_steps"], tests["at_start"])
+    numbers = tests["episodes"], tests["every_env_steps"], tests["at_start"]
+    recorder = Recorder(files, run.make_env, *numbers, _best_by(tests["best_by"], run.metric_names))
     loggers = check_loggers(config["logger"])
     trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)], run_dir)
     if not trainer.is_global_zero:
-        _fit(trainer, run.module, checkpoint)
+        with closing(run.module):
+            _fit(trainer, run.module, checkpoint)
         return {}
-    with _held(files, config, checkpoint), _interruptible(run_dir):
+    with _held(files, config, checkpoint), _interruptible(run_dir), closing(run.module), closing(recorder):
+        if checkpoint is not None and not run.resumable:
+            run.notes.append(f"env={config['env']['name']} is not stored in checkpoints: the run begins new episodes")
         for note in run.notes:
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
         with (
@@ -208,6 +212,11 @@ def run_dir_of(config: dict[str, Any]) -> AbstractContextManager[Path]:
     return free_folder(Path("runs", f"{config['env']['name']}-{config['method']}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
+def _best_by(name: object, metrics: Sequence[str]) -> str:
+    known = ["return", *(f"{sign}{metric}" for metric in metrics for sign in ("", "-"))]
+    return check_choice("evaluation.best_by", name, known)
+
+
 def _thresholds(config: dict[str, Any], n_agents: int) -> dict[str, float]:
     per_agent = [
         check_float("evaluation.thresholds_per_agent", x, 0) for x in config["evaluation"]["thresholds_per_agent"]
@@ -239,23 +248,37 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
             "first_env_steps_at": {name: e and e.env_steps for name, e in first.items()},
             "first_seconds_at": {name: e and round(e.train_seconds, 2) for name, e in first.items()},
             "parameters": sum(p.numel() for p in module.networks.parameters()),
+            "env_statistics": module.collector.env.statistics(),
+            **({} if run.resumable else {"new_episodes_at": history["new_episodes_at"]}),
         },
     )
 
 
 def _play_baseline(config: dict[str, Any], files: RunFiles) -> dict[str, Any]:
-    """A run in which nothing is learned: the environment's oracle, or chance."""
+    """A run in which nothing is learned: a policy of the environment, or chance."""
     seed = check_int("seed", config["seed"], 0, 2**32 - 1)
     episodes = check_int("evaluation.episodes", config["evaluation"]["episodes"], 1)
-    env = env_maker(config)(min(episodes, EVALUATION_BATCH), 0, torch.device("cpu"))
-    contract.rehearse(env)
-    actor: Actor = OracleActor() if config["algo"]["policy"] == "oracle" else RandomActor(seed)
-    if isinstance(actor, OracleActor):
-        env.reset()
-        env.oracle()  # refuses where there is none, before anything is written
-    with _held(files, config, None):
-        result = Evaluation(0, 0.0, evaluate(actor, env, episodes, EVALUATION_SEED + seed).tolist())
-        return _report(config, env, files, [result], {"wall_seconds": 0.0, "parameters": 0, "first_env_steps_at": {}})
+    with make_test_env(env_maker(config), episodes, torch.device("cpu")) as env:
+        contract.rehearse(env)
+        actor = _baseline(config["algo"], env, seed)
+        if isinstance(actor, BaselineActor):
+            env.reset()
+            actor.policy(env)  # refuses where there is none, before anything is written
+        with _held(files, config, None):
+            result = evaluation_of(evaluate(actor, env, episodes, EVALUATION_SEED + seed), 0, 0.0)
+            rest = {"wall_seconds": 0.0, "parameters": 0, "first_env_steps_at": {}}
+            return _report(config, env, files, [result], rest)
+
+
+def _baseline(algo: dict[str, Any], env: BatchedEnv, seed: int) -> Actor:
+    if algo["policy"] == "random":
+        return RandomActor(seed)
+    if algo["policy"] == "oracle":
+        return BaselineActor(lambda env: env.oracle())
+    policies = env.baselines()
+    if not policies:
+        raise InputError("algo", "an environment with baseline policies", f"baseline for {contract.title(env)}")
+    return BaselineActor(policies[check_choice("algo.baseline", algo["baseline"], [*policies])])
 
 
 def _report(
@@ -263,8 +286,9 @@ def _report(
 ) -> dict[str, Any]:
     """Write ``results.json`` and ``summary.json``."""
     name, algorithm, seed = config["env"]["name"], config["method"], config["seed"]
-    last = evaluations[-1]
-    references = env.references() if check_bool("evaluation.references", config["evaluation"]["references"]) else {}
+    last, best_by = evaluations[-1], config["evaluation"]["best_by"]
+    with env:
+        references = env.references() if check_bool("evaluation.references", config["evaluation"]["references"]) else {}
     summary = {
         "env": name,
         "n_agents": env.n_agents,
@@ -275,12 +299,14 @@ def _report(
         "test_return_per_agent": last.mean / env.n_agents,
         "test_episodes": len(last.returns),
         "best_test_return_mean": max(e.mean for e in evaluations),
+        "test_metrics": last.mean_metrics,
+        "best_test_metrics": max(evaluations, key=lambda e: e.score(best_by)).mean_metrics,
         "references": references,
         **more,
         "peak_memory_mb": peak_memory_mb(),
         "versions": versions(),
     }
-    files.write_results(name, f"{name}-{env.n_agents}", algorithm, seed, evaluations)
+    files.write_results(name, f"{name}-{env.n_agents}", algorithm, seed, evaluations, best_by)
     return files.write_summary(summary)
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
+from lomaq.nn.exploration import Epsilon
 from lomaq.objectives import Objective
-from lomaq.training.exploration import Epsilon
 
 OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 CHOICES: dict[str, Collection[str]] = {

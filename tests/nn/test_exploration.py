@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomaq.errors import InputError
-from lomaq.training.exploration import Epsilon
+from lomaq.nn.exploration import Epsilon
 
 
 def test_epsilon_falls_linearly_and_then_stays():

@@ -9,7 +9,7 @@ from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
-from lomaq.training.scale import ValueScale
+from lomaq.objectives.scale import ValueScale
 
 
 def spread(deviation, middle=0.0):
