@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lomaq.api import Policy, Trained, compare, load, study, train
+    from lomaq.api import Policy, Trained, compare, load, make, study, train
     from lomaq.envs import BatchedEnv, Rollout
     from lomaq.errors import InputError
     from lomaq.graphs import AgentGraph, Partition
@@ -33,6 +33,7 @@ __all__ = [
     "draw_decomposition",
     "draw_graph",
     "load",
+    "make",
     "study",
     "train",
 ]
@@ -47,7 +48,7 @@ _LATER = {
     "draw_graph": "lomaq.plots.graph_plot",
     **dict.fromkeys(("AgentGraph", "Partition"), "lomaq.graphs"),
     **dict.fromkeys(("BatchedEnv", "Rollout"), "lomaq.envs"),
-    **dict.fromkeys(("Policy", "Trained", "compare", "load", "study", "train"), "lomaq.api"),
+    **dict.fromkeys(("Policy", "Trained", "compare", "load", "make", "study", "train"), "lomaq.api"),
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from lomaq.analysis.locality import influence
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint, open_checkpoint
 from lomaq.config import CONF, compose, read_yaml
 from lomaq.config.words import word_of
-from lomaq.envs import BatchedEnv, contract
+from lomaq.envs import BatchedEnv, contract, to_pettingzoo
 from lomaq.errors import InputError
 from lomaq.inputs.plain import changed
 from lomaq.nn import ActingState
@@ -39,6 +39,9 @@ from lomaq.training.build import env_maker
 from lomaq.training.callbacks import Callback
 from lomaq.training.evaluation import Actor, GreedyActor, evaluate, make_test_env
 from lomaq.training.run import run_dir_of
+
+if TYPE_CHECKING:
+    from pettingzoo import ParallelEnv
 
 #: What an environment's constructor is given by whoever makes it.
 _GIVEN = ("n_envs", "seed", "device")
@@ -304,6 +307,25 @@ def load(path: str | Path, **env_settings: Any) -> Policy:
         InputError: If there is no checkpoint, or it does not fit the changed environment.
     """
     return Policy(open_checkpoint(path, resume=False), **env_settings)
+
+
+def make(env: str, *, seed: int = 0, **settings: Any) -> ParallelEnv:
+    """One of our environments as a PettingZoo parallel environment, by the name that it has on the command line.
+
+    Args:
+        env: Its name: cartpole, nav, sysadmin, …; ``lomaq --help`` lists them.
+        seed: Of its first episode, until ``reset(seed=…)``.
+        **settings: Its settings, such as ``n_agents=5``.
+
+    Raises:
+        InputError: If it is unknown, does not take these settings, or PettingZoo is not installed.
+
+    Example:
+        >>> env = make("nav", n_agents=5)  # doctest: +SKIP
+        >>> observations, infos = env.reset(seed=0)  # doctest: +SKIP
+    """
+    words = [f"env.{key.replace('__', '.')}={word_of(value)}" for key, value in settings.items()]
+    return to_pettingzoo(env_maker(compose([f"env={env}", *words]))(1, seed, torch.device("cpu")))
 
 
 def _words(settings: Mapping[str, Any], config_dir: str | Path | None) -> list[str]:

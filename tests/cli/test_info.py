@@ -232,7 +232,7 @@ def test_every_command_is_listed_and_helps(command) -> None:
     assert "\n  train " in listed
     for name in COMMANDS:
         assert f"\n  {name} " in listed
-        status, out, err = command(name, "--help")
+        status, out, err = command(*name.split(), "--help")
         assert (status, err) == (0, "")
         assert out.startswith("usage: ")
 
@@ -271,6 +271,7 @@ def complete(tmp_path_factory):
         "lomaq compare ": ["run=", "output=", "modules="],
         "lomaq info run=ru": ["runs"],
         "lomaq evaluate ep": ["episodes="],
+        "lomaq graph dis": ["discover"],
     }.items(),
     ids=str,
 )

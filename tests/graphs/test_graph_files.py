@@ -37,7 +37,7 @@ def test_file_round_trip_of_a_bare_graph_adds_nothing(tmp_path, suffix):
 def test_file_round_trip_keeps_names(tmp_path, suffix):
     graph = AgentGraph.from_networkx(nx.Graph([("west", "east")]))
     graph.to_file(tmp_path / f"agents{suffix}")
-    assert AgentGraph.from_file(tmp_path / f"agents{suffix}").agent_name == ["west", "east"]
+    assert AgentGraph.from_file(tmp_path / f"agents{suffix}").names == ["west", "east"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_node_link_json_is_read_with_its_names(edges_of, tmp_path, edges_key):
     path.write_text(json.dumps(nx.node_link_data(source, edges=edges_key)))
     graph = AgentGraph.from_file(path)
     assert edges_of(graph) == [(0, 1), (1, 2)]
-    assert graph.agent_name == ["a", "b", "c"]
+    assert graph.names == ["a", "b", "c"]
     assert graph.agent_type.tolist() == [0, 1, 0]
 
 
@@ -111,8 +111,8 @@ def test_damaged_file_is_answered_in_one_line_that_names_it(tmp_path, name, cont
         ({"n_agents": 1, "edges": [], "pos": [[0, 1e999]]}, "pos: expected finite positions .* inf among them"),
         ({"n_agents": 2, "edges": [], "agent_type": [0, 1e999]}, "agent_type: .*inf among them"),
         ({"n_agents": 2, "edges": [], "agent_type": [0, 10**30]}, "agent_type: expected whole numbers"),
-        ({"n_agents": 2, "edges": [], "agent_name": ["a"]}, "agent_name: expected a list of 2 names"),
-        ({"n_agents": 2, "edges": [], "agent_name": "ab"}, "agent_name: expected a list of 2 names"),
+        ({"n_agents": 2, "edges": [], "names": ["a"]}, "names: expected a list of 2 names"),
+        ({"n_agents": 2, "edges": [], "names": "ab"}, "names: expected a list of 2 names"),
         ({"n_agents": 0, "edges": []}, "n_agents"),
         ({"n_agents": "2", "edges": []}, "n_agents"),
         ({"n_agents": 2, "edges": [[0, 1]], "agent_type": [0, 5]}, "agent_type"),
@@ -175,7 +175,7 @@ def test_gml_of_a_multigraph_is_read_with_its_labels(edges_of, tmp_path):
     (tmp_path / "a.gml").write_text(f"graph [ {nodes}{edges}]")
     graph = AgentGraph.from_file(tmp_path / "a.gml")
     assert edges_of(graph) == [(0, 1)]
-    assert graph.agent_name == ["Zürich", "Bern", "Chur"]
+    assert graph.names == ["Zürich", "Bern", "Chur"]
     assert graph.note == "a.gml: 3 agents, 1 edge; 1 loop and 1 doubled edge dropped"
 
 

@@ -32,10 +32,10 @@ def test_networkx_nodes_with_names_are_numbered_in_order_and_keep_their_names(ed
     source.add_edges_from([("east", "mid"), ("mid", "west")])
     graph = AgentGraph.from_networkx(source)
     assert edges_of(graph) == [(0, 1), (1, 2)]
-    assert graph.agent_name == ["west", "mid", "east"]
+    assert graph.names == ["west", "mid", "east"]
     assert graph.pos.tolist() == [[0.0, 0.0], [1.0, 0.0], [2.0, 1.0]]
     assert graph.agent_type.tolist() == [1, 0, 1]
-    assert dict(graph.to_networkx().nodes(data="agent_name")) == {0: "west", 1: "mid", 2: "east"}
+    assert dict(graph.to_networkx().nodes(data="name")) == {0: "west", 1: "mid", 2: "east"}
 
 
 def test_networkx_nodes_zero_to_n_keep_their_numbers_in_whatever_order_they_were_added(edges_of):
@@ -46,7 +46,7 @@ def test_networkx_nodes_zero_to_n_keep_their_numbers_in_whatever_order_they_were
     graph = AgentGraph.from_networkx(source)
     assert edges_of(graph) == [(0, 1), (0, 2)]
     assert graph.pos.tolist() == [[0.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
-    assert "agent_name" not in graph
+    assert "names" not in graph
 
 
 def test_networkx_attributes_that_some_nodes_lack_are_left_out():
@@ -78,7 +78,7 @@ def test_networkx_graph_without_nodes_is_refused():
         (nx.DiGraph([(0, 1)]), "graph: 2 agents, 1 edge; directed edges taken as undirected"),
         (
             nx.MultiDiGraph([(0, 1, {"weight": 2.0}), (1, 0), (0, 1)]),
-            "graph: 2 agents, 1 weighted edge; weights ignored; 1 doubled edge dropped",
+            "graph: 2 agents, 1 weighted edge; 1 doubled edge dropped; different weights of an edge averaged",
         ),
     ],
 )
@@ -91,9 +91,9 @@ def test_note_says_what_of_a_networkx_graph_is_left_out(edges_of, source, note):
 def test_labels_are_the_names_of_agents_where_all_have_different_ones():
     source = nx.Graph([("n0", "n1")])
     source.nodes["n0"]["label"], source.nodes["n1"]["label"] = "Wien", "Genève"
-    assert AgentGraph.from_networkx(source).agent_name == ["Wien", "Genève"]
+    assert AgentGraph.from_networkx(source).names == ["Wien", "Genève"]
     source.nodes["n1"]["label"] = "Wien"
-    assert AgentGraph.from_networkx(source).agent_name == ["n0", "n1"]
+    assert AgentGraph.from_networkx(source).names == ["n0", "n1"]
 
 
 @settings(max_examples=30, deadline=None)

@@ -32,7 +32,7 @@ def test_every_agent_is_a_disc_that_tells_what_it_is():
 
 def test_names_of_agents_are_shown_and_absent_things_are_not():
     graph = AgentGraph.line(2)
-    graph.agent_name = ["north", "south"]
+    graph.names = ["north", "south"]
     discs = traces_of(graph_figure(GraphView(graph)))[-1]
     assert discs["customdata"] == [[0, "north", 1, 0], [1, "south", 1, 0]]
     assert discs["hovertemplate"].startswith("agent %{customdata[0]}<br>name %{customdata[1]}<br>degree")
@@ -85,7 +85,7 @@ def test_neighbourhood_and_classes_are_in_the_legend():
 def test_edges_are_one_trace_a_width():
     figure = graph_figure(GraphView(AgentGraph.line(4), edge_weights=[0.0, 1.0, 1.0]))
     lines = [trace for trace in figure.data if trace.mode == "lines"]
-    assert len(lines) == 2
+    assert [line.name for line in lines] == [None, None, "largest weight 1"]
     x = np.array(lines[1].x, dtype=float)
     assert x[~np.isnan(x)].tolist() == [1, 2, 2, 3]
     assert lines[1].line.width > lines[0].line.width

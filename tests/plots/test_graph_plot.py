@@ -200,7 +200,6 @@ def test_pictures_are_written_in_every_format(tmp_path, graph, ending):
         ({"values": np.zeros(19)}, r"values: expected numbers of shape \[20\] or \[T, 20\], got \[19\]"),
         ({"values": np.full(20, np.nan)}, "values: expected finite numbers, got NaN"),
         ({"edge_weights": np.ones(3)}, r"edge_weights: expected numbers of shape \[31\], got \[3\]"),
-        ({"edge_weights": -np.ones(31)}, "edge_weights: expected numbers of at least 0, got -1"),
         ({"agent": 20}, "agent: expected a whole number from 0 to 19, got 20"),
         ({"kappa": -1}, "kappa: expected a whole number of at least 0, got -1"),
         ({"partition": Partition.full(3)}, "partition: expected blocks of the graph's 20 agents, got 3 agents"),

@@ -35,6 +35,7 @@ class Differences:
         agent: Its agent; None where nothing falls, or where the block must not depend on any that moved.
         fell_from: Utility of that agent before the fall; None without an agent.
         fell_to: Its utility after it; None without an agent.
+        agent_name: What messages call it; None without an agent.
     """
 
     n_steps: int
@@ -47,6 +48,7 @@ class Differences:
     agent: int | None
     fell_from: float | None
     fell_to: float | None
+    agent_name: str | None
 
     @property
     def passed(self) -> bool:
@@ -63,7 +65,8 @@ class Differences:
         text = f"{self.n_falls:,} falls by up to {self.largest:.2g} in {looked}; worst: block {self.block}"
         if self.agent is None:
             return text
-        return f"{text} where the utility of agent {self.agent} rises from {self.fell_from:.4g} to {self.fell_to:.4g}"
+        rises = f"rises from {self.fell_from:.4g} to {self.fell_to:.4g}"
+        return f"{text} where the utility of agent {self.agent_name} {rises}"
 
 
 @torch.no_grad()
@@ -106,7 +109,9 @@ def differences(probe: Probe, actions: Actions, seed: int = 0) -> Differences:
         worst.look(probe, probe.mix(inputs, seen), inputs, moved)
         n_steps += int((moved * per_agent).sum()) * (n_values - 1)
     n_moved = int(torch.isin(colour_of, rows[:, 0]).sum())
-    return Differences(n_steps, n_moved, len(rows), *worst.found())
+    agent = worst.where[1]
+    name = None if agent is None else probe.graph.name_of(agent)
+    return Differences(n_steps, n_moved, len(rows), *worst.found(), name)
 
 
 class _Worst:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from dataclasses import dataclass
 from typing import Any
@@ -53,11 +54,13 @@ class EpisodeRewards:
         learned: ``[T, N]`` float64, the learned reward of each agent; their sum over agents is the prediction.
         true: ``[T, N]`` float64, the environment's local rewards; their sum over agents is the team reward.
         tolerance: Δ of the gate, in the unit of the team reward.
+        names: Names of the N agents; None where they have none.
     """
 
     learned: np.ndarray
     true: np.ndarray
     tolerance: float
+    names: list[str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Metrics of the episode; those in ``metrics.csv`` have their name from there.
@@ -84,10 +87,14 @@ class EpisodeRewards:
         }
 
     def to_csv(self) -> str:
-        """A line for each step and agent: ``step, agent, learned, true``, both counted from 0."""
-        table = np.stack([*np.indices(self.true.shape), self.learned, self.true], axis=-1).reshape(-1, 4)
+        """A line for each step and agent, counted from 0: ``step, agent, learned, true``, and ``name`` where known."""
+        names = {} if self.names is None else {"name": len(self.true) * self.names}
+        steps, agents = np.indices(self.true.shape).reshape(2, -1).tolist()
+        numbers = ([f"{x:.6g}" for x in rewards.ravel()] for rewards in (self.learned, self.true))
         text = io.StringIO()
-        np.savetxt(text, table, "%d,%d,%.6g,%.6g", header="step,agent,learned,true", comments="")
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["step", "agent", "learned", "true", *names])
+        table.writerows(zip(steps, agents, *numbers, *names.values(), strict=True))
         return text.getvalue()
 
 
@@ -121,7 +128,9 @@ def decompose_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int =
     _check_groups(reward, stored, env)
     stored.load_into(reward, "reward.")
     learned = _finite(reward.agent_rewards(rollout.observations[:-1], rollout.actions), "learned rewards")  # [T, 1, N]
-    return EpisodeRewards(learned[:, 0].double().numpy(), rollout.rewards[:, 0].double().numpy(), reward.tolerance)
+    names = env.graph.names if "names" in env.graph else None
+    true = rollout.rewards[:, 0].double().numpy()
+    return EpisodeRewards(learned[:, 0].double().numpy(), true, reward.tolerance, names)
 
 
 def _greedy_rollout(stored: Checkpoint, config: dict[str, Any], seed: int) -> tuple[BatchedEnv, Utilities, Rollout]:

@@ -129,6 +129,7 @@ class Locality:
         largest_change: Largest change of a value; infinite where a value is not finite.
         worst_block: The block of the largest change; None where nothing changed.
         worst_agents: Agents that change that block when replaced together: one, unless only several do it jointly.
+        worst_names: What messages call them.
     """
 
     n_pairs: int
@@ -137,6 +138,7 @@ class Locality:
     largest_change: float
     worst_block: int | None
     worst_agents: tuple[int, ...]
+    worst_names: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
@@ -150,7 +152,7 @@ class Locality:
         if self.passed:
             return f"not one bit changed in {looked}" if self.n_pairs else f"no agent is beyond {hops} of any block"
         text = f"{self.n_blocks_changed:,} blocks changed, by up to {self.largest_change:.2g}, in {looked}"
-        agents = ", ".join(map(str, self.worst_agents[:5])) + (", …" if len(self.worst_agents) > 5 else "")
+        agents = ", ".join(self.worst_names[:5]) + (", …" if len(self.worst_names) > 5 else "")
         return f"{text}; worst: block {self.worst_block}" + (f" depends on agent {agents}" if agents else "")
 
 
@@ -182,9 +184,10 @@ def locality(probe: Probe, seed: int = 0) -> Locality:
                 largest, worst = float(change.amax()), (int(blocks[int(change.argmax())]), kept, others)
     n_pairs = probe.graph.n_agents * probe.partition.n_blocks - len(probe.pairs[0])
     if worst is None:
-        return Locality(n_pairs, len(probe.values), 0, 0.0, None, ())
+        return Locality(n_pairs, len(probe.values), 0, 0.0, None, (), ())
     culprits = _culprits(probe, *worst) if bool(probe.values[:, worst[0]].isfinite().all()) else ()
-    return Locality(n_pairs, len(probe.values), int((changed > 0).sum()), largest, worst[0], culprits)
+    names = tuple(map(probe.graph.name_of, culprits))
+    return Locality(n_pairs, len(probe.values), int((changed > 0).sum()), largest, worst[0], culprits, names)
 
 
 def _change(probe: Probe, kept: Tensor, others: tuple[Tensor, Tensor | None]) -> Tensor:

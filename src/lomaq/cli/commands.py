@@ -32,6 +32,7 @@ from lomaq.plots.curves import draw_curves
 from lomaq.plots.decomposition import draw_decomposition
 from lomaq.plots.film import check_render, film_checkpoint
 from lomaq.plots.graph import picture_graph
+from lomaq.plots.influence import picture_influence
 from lomaq.runs import RunFiles
 from lomaq.runs.files import write_atomic
 from lomaq.runs.lock import free_folder
@@ -167,7 +168,8 @@ def decompose(checkpoint: str, seed: int = 0, output: str | None = None, **setti
     write_atomic(folder / "decomposition.csv", episode.to_csv())
     RunFiles(folder).write_json("decomposition.json", summary)
     title = f"Learned rewards on {name} after {env_steps:,} env steps"
-    draw_decomposition(folder / "decomposition.png", episode.learned, episode.true, episode.tolerance, title)
+    rewards = episode.learned, episode.true
+    draw_decomposition(folder / "decomposition.png", *rewards, episode.tolerance, title, episode.names)
     print(json.dumps(summary, indent=2))
     print(f"{folder / 'decomposition'}.csv, .json and .png are written", file=sys.stderr)
 
@@ -237,7 +239,8 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
 
     Args:
         env: NAME of an environment, as in training.
-        file: PATH of a graph file: .json, .graphml, .gexf, .gml, or an edge list or a matrix in .csv, .txt and others.
+        file: PATH of a graph file: .json, .graphml, .gexf, .gml, .graph or .metis, or an edge list or a matrix in .csv,
+            .txt and others; each may have .gz behind it.
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
         **settings: Any setting of the environment, with env or checkpoint, for example env.n_agents=100.
     """
@@ -253,6 +256,22 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
     if env is not None:
         config = compose([f"env={env}", *(f"{key}={word_of(value)}" for key, value in changes.items())])
     print(picture_graph(config, None if file is None else str(file), stored, **settings))
+
+
+def discover(env: str, output: str = ".", **settings: Any) -> None:
+    """Measure whose actions change what whom observes or is paid: lomaq graph discover env=NAME.
+
+    Plays random episodes again and again from the same seeds, each time with another action of one agent. Writes
+    influence.csv (the matrix), influence.json (a graph file, which env.graph= takes) and influence.png.
+
+    Args:
+        env: NAME of an environment, as in training.
+        output: FOLDER for the files.
+        **settings: Any setting of the environment, for example env.n_agents=100.
+    """
+    changes = {key: settings.pop(key) for key in [*settings] if key.startswith("env.")}
+    config = compose([f"env={env}", *(f"{key}={word_of(value)}" for key, value in changes.items())])
+    print("\n".join(picture_influence(config, folder_named("output", output), **settings)))
 
 
 def bandit(run_dir: str | None = None, **settings: Any) -> None:
@@ -309,6 +328,7 @@ COMMANDS = {
     "export": Command(export),
     "check-env": Command(check_env, subject="target"),
     "graph": Command(graph, picture_graph),
+    "graph discover": Command(discover, picture_influence),
     "bandit": Command(bandit, run_bandits),
     "figures": Command(figures),
     "completion": Command(completion),

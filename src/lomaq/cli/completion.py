@@ -58,10 +58,14 @@ def bash_script(commands: Mapping[str, Sequence[str]], config_dirs: Sequence[str
     """
     groups = choices(config_dirs)
     keys = {"train": [*groups, *settings()], **commands}
+    words = {name: [f"{key}=" for key in found] for name, found in keys.items()}
+    for name in [name for name in keys if " " in name]:  # a word more
+        first, second = name.split()
+        words[first] = [*dict.fromkeys([*words[first], second, *words.pop(name)])]
     parts = {
         "PLACES": "|".join(PLACES),
-        "COMMANDS": " ".join(keys),
-        "KEYS": _branches({name: [f"{key}=" for key in found] for name, found in keys.items()}),
+        "COMMANDS": " ".join(words),
+        "KEYS": _branches(words),
         "CHOICES": _branches(groups),
     }
     return re.sub(r"@(\w+)@", lambda part: parts[part[1]], _SCRIPT)

@@ -66,6 +66,8 @@ def _command(name: str, words: Sequence[str]) -> int:
     if name in ("", *HELP, "help"):
         print(usage(COMMANDS))
         return 0 if name else 2
+    if words and f"{name} {words[0]}" in COMMANDS:
+        name, words = f"{name} {words[0]}", words[1:]
     if name not in COMMANDS:
         return _refuse(f"lomaq: expected one of {', '.join(('train', *COMMANDS))}, got {name!r}")
     return COMMANDS[name].run(name, words)

@@ -16,6 +16,8 @@ from lomaq.envs.base import BatchedEnv
 from lomaq.errors import check_float, check_int
 from lomaq.graphs import AgentGraph
 
+#: Least effect of an edge, in standard deviations.
+THRESHOLD = 0.01
 #: Largest probability of an edge that is none, over all pairs, where episodes do not repeat.
 SIGNIFICANT = 0.01
 
@@ -43,7 +45,7 @@ class Influence:
         return known
 
     def graph(self, threshold: float, like: AgentGraph) -> AgentGraph:
-        """Edges between agents whose effect, in either direction, is above 0 and at least ``threshold``.
+        """Edges between agents whose effect, in either direction, is above 0 and at least ``threshold``, as weights.
 
         Args:
             threshold: Least effect of an edge, 0 to 1.
@@ -51,18 +53,16 @@ class Influence:
         """
         weights = self.weights()
         joined = (weights > 0) & (weights >= check_float("threshold", threshold, 0, 1))
-        graph = AgentGraph.from_edges(len(joined), np.argwhere(np.triu(joined)).astype(np.int64))
-        for name in ("pos", "agent_type", "agent_name"):
-            if name in like:
-                graph[name] = like[name]
-        return graph
+        pairs = np.argwhere(np.triu(joined))
+        known = {name: like[name] for name in ("pos", "agent_type", "names") if name in like}
+        return AgentGraph.from_edges(len(joined), pairs.tolist(), edge_weight=weights[tuple(pairs.T)].tolist(), **known)
 
 
 class Played(NamedTuple):
-    """What one step after a prefix led to, in every parallel environment.
+    """What the steps after a prefix led to, in every parallel environment.
 
     Attributes:
-        seen: ``[B, N, O + 1]``, next observation and reward.
+        seen: ``[B, N, ahead · (O + 1)]``, the next observations and rewards.
         counted: ``[B]``, the episode was not over before.
         drawn: State of the environment's generator.
     """
@@ -74,7 +74,13 @@ class Played(NamedTuple):
 
 @torch.no_grad()
 def measure_influence(
-    env: BatchedEnv, *, seed: int = 0, rounds: int = 10, horizon: int = 25, agents: Sequence[int] | None = None
+    env: BatchedEnv,
+    *,
+    seed: int = 0,
+    rounds: int = 10,
+    horizon: int = 25,
+    ahead: int = 1,
+    agents: Sequence[int] | None = None,
 ) -> Influence:
     """Play random episodes again and again from the same seeds, each time with another action of one agent in one step.
 
@@ -83,24 +89,29 @@ def measure_influence(
         seed: Seed of starts, actions and steps.
         rounds: Rounds; in each the changed step is another one.
         horizon: Steps of an episode among which it is drawn.
+        ahead: Steps whose observations and rewards are compared, the changed one included.
         agents: Whose actions are changed; None for all.
     """
     check_int("seed", seed, 0, 2**32 - 1)
+    check_int("ahead", ahead, 1)
     horizon = min(check_int("horizon", horizon, 1), env.max_steps)
     chosen = range(env.n_agents) if agents is None else agents
     where = torch.Generator().manual_seed(seed)
-    bases, changes = [], []  # [rounds][B, N, O + 1], and for the repetition and each agent the difference to it
+    bases, changes = (
+        [],
+        [],
+    )  # [rounds][B, N, …], and the differences to it of the repetition and each agent
     counted = []
     for number in range(check_int("rounds", rounds, 1)):
         prefix = int(torch.randint(horizon, (), generator=where))
-        base = _play(env, seed + number, prefix, None)
-        others = [_play(env, seed + number, prefix, agent) for agent in (None, *chosen)]
+        base = _play(env, seed + number, prefix, ahead, None)
+        others = [_play(env, seed + number, prefix, ahead, agent) for agent in (None, *chosen)]
         same = torch.stack([other.counted & torch.equal(other.drawn, base.drawn) for other in others])  # [1 + C, B]
         bases.append(base.seen)
         changes.append(torch.stack([(other.seen - base.seen).abs() for other in others]))
         counted.append(same & base.counted)
-    scale = torch.cat(bases).std(dim=0, correction=0)  # [N, O + 1]
-    change = torch.cat(changes, dim=1)  # [1 + C, probes, N, O + 1]
+    scale = torch.cat(bases).std(dim=0, correction=0)  # [N, …]
+    change = torch.cat(changes, dim=1)  # [1 + C, probes, N, …]
     moved = torch.where(change > 0, (change / scale.clamp(min=1e-12)).clamp(max=1), 0.0).amax(dim=-1)
     return _summed(moved.double().cpu().numpy(), torch.cat(counted, dim=1).cpu().numpy(), [*chosen])
 
@@ -123,23 +134,27 @@ def _summed(moved: np.ndarray, counted: np.ndarray, agents: list[int]) -> Influe
     return Influence(effect, repeatable, int(counted[0].sum()))
 
 
-def _play(env: BatchedEnv, seed: int, prefix: int, changed: int | None) -> Played:
+def _play(env: BatchedEnv, seed: int, prefix: int, ahead: int, changed: int | None) -> Played:
     """Play the episodes of ``seed`` with random actions; in step ``prefix + 1`` agent ``changed`` takes another one."""
     env.generator.manual_seed(seed)
-    choices = torch.Generator(env.device).manual_seed(seed)
+    choices, other_choice = (torch.Generator(env.device).manual_seed(seed) for _ in range(2))
     env.reset()
     counted = torch.ones(env.n_envs, dtype=torch.bool, device=env.device)
     for _ in range(prefix):
         *_, terminated, truncated = env.step(contract.random_actions(env, choices))
         counted &= ~(terminated | truncated)
-    actions = contract.random_actions(env, choices)
-    if changed is not None:
-        other = _others(env, actions[:, changed], changed, choices)
-        counted &= other != actions[:, changed]
-        actions[:, changed] = other
-    observation, rewards, *_ = env.step(actions)
-    seen = torch.cat([observation, rewards[..., None]], dim=-1).clone()
-    return Played(seen, counted, env.generator.get_state())
+    running, seen = counted.clone(), list[Tensor]()
+    for number in range(ahead):
+        counted &= running  # over before its last step: what an environment shows after an end says nothing
+        actions = contract.random_actions(env, choices)
+        if changed is not None and number == 0:
+            other = _others(env, actions[:, changed], changed, other_choice)
+            counted &= other != actions[:, changed]
+            actions[:, changed] = other
+        observation, rewards, terminated, truncated = env.step(actions)
+        seen += [observation.clone(), rewards.clone()[..., None]]
+        running &= ~(terminated | truncated)
+    return Played(torch.cat(seen, dim=-1), counted, env.generator.get_state())
 
 
 def _others(env: BatchedEnv, actions: Tensor, agent: int, generator: torch.Generator) -> Tensor:

@@ -263,7 +263,8 @@ def _shuffled(graph: AgentGraph) -> AgentGraph:
         raise InputError("env.permute", "false on a graph that is the same whatever its agents' names", True)
     name = draws[int(np.argmin(kept))]  # of the agent in each place
     shuffled = graph.clone()
-    shuffled.edge_index = AgentGraph.from_edges(n, name[pairs].T).edge_index
+    moved = AgentGraph.from_edges(n, name[pairs].T, edge_weight=graph.edge_weight)
+    shuffled.edge_index, shuffled.edge_weight = moved.edge_index, moved.edge_weight
     if graph.pos is not None:
         shuffled.pos = graph.pos[torch.from_numpy(np.argsort(name))]
     return shuffled

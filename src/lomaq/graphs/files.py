@@ -1,32 +1,41 @@
 """Graphs outside the library, in files and in networkx, as plain content.
 
-Content is what the JSON form holds: ``n_agents``, ``edges`` and, where known, ``pos``, ``agent_type``, ``agent_name``;
-besides, readers say how ``edges`` are meant: ``directed`` (None where each may stand in one or both directions),
-``weighted``, and ``remarks`` on what was not taken as it was written.
+Content is what the JSON form holds: ``n_agents``, ``edges`` and, where known, ``pos``, ``agent_type``, ``names`` and, a
+number an edge, ``edge_weight``; besides, readers say how ``edges`` are meant: ``directed`` (None where each may stand
+in one or both directions), and give ``remarks`` on what was not taken as it was written.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 from defusedxml import DefusedXmlException, ElementTree
 
 from lomaq.errors import InputError
-from lomaq.graphs.kept import read_bytes
-from lomaq.graphs.tables import read_table
+from lomaq.graphs.kept import MOST_BYTES, read_bytes
+from lomaq.graphs.metis import read_metis
+from lomaq.graphs.tables import read_rows, read_table, weight_column, weights_of
 
-#: Endings of the files that are read; the last five are tables.
-ENDINGS = (".graphml", ".gexf", ".gml", ".json", ".csv", ".tsv", ".txt", ".edges", ".edgelist")
-#: What is known of each agent, where it is known of all, and its type.
-ATTRIBUTES: dict[str, Callable[[Any], Any]] = {"pos": list, "agent_type": int, "agent_name": str}
+if TYPE_CHECKING:
+    from lomaq.graphs.graph import AgentGraph
+
+TABLES = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
+METIS = (".graph", ".metis")
+#: Endings of the files that are read; each may have ``.gz`` behind it.
+ENDINGS = (".graphml", ".gexf", ".gml", ".json", *METIS, *TABLES)
+#: What may be known of all agents: its name in content and in :class:`lomaq.AgentGraph`, and in a networkx node.
+ATTRIBUTES = {"pos": "pos", "agent_type": "agent_type", "names": "name"}
 _DAMAGED = (
     ArithmeticError,
     AttributeError,
@@ -50,30 +59,41 @@ def from_networkx(graph: nx.Graph) -> dict[str, Any]:
     number = {name: i for i, name in enumerate(names)}
     nodes = [graph.nodes[name] for name in names]
     content: dict[str, Any] = {"n_agents": len(names), "edges": [(number[a], number[b]) for a, b in graph.edges()]}
-    content["directed"] = graph.is_directed()
-    content["weighted"] = any(weight is not None for _, _, weight in graph.edges(data="weight"))
+    content |= {"directed": graph.is_directed(), "remarks": []}
+    edges = [data for _, _, data in graph.edges(data=True)]
+    if (key := weight_column({*chain.from_iterable(edges)})) is not None:
+        weights = weights_of([data.get(key) for data in edges])
+        if weights is not None:
+            content["edge_weight"] = weights
+        else:
+            content["remarks"] = ["weights ignored, which are no numbers"]
     if all(node.get(axis) not in (None, "") for node in nodes for axis in "xy"):
         content["pos"] = [[float(node["x"]), float(node["y"])] for node in nodes]
-    if (labels := _labels(nodes)) is not None or not numbered:
-        content["agent_name"] = labels or [str(name) for name in names]
-    for name, kind in ATTRIBUTES.items():
+    called = (_different([node.get(key) for node in nodes]) for key in ("name", "label"))
+    if (known := next(filter(None, called), None)) is not None or not numbered:
+        content["names"] = known or [str(name) for name in names]
+    for name, kind in (("pos", list), ("agent_type", int)):
         if all(name in node for node in nodes):
             content[name] = [kind(node[name]) for node in nodes]
     return content
 
 
-def _labels(nodes: list[dict[str, Any]]) -> list[str] | None:
-    """The labels of all nodes, None where one has none or two have the same."""
-    labels = [str(node["label"]) for node in nodes if node.get("label") not in (None, "")]
-    return labels if len({*labels}) == len(nodes) else None
+def _different(names: list[Any]) -> list[str] | None:
+    """The names as text, None where one is missing or two are the same."""
+    texts = [str(name) for name in names if name not in (None, "")]
+    return texts if len({*texts}) == len(names) else None
 
 
 def to_networkx(content: dict[str, Any]) -> nx.Graph:
-    """Nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
+    """Nodes 0 … n-1 with ``pos``, ``agent_type`` and ``name``, edges with ``weight``, where known."""
     graph = nx.Graph()
-    known = [name for name in ATTRIBUTES if name in content]
-    graph.add_nodes_from((i, {name: content[name][i] for name in known}) for i in range(content["n_agents"]))
-    graph.add_edges_from(content["edges"])
+    known = [(key, content[name]) for name, key in ATTRIBUTES.items() if name in content]
+    graph.add_nodes_from((i, {key: values[i] for key, values in known}) for i in range(content["n_agents"]))
+    if "edge_weight" in content:
+        ends = zip(content["edges"], content["edge_weight"], strict=True)
+        graph.add_weighted_edges_from((*pair, weight) for pair, weight in ends)
+    else:
+        graph.add_edges_from(content["edges"])
     return graph
 
 
@@ -95,12 +115,17 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Content of a file in one of :data:`ENDINGS`."""
-    ending = Path(path).suffix.lower()
-    data = read_bytes(path, "graph file")
+    """Content of a file in one of :data:`ENDINGS`, perhaps packed."""
+    plain, data = Path(path), read_bytes(path, "graph file")
+    if packed := plain.suffix.lower() == ".gz":
+        plain = plain.with_suffix("")
+    ending = plain.suffix.lower()
     if ending not in ENDINGS:
         remedy = "write it in one of these forms"
-        raise InputError(str(path), f"a file ending {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}", repr(ending), remedy)
+        expected = f"a file ending {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}, perhaps with .gz behind it"
+        raise InputError(str(path), expected, repr("".join(Path(path).suffixes[-2:])), remedy)
+    if packed:
+        data = _unpack(data)
     if ending == ".graphml":
         return _xml(data, nx.read_graphml)
     if ending == ".gexf":
@@ -108,7 +133,21 @@ def read(path: str | Path) -> dict[str, Any]:
     text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     if ending == ".gml":
         return _gml(text)
+    if ending in METIS:
+        return read_metis(text)
     return _json(text) if ending == ".json" else read_table(text)
+
+
+def _unpack(data: bytes) -> bytes:
+    """What gzip packed, of no more bytes than a file may have that is not packed."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            plain = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError("content", "what gzip packed, whole", error) from error
+    if len(plain) > MOST_BYTES:
+        raise InputError("content", f"at most {MOST_BYTES:,} bytes when unpacked", "more")
+    return plain
 
 
 def _xml(data: bytes, reader: Callable[[io.BytesIO], nx.Graph]) -> dict[str, Any]:
@@ -133,14 +172,16 @@ def _gml(text: str) -> dict[str, Any]:
 
 def _json(text: str) -> dict[str, Any]:
     content = json.loads(text)
-    forms = "an object with n_agents and edges, or networkx's with nodes and links, edges or adjacency"
+    forms = "an object with n_agents and edges, or networkx's with nodes and links, edges or adjacency, or a matrix"
+    if isinstance(content, list) and len(content) > 1 and all(isinstance(row, list) for row in content):
+        return read_rows([(i, [str(cell) for cell in row]) for i, row in enumerate(content, 1)])
     if not isinstance(content, dict):
         raise InputError("JSON", forms, type(content).__name__)
     if "nodes" not in content:
         if missing := [key for key in ("n_agents", "edges") if content.get(key) is None]:
             raise InputError("JSON", forms, f"no {missing[0]}")
-        known = {name: content[name] for name in ("n_agents", "edges", *ATTRIBUTES) if content.get(name) is not None}
-        return {**known, "directed": None, "weighted": False}
+        keys = ("n_agents", "edges", "edge_weight", *ATTRIBUTES)
+        return {**{key: content[key] for key in keys if content.get(key) is not None}, "directed": None}
     if "adjacency" in content:
         graph = nx.adjacency_graph(content)
     else:
@@ -150,14 +191,18 @@ def _json(text: str) -> dict[str, Any]:
     return from_networkx(graph)
 
 
-def note(name: str, content: dict[str, Any], n_edges: int, loops: int, doubled: int, one_way: bool) -> str | None:
+def dropped(n_loops: int, n_doubled: int) -> str:
+    """What was left out, in words; nothing where nothing was."""
+    counts = [(n_loops, "loop"), (n_doubled, "doubled edge")]
+    left_out = " and ".join(f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts if count)
+    return left_out and f"{left_out} dropped"
+
+
+def note(name: str, graph: AgentGraph, remarks: list[str]) -> str | None:
     """What was read, in one line, where it is not all that was there; else None."""
-    counts = [(content["n_agents"], "agent"), (n_edges, "weighted edge" if content["weighted"] else "edge")]
-    dropped = [f"{k:,} {what}{'s' * (k != 1)}" for k, what in ((loops, "loop"), (doubled, "doubled edge")) if k]
-    remarks = ["weights ignored"] * content["weighted"] + content.get("remarks", [])
-    remarks += [f"{' and '.join(dropped)} dropped"] * bool(dropped) + ["directed edges taken as undirected"] * one_way
+    counts = [(graph.n_agents, "agent"), (graph.n_edges, "edge" if graph.edge_weight is None else "weighted edge")]
     read = ", ".join(f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts)
-    return " ".join(f"{name}: {read}; {'; '.join(remarks)}".split()) if remarks else None
+    return " ".join(f"{name}: {read}; {'; '.join(filter(None, remarks))}".split()) if any(remarks) else None
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -21,10 +21,19 @@ from torch_geometric.data import Data
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
 from lomaq.graphs import files
+from lomaq.graphs.given import (
+    MOST_AGENTS,
+    as_pairs,
+    as_positions,
+    as_types,
+    as_weights,
+    check_names,
+    circle,
+    numbers,
+    shown,
+)
 
 RegionShape = Literal["square", "circle"]
-#: Most agents of a graph: what is made of it has a size, and a slip in a file must not fill the memory.
-MOST_AGENTS = 1_000_000
 
 
 class AgentGraph(Data):
@@ -34,7 +43,8 @@ class AgentGraph(Data):
         edge_index: ``[2, 2E]`` int64, each undirected edge in both directions, sorted.
         pos: optional ``[N, 2]`` float32, where each agent is drawn.
         agent_type: optional ``[N]`` int64, 0 … types - 1; agents of one type share their utility network.
-        agent_name: optional list of N names.
+        names: optional list of N names that differ.
+        edge_weight: optional ``[2E]`` float32, a weight for each column of ``edge_index``, equal in both directions.
         note: optional line on what a file or a networkx graph holds and this does not.
 
     Example:
@@ -75,6 +85,25 @@ class AgentGraph(Data):
         return self.agent_type if "agent_type" in self else torch.zeros(self.n_agents, dtype=torch.int64)
 
     @property
+    def pair_weight(self) -> Tensor | None:
+        """``[E]`` float32, the weight of each of ``pairs``; None where there are no weights."""
+        return None if self.edge_weight is None else self.edge_weight[self.edge_index[0] < self.edge_index[1]]
+
+    @property
+    def labels(self) -> list[str]:
+        """What each agent is called in pictures and tables: its name, or its number where there are no names."""
+        return self.names if "names" in self else list(map(str, range(self.n_agents)))
+
+    def name_of(self, agent: int) -> str:
+        """What an agent is called in messages.
+
+        Example:
+            >>> AgentGraph.line(2).name_of(1), AgentGraph.from_edges(2, [[0, 1]], names=["A11", "A12"]).name_of(1)
+            ('1', "1 (node 'A12')")
+        """
+        return f"{agent} (node {self.names[agent]!r})" if "names" in self else f"{agent}"
+
+    @property
     def adjacency(self) -> sp.csr_array:
         """``[N, N]`` int32, 1 where two agents are joined."""
         ends = tuple(self.edge_index.cpu().numpy().astype(np.int32))  # older SciPy walks no wider ones
@@ -88,6 +117,8 @@ class AgentGraph(Data):
         *,
         pos: Tensor | Sequence[Sequence[float]] | None = None,
         agent_type: Tensor | Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+        edge_weight: Tensor | Sequence[float] | None = None,
     ) -> AgentGraph:
         """Build from pairs of agents; each edge may be given in either or both directions.
 
@@ -96,50 +127,67 @@ class AgentGraph(Data):
             edges: Pairs of agent numbers 0 … n_agents - 1, no self loops.
             pos: ``[N, 2]`` positions for drawing.
             agent_type: ``[N]`` types, 0 … types - 1.
+            names: ``[N]`` names that differ.
+            edge_weight: A finite weight for each pair; an edge that is given several times gets their mean.
 
         Raises:
             InputError: If a pair names an unknown agent, loops, or is no pair of whole numbers.
         """
-        return cls._from_array(n_agents, _pairs(edges), pos=pos, agent_type=agent_type)
+        more = {"pos": pos, "agent_type": agent_type, "names": names, "edge_weight": edge_weight}
+        return cls._from_array(n_agents, as_pairs(edges), **more)
 
     @classmethod
-    def _from_array(cls, n_agents: int, pairs: np.ndarray, *, pos: Any = None, agent_type: Any = None) -> AgentGraph:
+    def _from_array(
+        cls,
+        n_agents: int,
+        pairs: np.ndarray,
+        *,
+        pos: Any = None,
+        agent_type: Any = None,
+        names: Any = None,
+        edge_weight: Any = None,
+    ) -> AgentGraph:
         check_int("n_agents", n_agents, 1, MOST_AGENTS)
-        both = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+        both, edge = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0, return_inverse=True)
         graph = cls(edge_index=torch.from_numpy(np.ascontiguousarray(both.T)), num_nodes=n_agents)
+        if edge_weight is not None:
+            total = np.bincount(edge.ravel(), np.tile(as_weights(edge_weight, len(pairs)), 2), minlength=len(both))
+            graph.edge_weight = torch.from_numpy(total / np.bincount(edge.ravel(), minlength=len(both))).float()
         if pos is not None:
-            graph.pos = torch.from_numpy(_positions(pos)).float()
+            graph.pos = torch.from_numpy(as_positions(pos)).float()
         if agent_type is not None:
-            graph.agent_type = _types(agent_type)
+            graph.agent_type = as_types(agent_type)
+        if names is not None:
+            graph.names = names if isinstance(names, str) else list(map(str, names))
         graph._check("edges")
         return graph
 
     @classmethod
     def line(cls, n_agents: int) -> AgentGraph:
         """Agents in a row, each joined to the next."""
-        agents = _numbers(n_agents)
+        agents = numbers(n_agents)
         pos = np.stack([agents, 0 * agents], axis=1)
         return cls._from_array(n_agents, np.stack([agents[:-1], agents[1:]], axis=1), pos=pos)
 
     @classmethod
     def ring(cls, n_agents: int) -> AgentGraph:
         """Agents in a circle; two agents make one edge, one makes none."""
-        agents = _numbers(n_agents)
+        agents = numbers(n_agents)
         pairs = np.stack([agents, np.roll(agents, -1)], axis=1)
-        pos = _circle(agents, n_agents) * n_agents / (2 * math.pi)
+        pos = circle(agents, n_agents) * n_agents / (2 * math.pi)
         return cls._from_array(n_agents, pairs if n_agents > 1 else pairs[:0], pos=pos)
 
     @classmethod
     def star(cls, n_agents: int) -> AgentGraph:
         """Agent 0 in the middle, joined to all others."""
-        leaves = _numbers(n_agents)[1:]
-        pos = np.concatenate([[[0.0, 0.0]], _circle(leaves, n_agents - 1)])
+        leaves = numbers(n_agents)[1:]
+        pos = np.concatenate([[[0.0, 0.0]], circle(leaves, n_agents - 1)])
         return cls._from_array(n_agents, np.stack([0 * leaves, leaves], axis=1), pos=pos)
 
     @classmethod
     def grid(cls, rows: int, columns: int) -> AgentGraph:
         """Agents on a rectangular grid, numbered row by row, joined to the four nearest."""
-        number = _numbers(check_int("rows", rows, 1) * check_int("columns", columns, 1)).reshape(rows, columns)
+        number = numbers(check_int("rows", rows, 1) * check_int("columns", columns, 1)).reshape(rows, columns)
         right = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()], axis=1)
         down = np.stack([number[:-1].ravel(), number[1:].ravel()], axis=1)
         row, column = np.divmod(number.ravel(), columns)
@@ -148,7 +196,7 @@ class AgentGraph(Data):
     @classmethod
     def complete(cls, n_agents: int) -> AgentGraph:
         """Every agent joined to every other."""
-        return cls._from_array(n_agents, np.stack(np.triu_indices(len(_numbers(n_agents)), 1), axis=1))
+        return cls._from_array(n_agents, np.stack(np.triu_indices(len(numbers(n_agents)), 1), axis=1))
 
     @classmethod
     def empty(cls, n_agents: int) -> AgentGraph:
@@ -164,7 +212,7 @@ class AgentGraph(Data):
             radius: Largest distance of neighbours, in the units of ``pos``, above 0.
         """
         check_float("radius", radius, 0, above=True)
-        points = _positions(pos)
+        points = as_positions(pos)
         return cls._from_array(len(points), cKDTree(points).query_pairs(radius, output_type="ndarray"), pos=points)
 
     @classmethod
@@ -180,7 +228,7 @@ class AgentGraph(Data):
         """
         check_float("half_width", half_width, 0, above=True)
         check_choice("shape", shape, ("square", "circle"))
-        points = _positions(centres)
+        points = as_positions(centres)
         norm = math.inf if shape == "square" else 2
         touching = cKDTree(points).query_pairs(2 * half_width, p=norm, output_type="ndarray")
         apart = np.linalg.norm(points[touching[:, 0]] - points[touching[:, 1]], ord=norm, axis=1)
@@ -188,26 +236,28 @@ class AgentGraph(Data):
 
     @classmethod
     def from_networkx(cls, graph: nx.Graph) -> AgentGraph:
-        """Build from a networkx graph; node attributes ``pos`` (or ``x``, ``y``) and ``agent_type`` are kept.
+        """Build from a networkx graph.
 
-        Nodes 0 … n-1 keep their numbers; any others are numbered in the graph's node order and keep their names in
-        ``agent_name``, or their labels where all have different ones. Loops, doubled edges, directions and weights are
-        dropped; ``note`` says so.
+        Nodes 0 … n-1 keep their numbers; any others are numbered in the graph's node order. Kept are the node
+        attributes ``pos`` (or ``x``, ``y``) and ``agent_type`` where all nodes have them, ``names``, which are the
+        nodes' ``name``, ``label`` or, where these do not differ, the nodes themselves, and the edges' weights (see
+        :data:`lomaq.graphs.tables.WEIGHTS`; 1 where one has none) in ``edge_weight``. Loops, doubled edges and
+        directions are dropped, and different weights of an edge become their mean; ``note`` says so.
         """
         return cls._from_content(files.from_networkx(graph), "graph")
 
     def to_networkx(self) -> nx.Graph:
-        """The same graph for networkx, nodes 0 … n-1 with ``pos``, ``agent_type`` and ``agent_name`` where known."""
+        """For networkx: nodes 0 … n-1 with ``pos``, ``agent_type`` and ``name``, edges with ``weight``, where known."""
         return files.to_networkx(self._content())
 
     @classmethod
     def from_file(cls, path: str | Path) -> AgentGraph:
-        """Read a graph file by its ending: ``.json``, ``.graphml``, ``.gexf``, ``.gml``, or a table.
+        """Read a graph file by its ending: see :data:`lomaq.graphs.files.ENDINGS`, all also packed (``.gml.gz``).
 
-        JSON is either ``{"n_agents": 3, "edges": [[0, 1], [1, 2]], "pos": …, "agent_type": …}`` or networkx's
-        node-link or adjacency form. Tables (``.csv``, ``.tsv``, ``.txt``, ``.edges``, ``.edgelist``) are edge lists or
-        adjacency matrices, see :func:`lomaq.graphs.tables.read_table`. Where the graph is not all that the file holds,
-        its ``note`` says so in one line.
+        JSON is either ``{"n_agents": 3, "edges": [[0, 1], [1, 2]]}`` with any of ``pos``, ``agent_type``, ``names`` and
+        ``edge_weight``, or networkx's node-link or adjacency form, or a matrix. Tables are edge lists or adjacency
+        matrices, see :func:`lomaq.graphs.tables.read_table`. Where the graph is not all that the file holds, its
+        ``note`` says so in one line. Names, weights and what is dropped are as in :meth:`from_networkx`.
 
         Raises:
             InputError: If the file is missing, of another kind or damaged.
@@ -222,27 +272,30 @@ class AgentGraph(Data):
     @classmethod
     def _from_content(cls, content: dict[str, Any], name: str) -> AgentGraph:
         """The graph of what :mod:`lomaq.graphs.files` reads, without loops and doubled edges."""
-        pairs, directed = _pairs(content["edges"]), content["directed"]
+        pairs, directed, weight = as_pairs(content["edges"]), content["directed"], content.get("edge_weight")
         if directed is False:
             pairs = np.sort(pairs, axis=1)
-        single = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
-        graph = cls._from_array(
-            content["n_agents"], single, pos=content.get("pos"), agent_type=content.get("agent_type")
-        )
-        names = content.get("agent_name")
-        if names is not None:
-            if not isinstance(names, list) or len(names) != graph.n_agents:
-                raise InputError("agent_name", f"a list of {graph.n_agents} names", type(names).__name__)
-            graph.agent_name = [str(one) for one in names]
-        loops = int((pairs[:, 0] == pairs[:, 1]).sum())
-        one_way = bool(directed) and len(single) < 2 * graph.n_edges
-        note = files.note(name, content, graph.n_edges, loops, len(pairs) - loops - len(single), one_way)
+        proper = pairs[:, 0] != pairs[:, 1]
+        if weight is not None:
+            weight = as_weights(weight, len(pairs))[proper]
+        known = {key: content.get(key) for key in files.ATTRIBUTES}
+        graph = cls._from_array(content["n_agents"], pairs[proper], **known, edge_weight=weight)
+        n_single, n_loops = len(np.unique(pairs[proper], axis=0)), int((~proper).sum())
+        remarks = [*content.get("remarks", []), files.dropped(n_loops, len(pairs) - n_loops - n_single)]
+        if directed and n_single < 2 * graph.n_edges:
+            remarks.append("directed edges taken as undirected")
+        if weight is not None:
+            weighted = np.column_stack([np.sort(pairs[proper], axis=1), weight])
+            remarks += ["different weights of an edge averaged"] * (len(np.unique(weighted, axis=0)) > graph.n_edges)
+        note = files.note(name, graph, remarks)
         if note is not None:
             graph.note = note
         return graph
 
     def _content(self) -> dict[str, Any]:
         known = {name: self[name] for name in files.ATTRIBUTES if name in self}
+        if (weight := self.pair_weight) is not None:
+            known["edge_weight"] = weight
         plain = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in known.items()}
         return {"n_agents": self.n_agents, "edges": self.pairs.tolist(), **plain}
 
@@ -312,61 +365,18 @@ class AgentGraph(Data):
         forward, backward = edges[0] * n + edges[1], edges[1] * n + edges[0]
         if not torch.equal(forward.unique(), backward.unique()) or len(forward.unique()) != len(forward):
             raise InputError(name, "each edge once in both directions", "a one-way or repeated edge")
+        weight = self.edge_weight
+        if weight is not None:
+            if weight.shape != forward.shape or not bool(weight.isfinite().all()):
+                raise InputError("edge_weight", f"finite numbers of shape [{len(forward)}]", shown(weight))
+            if not torch.equal(weight[forward.argsort()], weight[backward.argsort()]):
+                raise InputError("edge_weight", "the same weight in both directions", "different ones")
+        if "names" in self:
+            check_names(self.names, n)
         if self.pos is not None and (self.pos.shape != (n, 2) or not bool(self.pos.isfinite().all())):
-            raise InputError("pos", f"finite positions of shape [{n}, 2]", _shown(self.pos))
+            raise InputError("pos", f"finite positions of shape [{n}, 2]", shown(self.pos))
         if "agent_type" in self:
             types = self.agent_type
             whole = types.shape == (n,) and types.dtype == torch.int64 and int(types.min()) == 0
             if not whole or not torch.equal(types.unique(), torch.arange(int(types.max()) + 1)):
-                raise InputError("agent_type", f"{n} int64 types numbered 0, 1, … without gaps", _shown(types))
-
-
-def _numbers(n_agents: int) -> np.ndarray:
-    """``[N]`` int64, the numbers of so many agents."""
-    return np.arange(check_int("n_agents", n_agents, 1, MOST_AGENTS))
-
-
-def _circle(places: np.ndarray, n_places: int) -> np.ndarray:
-    """Positions of the given ones of ``n_places`` places on a circle of radius 1."""
-    angle = 2 * math.pi * places / n_places
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-def _pairs(edges: Iterable[Sequence[int]]) -> np.ndarray:
-    """``[E, 2]`` int64."""
-    if isinstance(edges, np.ndarray) and edges.dtype == np.int64:
-        return edges.reshape(-1, 2)
-    try:
-        return np.array([(_whole(a), _whole(b)) for a, b in edges], dtype=np.int64).reshape(-1, 2)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError("edges", "pairs of agent numbers such as [[0, 1], [1, 2]]", error) from error
-
-
-def _positions(pos: Tensor | np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
-    try:
-        points = np.asarray(pos, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError("pos", "finite positions of shape [N, 2]", error) from error
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
-        raise InputError("pos", "finite positions of shape [N, 2]", _shown(torch.from_numpy(points)))
-    return points
-
-
-def _types(agent_type: Tensor | Sequence[int]) -> Tensor:
-    try:
-        return torch.as_tensor(agent_type)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise InputError("agent_type", "whole numbers 0, 1, …", error) from error
-
-
-def _shown(values: Tensor) -> str:
-    """A tensor in a line: its shape, and a value that is not finite or the values of a few."""
-    odd = values[~values.isfinite()] if values.is_floating_point() else values[:0]
-    shown = f"{odd[0].item()} among them" if odd.numel() else f"{values.tolist()}" if values.numel() <= 20 else ""
-    return f"{values.dtype} of shape {list(values.shape)} {shown}"
-
-
-def _whole(agent: object) -> int:
-    if isinstance(agent, bool) or not isinstance(agent, (int, np.integer)):
-        raise TypeError(f"{str(agent)[:50]!r} is no agent number")
-    return int(agent)
+                raise InputError("agent_type", f"{n} int64 types numbered 0, 1, … without gaps", shown(types))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -60,8 +60,25 @@ def read_bytes(path: str | Path, name: str = "file") -> bytes:
         return unpack(str(path), kept[str(path)])
     data = _read(Path(path), name)
     if kept is not None:
-        kept[str(path)] = base64.b64encode(zlib.compress(data)).decode()  # plain text, as a configuration holds
+        kept[str(path)] = _packed(data)
     return data
+
+
+def made_once(name: str, make: Callable[[], bytes]) -> bytes:
+    """What ``make`` gives, kept with the run like a file of that name; of the run's own copy, where it has one.
+
+    For what takes long, or is another time not the same.
+    """
+    kept = _KEPT.get()
+    if kept is None:
+        return make()
+    if name not in kept:
+        kept[name] = _packed(make())
+    return unpack(name, kept[name])
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()  # plain text, as a configuration holds
 
 
 def is_there(path: str | Path) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,8 +35,8 @@ class Partition:
         tensor([101.,  10.])
     """
 
-    def __init__(self, blocks: Sequence[Sequence[int]], n_agents: int) -> None:
-        """Check and store ``blocks``.
+    def __init__(self, blocks: Sequence[Sequence[int]], n_agents: int, name_of: Callable[[int], str] = str) -> None:
+        """Check and store ``blocks``; ``name_of`` names an agent in an error.
 
         Raises:
             InputError: If an agent is missing, repeated or unknown, or a block is empty.
@@ -44,16 +45,16 @@ class Partition:
         remedy = f"list each of the agents 0 … {n_agents - 1} in exactly one block"
         seen: set[int] = set()
         for block in blocks:
-            if isinstance(block, (str, bytes)) or not isinstance(block, Sequence) or len(block) == 0:
+            if not _is_list(block) or len(block) == 0:
                 raise InputError("partition", "blocks that are non-empty lists of agents", repr(block), remedy)
             for agent in block:
                 if isinstance(agent, bool) or not isinstance(agent, int) or not 0 <= agent < n_agents:
                     raise InputError("partition", f"agent numbers 0 … {n_agents - 1}", repr(agent), remedy)
                 if agent in seen:
-                    raise InputError("partition", "each agent once", f"agent {agent} twice", remedy)
+                    raise InputError("partition", "each agent once", f"agent {name_of(agent)} twice", remedy)
                 seen.add(agent)
         if missing := sorted(set(range(n_agents)) - seen):
-            shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+            shown = ", ".join(map(name_of, missing[:5])) + (", …" if len(missing) > 5 else "")
             raise InputError("partition", "every agent in a block", f"no block with agent {shown}", remedy)
         self.blocks: tuple[tuple[int, ...], ...] = tuple(sorted(tuple(sorted(block)) for block in blocks))
         self.n_agents = n_agents
@@ -110,14 +111,15 @@ class Partition:
         """Build from a name, a list of blocks, or the path of a JSON file that holds such a list.
 
         Args:
-            spec: ``singletons``, ``pairs``, ``full``, ``communities``, ``[[0, 1], [2]]`` or ``blocks.json``.
+            spec: ``singletons``, ``pairs``, ``full``, ``communities``, ``[[0, 1], [2]]`` or ``blocks.json``; lists may
+                have names of agents in place of their numbers.
             graph: The agents.
 
         Raises:
             InputError: If the name is unknown, the file unreadable or the list no partition of the agents.
         """
         if isinstance(spec, (list, tuple)):
-            return cls(spec, graph.n_agents)
+            return cls(_numbered(spec, graph), graph.n_agents, graph.name_of)
         if spec in NAMES:
             return getattr(cls, spec)(graph if spec in ("pairs", "communities") else graph.n_agents)
         if not isinstance(spec, str) or Path(spec).suffix != ".json" or not is_there(spec):
@@ -131,7 +133,7 @@ class Partition:
         blocks = parse_json(name, text)
         if not isinstance(blocks, list):
             raise InputError(name, "a JSON list of blocks", type(blocks).__name__)
-        return cls(blocks, graph.n_agents)
+        return cls(_numbered(blocks, graph), graph.n_agents, graph.name_of)
 
     def refinement_breaker(self, coarser: Partition) -> tuple[int, ...] | None:
         """The first block that lies in no single block of ``coarser``; None when this refines it (Section 2)."""
@@ -162,3 +164,13 @@ class Partition:
         """
         mean = self.block_sum(rewards) / self.sizes.to(rewards)
         return mean.index_select(-1, self.block_of.to(rewards.device))
+
+
+def _numbered(blocks: Sequence[Any], graph: AgentGraph) -> list[Any]:
+    """The blocks with numbers for the names of agents; all else stays."""
+    number = {name: i for i, name in enumerate(graph.names)} if "names" in graph else {}
+    return [[number.get(x, x) if isinstance(x, str) else x for x in b] if _is_list(b) else b for b in blocks]
+
+
+def _is_list(block: object) -> bool:
+    return isinstance(block, Sequence) and not isinstance(block, (str, bytes))

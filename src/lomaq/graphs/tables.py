@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ ENDS = (
     ("u", "v"),
     ("i", "j"),
 )
-#: What a column of weights may be called.
+#: What a column of weights, or the weight of a networkx edge, may be called; the first that is there counts.
 WEIGHTS = ("weight", "weights", "w", "value", "cost", "length", "distance", "capacity")
 DELIMITERS = (";", "\t", ",", "|")
 COMMENTS = ("#", "%", "//")
@@ -53,7 +53,25 @@ def read_table(text: str) -> dict[str, Any]:
     rows = _rows(text)
     if not rows:
         raise InputError("edges", "one pair of agents a line", "an empty file")
+    return read_rows(rows)
+
+
+def read_rows(rows: Rows) -> dict[str, Any]:
+    """As :func:`read_table`, of the cells of each line."""
     return _matrix([cells for _, cells in rows]) or _edges(rows)
+
+
+def weight_column(names: Collection[str]) -> str | None:
+    """Which of the names is that of weights, if any."""
+    return next((name for name in WEIGHTS if name in names), None)
+
+
+def weights_of(values: Sequence[Any]) -> list[float] | None:
+    """As numbers, 1 where there is none; None where one is something else."""
+    try:
+        return [1.0 if value in (None, "") else float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _rows(text: str) -> Rows:
@@ -96,11 +114,12 @@ def _matrix(rows: list[list[str]]) -> dict[str, Any] | None:
     pairs = np.argwhere(np.triu(values) if symmetric else values)
     content: dict[str, Any] = {"n_agents": len(values), "edges": pairs, "directed": not symmetric}
     content["remarks"] = ["read as an adjacency matrix"]
-    content["weighted"] = not np.isin(values, (0, 1)).all()
+    if not np.isin(values, (0, 1)).all():
+        content["edge_weight"] = values[tuple(pairs.T)]
     if labels:
         if len(set(labels)) < len(labels):
             raise InputError("adjacency matrix", "names that differ", labels[:5])
-        content["agent_name"] = labels
+        content["names"] = labels
     return content
 
 
@@ -124,22 +143,17 @@ def _edges(rows: Rows) -> dict[str, Any]:
     """Content of an edge list, with or without a header."""
     head = [cell.lower() for cell in rows[0][1]]
     columns = _columns(head, rows)
-    remarks, weighted = [], False
+    width, place = len(head), 2
     if columns is None:
-        columns, width = (0, 1), len(head)
+        columns, spare = (0, 1), "third column ignored"
         if not 2 <= width <= 3:
             remedy = "give a square table for a matrix, or name two columns source and target"
             raise InputError(
                 f"line {rows[0][0]}", "two agents, and perhaps a weight", f"{width} column{'s' * (width != 1)}", remedy
             )
-        third = [cells[2] for _, cells in rows if len(cells) == 3]
-        weighted = width == 3 and all(isinstance(_id(cell), (int, float)) for cell in third)
-        remarks = ["third column ignored"] if width == 3 and not weighted else []
     else:
-        width, rows = len(head), rows[1:]
-        others = [name for i, name in enumerate(head) if i not in columns]
-        weighted = any(name in WEIGHTS for name in others)
-        remarks = ["other columns ignored"] if any(name not in WEIGHTS for name in others) else []
+        rows, spare, named = rows[1:], "other columns ignored", weight_column(head)
+        place = width if named is None else head.index(named)
     for i, cells in rows:
         if len(cells) != width:
             raise InputError(f"line {i}", f"{width} columns, as in the first line", len(cells))
@@ -150,8 +164,10 @@ def _edges(rows: Rows) -> dict[str, Any]:
         raise InputError("edges", "one pair of agents a line", "a header alone")
     numbers, names, told = _agents(ends, [i for i, _ in rows])
     content: dict[str, Any] = {"n_agents": len(names) or int(numbers.max()) + 1, "edges": numbers.reshape(-1, 2)}
-    content |= {"directed": None, "remarks": [*remarks, *told], "weighted": weighted}
-    return {**content, "agent_name": names} if names else content
+    weights = weights_of([cells[place] for _, cells in rows]) if place < width else None
+    content |= {"directed": None, "remarks": [spare] * (width > 2 + (weights is not None)) + told}
+    content |= {} if weights is None else {"edge_weight": weights}
+    return {**content, "names": names} if names else content
 
 
 def _columns(head: list[str], rows: Rows) -> tuple[int, int] | None:

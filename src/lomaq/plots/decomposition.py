@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 #: Most steps of which each is marked by a dot, since a line alone would hide them.
 MARKED_STEPS = 60
+#: Most agents whose names are all written.
+MOST_NAMES = 12
 
 
-def draw_decomposition(path: Path, learned: np.ndarray, true: np.ndarray, tolerance: float, title: str) -> None:
+def draw_decomposition(
+    path: Path, learned: np.ndarray, true: np.ndarray, tolerance: float, title: str, names: Sequence[str] | None = None
+) -> None:
     """Draw heat maps of an episode's learned and true rewards, and below them the team reward and its prediction.
 
     Args:
@@ -22,6 +27,7 @@ def draw_decomposition(path: Path, learned: np.ndarray, true: np.ndarray, tolera
         true: ``[T, N]``, the environment's local rewards.
         tolerance: Δ of the gate, in the unit of the team reward.
         title: Heading.
+        names: Names of the N agents; without, they are numbered.
     """
     figure = Figure(figsize=(9, 8), layout="constrained", dpi=120)
     figure.suptitle(title, fontsize=15)
@@ -32,11 +38,21 @@ def draw_decomposition(path: Path, learned: np.ndarray, true: np.ndarray, tolera
         axes.set_title(name, fontsize=13)
         axes.set_ylabel("agent", fontsize=12)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        if names is not None:
+            _name_rows(axes, names)
     figure.colorbar(image, ax=[top, middle], aspect=30, pad=0.01).set_label("reward of a step", fontsize=12)
     _draw_team(bottom, learned.sum(axis=1), true.sum(axis=1), tolerance)
     for axes in (top, middle, bottom):
         axes.tick_params(labelsize=11)
     figure.savefig(path)
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Names at the ticks, at all agents where these are few."""
+    if len(names) <= MOST_NAMES:
+        axes.set_yticks(range(len(names)))
+    shown = [name if len(name) <= 20 else f"{name[:19]}…" for name in names]
+    axes.yaxis.set_major_formatter(lambda y, _: shown[round(y)] if 0 <= round(y) < len(shown) else "")
 
 
 def _draw_team(axes: Axes, predicted: np.ndarray, team: np.ndarray, tolerance: float) -> None:

@@ -79,7 +79,8 @@ def picture_graph(
     if stored is not None:
         title += f", after {stored.env_steps:,} env steps"
     values, named = _values(graph, config, stored, colour, seed)
-    view = GraphView(graph, blocks, agent, hops, values, classes=colour == "classes", title=title, value_name=named)
+    shown: dict[str, Any] = {"classes": colour == "classes", "title": title, "value_name": named}
+    view = GraphView(graph, blocks, agent, hops, values, graph.pair_weight, **shown)
     (write_graph_html if path.suffix == ".html" else draw_graph)(path, view)
     return f"{describe(graph, blocks, hops)}: {path}"
 
@@ -112,4 +113,7 @@ def describe(graph: AgentGraph, partition: Partition, kappa: int) -> str:
     degrees = f"degree {int(degree.min())} to {int(degree.max())} (mean {float(degree.double().mean()):.3g})"
     count = 0 if found is None else int(found.max()) + 1
     classes = f"{count:,} ego class{'es' * (count > 1)}" if count else "ego classes not counted"
+    weight = graph.pair_weight
+    if weight is not None and len(weight):
+        edges += f" (weights {float(weight.min()):.3g} to {float(weight.max()):.3g}, mean {float(weight.mean()):.3g})"
     return f"{agents}, {edges}, {degrees}, {components}, {blocks}, {classes} (κ = {kappa})"

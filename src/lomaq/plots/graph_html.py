@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lomaq.errors import InputError, check_choice
-from lomaq.plots.graph_view import GraphView, classes_of, value_span
+from lomaq.plots.graph_view import DARK, GraphView, classes_of, value_span
 from lomaq.runs.files import write_atomic
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, DISCS = 1000, 620, (5, 44)
 #: Widths that weighted edges are rounded to, since every width is a trace of its own.
 WIDTHS = 6
+#: Pixels of the largest weight.
+WIDEST = 8
 #: Milliseconds from step to step.
 PACE = 120
 
@@ -69,7 +71,7 @@ def _short(values: np.ndarray) -> list[list[float]]:
 
 def _edge_traces(view: GraphView) -> list[dict[str, Any]]:
     """One trace for all edges of one colour and width, those inside blocks last; gaps are NaN."""
-    width = 1 + 0.6 * view.inside if view.widths is None else 0.4 + 8 * np.ceil(WIDTHS * view.widths) / WIDTHS
+    width = 1 + 0.6 * view.inside if view.widths is None else 0.4 + WIDEST * np.ceil(WIDTHS * view.widths) / WIDTHS
     lines = np.pad(view.lines, ((0, 0), (0, 1), (0, 0)), constant_values=np.nan)  # [E, S + 1, 2]
     colours = np.array(view.edge_colours)
     traces = []
@@ -91,12 +93,15 @@ def _hull_trace(view: GraphView) -> dict[str, Any]:
 
 
 def _legend_traces(view: GraphView) -> list[dict[str, Any]]:
-    """Points nowhere, since the discs of all classes are one trace."""
+    """Points nowhere, since the discs of all classes are one trace, and the lines of a width another."""
     looks = [{"color": colour, "size": 12} for colour in view.groups[1]]
     nowhere = np.full((1, 2), None)
-    return [
+    traces = [
         _trace(nowhere, "markers", name=name, marker=look) for name, look in zip(view.groups[2], looks, strict=False)
     ]
+    if view.weight_name is not None:
+        traces.append(_trace(nowhere, "lines", name=view.weight_name, line={"color": DARK, "width": WIDEST}))
+    return traces
 
 
 def _disc_trace(view: GraphView) -> dict[str, Any]:
@@ -109,7 +114,7 @@ def _disc_trace(view: GraphView) -> dict[str, Any]:
     marker: dict[str, Any] = {"size": size, "opacity": 1, "line": {"color": "black", "width": rim}}
     told = {
         "agent": list(range(n)),
-        "name": graph.agent_name if "agent_name" in graph else None,
+        "name": graph.names if "names" in graph else None,
         "degree": graph.degree.tolist(),
         "block": None if view.partition is None else view.partition.block_of.tolist(),
         f"ego class (κ = {view.kappa})": None if (found := classes_of(graph, view.kappa)) is None else found.tolist(),

@@ -20,6 +20,8 @@ from lomaq.runs.files import replacing
 FORMATS = (".png", ".svg", ".pdf")
 #: Agents are numbered where they are at most so many, or their discs so many points across.
 MOST_LABELS, LABELLED_DISC = 60, 14
+#: Points: letters of names that are smaller stand below the discs.
+SMALLEST_NAME = 7.0
 #: Inches: the largest drawing, and the largest disc in it.
 WIDEST, HIGHEST, LARGEST_DISC = 10.0, 8.5, 0.5
 _OUTLINE: dict[str, Any] = {"facecolor": (0, 0, 0, 0.09), "edgecolor": "black", "linewidth": 1.5}
@@ -100,23 +102,32 @@ def _draw_agents(axes: Axes, view: GraphView, disc: float) -> None:
         bar.ax.tick_params(labelsize=11)
     axes.add_collection(discs, autolim=False)
     if n <= MOST_LABELS or disc >= LABELLED_DISC:
-        _number_agents(axes, view, colours, disc)
+        _label_agents(axes, view, colours, disc)
     elif view.agent is not None:
         place = view.pos[view.agent]
         inwards = -36 if place[1] > view.pos[:, 1].mean() else 36
         style: dict[str, Any] = {"ha": "center", "fontsize": 14, "weight": "bold", "zorder": 5}
         style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
         arrow = {"arrowstyle": "-|>", "linewidth": 1.5, "color": "black", "shrinkB": 0.5 * disc}
-        axes.annotate(str(view.agent), place, (0, inwards), textcoords="offset points", arrowprops=arrow, **style)
+        axes.annotate(
+            view.graph.labels[view.agent], place, (0, inwards), textcoords="offset points", arrowprops=arrow, **style
+        )
 
 
-def _number_agents(axes: Axes, view: GraphView, colours: np.ndarray, disc: float) -> None:
-    dark = colours @ [0.299, 0.587, 0.114] < 0.45
+def _label_agents(axes: Axes, view: GraphView, colours: np.ndarray, disc: float) -> None:
+    """Names or numbers in the discs; below them, where a name is too long to be read inside."""
+    labels = view.graph.labels
     size = float(np.clip(0.5 * disc, 4, 15))
     style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": 4}
-    for i, (x, y) in enumerate(view.pos):
+    below = 0.0
+    if "names" in view.graph:
+        fitting = 1.5 * disc / max(map(len, labels))
+        size, below = (min(size, fitting), 0.0) if fitting >= SMALLEST_NAME else (SMALLEST_NAME, 0.5 * disc)
+    dark = (colours @ [0.299, 0.587, 0.114] < 0.45) & (below == 0)
+    for i, place in enumerate(view.pos):
         style["color"], style["weight"] = "white" if dark[i] else "black", "bold" if i == view.agent else "normal"
-        axes.text(x, y, str(i), fontsize=size, **style)
+        offset = 0, -below - 0.7 * size * (below > 0)
+        axes.annotate(labels[i], place, offset, textcoords="offset points", fontsize=size, **style)
 
 
 def _draw_legend(axes: Axes, view: GraphView, disc: float, columns: int) -> None:
@@ -130,8 +141,7 @@ def _draw_legend(axes: Axes, view: GraphView, disc: float, columns: int) -> None
     for colour, name in zip(colours, names, strict=False):
         handles.append(Line2D([], [], color=colour, label=name, **dots))
     if view.weights is not None:
-        label = f"largest weight {view.weights.max(initial=0):.3g}"
-        handles.append(Line2D([], [], color=DARK, linewidth=_widest(disc), label=label))
+        handles.append(Line2D([], [], color=DARK, linewidth=_widest(disc), label=view.weight_name))
     if handles:
         place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": columns}
         axes.legend(handles=handles, fontsize=12, frameon=False, **place)

@@ -39,15 +39,16 @@ class GraphView:
             that belong to it have a thick rim.
         kappa: Hops of the neighbourhood and of the ego classes, at least 0.
         values: ``[N]`` finite numbers, or ``[T, N]`` of T steps: a page plays them, a picture shows their mean.
-        edge_weights: ``[E]`` finite numbers of at least 0, in the order of :attr:`lomaq.AgentGraph.pairs`; widths are
-            in proportion.
+        edge_weights: ``[E]`` finite numbers, in the order of :attr:`lomaq.AgentGraph.pairs`; widths are in proportion
+            to their sizes.
         classes: Colour agents by their ego class (:func:`lomaq.graphs.ego_classes` of singletons).
         title: Heading.
         value_name: What ``values`` are, for their colour bar.
 
     Attributes:
         numbers: The values ``[T, N]`` float64, T = 1 where they are those of no steps; None without values.
-        weights: The edges' weights ``[E]`` float64; ``widths`` are their shares of the largest. None without weights.
+        weights: The edges' weights ``[E]`` float64; ``widths`` are their sizes as shares of the largest, which
+            ``weight_name`` tells a legend. None without weights.
         groups: Group of each agent ``[N]``, ``#rrggbb`` of each group, and its name where a legend tells it.
         members: ``[M]`` int64, agents within kappa hops of the chosen one, itself included; none where none is chosen.
         inside: ``[E]`` bool, both ends are in one block.
@@ -76,14 +77,15 @@ class GraphView:
         check_int("kappa", self.kappa, 0)
         if self.partition is not None and self.partition.n_agents != n:
             raise InputError("partition", f"blocks of the graph's {n} agents", f"{self.partition.n_agents} agents")
-        self.numbers = self.weights = self.widths = None
+        self.numbers = self.weights = self.widths = self.weight_name = None
         if self.values is not None:
             self.numbers = _check_numbers("values", self.values, n, f"[{n}] or [T, {n}]", (1, 2)).reshape(-1, n)
         if self.edge_weights is not None:
             self.weights = _check_numbers("edge_weights", self.edge_weights, len(pairs), f"[{len(pairs)}]", (1,))
-            if (self.weights < 0).any():
-                raise InputError("edge_weights", "numbers of at least 0", self.weights.min(), "a width shows no sign")
-            self.widths = self.weights / (self.weights.max(initial=0) or 1.0)
+            sizes = np.abs(self.weights)
+            self.widths = sizes / (sizes.max(initial=0) or 1.0)
+            signed = ", whatever its sign" if (self.weights < 0).any() else ""
+            self.weight_name = f"largest weight {sizes.max(initial=0):.3g}{signed}"
         members = [] if self.agent is None else self.graph.neighbourhood(self.agent, self.kappa)
         self.members = np.array(members, dtype=np.int64)
         by_class = self.classes and self.values is None
@@ -99,8 +101,9 @@ class GraphView:
         self.radius = radius = disc_radius(self.pos)
         self.lines = edge_lines(self.pos, pairs, radius)
         self.hull = hull(self.pos[self.members], 1.6 * radius) if len(self.members) else None
+        chosen = None if self.agent is None else self.graph.name_of(self.agent)
         hops = f"{self.kappa} hop{'s' * (self.kappa != 1)}"
-        self.hull_name = f"within {hops} of agent {self.agent} ({len(self.members):,})"
+        self.hull_name = f"within {hops} of agent {chosen} ({len(self.members):,})"
         outline = self.pos if self.hull is None else self.hull
         drawn = np.concatenate([self.pos - radius, self.pos + radius, self.lines.reshape(-1, 2), outline])
         self.box = drawn.min(axis=0) - 0.3 * radius, drawn.max(axis=0) + 0.3 * radius

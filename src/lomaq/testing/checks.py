@@ -327,7 +327,7 @@ def _influence(make: Make, n_envs: int) -> str:
     source, target = env.graph.edge_index.cpu().numpy()
     beyond[source, target] = beyond[range(n), range(n)] = False
     if beyond.any():
-        agent, other = np.argwhere(beyond)[0]
+        agent, other = (env.graph.name_of(int(i)) for i in np.argwhere(beyond)[0])
         told = f"the action of agent {agent} changes the reward or next observation of agent {other}"
         raise Warned(f"{told}, which is no neighbour", "add the edge, or expect mixers of the graph to miss it")
     skipped = bool(np.isnan(found.effect[agents]).any())

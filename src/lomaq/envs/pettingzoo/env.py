@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lomaq.envs.base import BatchedEnv, PolicyFn
+from lomaq.envs.influence import THRESHOLD, measure_influence
 from lomaq.envs.pettingzoo.graph import graph_of
 from lomaq.envs.pettingzoo.spec import (
     BASELINE,
@@ -28,6 +29,7 @@ from lomaq.envs.pettingzoo.spec import (
     WorkerError,
 )
 from lomaq.errors import EnvError, InputError, check_bool, check_choice, check_float, check_int, tell
+from lomaq.graphs import AgentGraph
 from lomaq.inputs.targets import Function
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Episodes after which it is said that all agents were always paid the same.
 WATCHED = 8
+#: Parallel environments that discover a graph.
+PROBES = 4
 #: Most parallel environments in each process that an evaluation makes of cheap environments.
 EVALUATED = 16
 
@@ -95,7 +99,7 @@ class PettingZoo(BatchedEnv):
             most = max(most, -(-n_envs // self.spec.per_process))
         self.processes = min(most, n_envs)
         super().__init__(
-            graph_of(self.spec, graph, radius, neighbours, types),
+            graph_of(self.spec, graph, radius, neighbours, types, self._discover),
             n_envs=n_envs,
             n_actions=max(self.spec.n_actions),
             obs_size=max(self.spec.obs_sizes),
@@ -109,6 +113,19 @@ class PettingZoo(BatchedEnv):
         self.metrics = {name: torch.full((n_envs,), math.nan, dtype=torch.float64) for name in self.spec.metrics}
         self.watched: int | None = 0  # episodes in which all agents were always paid the same; None: look no more
         self.began = 0.0
+
+    def _discover(self) -> AgentGraph:
+        """The graph that random play shows, always from the same seed."""
+        recipe = self.recipe
+        with PettingZoo(
+            Function(recipe.factory), recipe.args, Function("complete"), timeout=self.timeout, n_envs=PROBES
+        ) as env:
+            graph = measure_influence(env).graph(THRESHOLD, env.graph)
+        if graph.n_edges == 0:
+            got = "no action that changes what another agent observes next or is paid"
+            remedy = "lomaq graph discover ahead=2 … looks further and writes a file for env.graph="
+            raise InputError("env.graph=discovered", "agents that influence each other", got, remedy)
+        return graph
 
     # ---------------------------------------------------------------- orders
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import networkx as nx
 import numpy as np
 import torch
@@ -11,19 +14,29 @@ from lomaq.envs.graphs import make_graph
 from lomaq.envs.pettingzoo.spec import Edges, Spec
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import AgentGraph
+from lomaq.graphs.kept import made_once
 
 
-def graph_of(spec: Spec, graph: str | None, radius: float | None, neighbours: int | None, types: str) -> AgentGraph:
+def graph_of(
+    spec: Spec,
+    graph: str | None,
+    radius: float | None,
+    neighbours: int | None,
+    types: str,
+    discover: Callable[[], AgentGraph],
+) -> AgentGraph:
     """The graph that ``env.graph`` names, with the agents' names and types.
 
     Args:
         spec: The environment.
         graph: ``line``, ``ring``, ``star``, ``grid`` or ``complete``; the path of a graph file; ``positions`` of the
-            environment; ``package.module:function`` that gets the environment and returns a networkx graph, an edge
-            list or an adjacency matrix. None for the environment's own, and where it has none for all pairs.
+            environment; ``discovered`` from random play; ``package.module:function`` that gets the environment and
+            returns a networkx graph, an edge list or an adjacency matrix. None for the environment's own, and where it
+            has none for all pairs.
         radius: Largest distance of neighbours, with ``positions``.
         neighbours: Nearest agents that each is joined to, with ``positions``.
         types: See :class:`~lomaq.envs.pettingzoo.env.PettingZoo`.
+        discover: Makes the graph that is ``discovered``; it is kept with a run.
 
     Raises:
         InputError: If there is no such graph, or it does not fit.
@@ -34,6 +47,9 @@ def graph_of(spec: Spec, graph: str | None, radius: float | None, neighbours: in
         raise InputError(name, "only with env.graph=positions", f"env.graph={graph}")
     if graph == "positions":
         made = _near(spec, radius, neighbours)
+    elif graph == "discovered":
+        content = json.loads(made_once("discovered.json", lambda: _written(discover())))
+        made = AgentGraph.from_edges(content["n_agents"], content["edges"], edge_weight=content["edge_weight"])
     elif graph is None or ":" in graph:
         made = AgentGraph.complete(n) if spec.graph is None else _own(spec.graph, n)
     else:
@@ -42,11 +58,17 @@ def graph_of(spec: Spec, graph: str | None, radius: float | None, neighbours: in
         raise InputError("env.graph", f"a graph of the {n} agents of {spec.title}", f"one of {made.n_agents}")
     if spec.positions is not None and "pos" not in made:
         made.pos = torch.tensor(_positions(spec), dtype=torch.float32)
-    made.agent_name = [str(agent) for agent in spec.agents]
+    made.names = [str(agent) for agent in spec.agents]
     numbers = {"signature": _numbered(spec.signatures), "agents": list(range(n)), "one": [0] * n}[types]
     if any(numbers):
         made.agent_type = torch.tensor(numbers)
     return made
+
+
+def _written(graph: AgentGraph) -> bytes:
+    assert graph.pair_weight is not None
+    content = {"n_agents": graph.n_agents, "edges": graph.pairs.tolist(), "edge_weight": graph.pair_weight.tolist()}
+    return json.dumps(content).encode()
 
 
 def _numbered(signatures: list[str]) -> list[int]:

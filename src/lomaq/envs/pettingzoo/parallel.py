@@ -22,7 +22,7 @@ class Parallel(ParallelEnv):
         self.env, name = env, type(env).__name__.lower()
         self.metadata = {"name": f"lomaq_{name}_v0", "render_modes": [], "is_parallelizable": True}
         self.render_mode = None
-        names = getattr(env.graph, "agent_name", None) or [f"agent_{i}" for i in range(env.n_agents)]
+        names = env.graph.names if "names" in env.graph else [f"agent_{i}" for i in range(env.n_agents)]
         self.possible_agents, self.agents = list(names), list[str]()
         env.reset()  # after which it is known whether there are masks
         self.masked = env.allowed() is not None
