@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import xml.etree.ElementTree as ElementTree
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +71,7 @@ def require(package: str, wanted: str) -> Path:
     Raises:
         InputError: If it is not installed.
     """
-    spec = importlib.util.find_spec(package)
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(wanted, f"the package {package}", "none", "pip install 'lomaq[sumo]'")
     return Path(spec.submodule_search_locations[0])

@@ -52,13 +52,13 @@ class RoadNetwork:
         signals: Those with two green phases or more, by name.
         speed_limits: m/s of each lane of the roads that drain through a signal, by edge and name.
         neighbours: Pairs of positions in ``signals``: a road leads from one to the other without a third between them.
-        outline: Ends of all edges (two points in metres each), for pictures.
+        shapes: Points in metres of each edge, for pictures.
     """
 
     signals: tuple[Signal, ...]
     speed_limits: dict[str, dict[str, float]]
     neighbours: tuple[tuple[int, int], ...]
-    outline: tuple[tuple[tuple[float, float], tuple[float, float]], ...]
+    shapes: dict[str, tuple[tuple[float, float], ...]]
 
 
 def read_network(file: Path, cutoff: float) -> RoadNetwork:
@@ -99,8 +99,8 @@ def read_network(file: Path, cutoff: float) -> RoadNetwork:
         for roads_of in signal.roads
         for edge in roads_of
     }
-    ends = ((edge.getShape()[0], edge.getShape()[-1]) for edge in net.getEdges())
-    return RoadNetwork(signals, limits, tuple(sorted(pairs)), tuple((tuple(a[:2]), tuple(b[:2])) for a, b in ends))
+    shapes = {edge.getID(): tuple((x, y) for x, y, *_ in edge.getShape()) for edge in net.getEdges()}
+    return RoadNetwork(signals, limits, tuple(sorted(pairs)), shapes)
 
 
 def _greens(light: Any) -> tuple[str, ...]:

@@ -8,16 +8,18 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
 
 from lomaq.envs.sumo.baselines import BASELINES
 from lomaq.envs.sumo.nets import find_files, require
 from lomaq.envs.sumo.network import Signal, read_network
 from lomaq.envs.sumo.trips import METRICS, episode_metrics
 from lomaq.errors import InputError, check_int
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Discrete
 
 
 class TrafficSignals:
@@ -78,6 +80,8 @@ class TrafficSignals:
         ignore_edges: Sequence[str] = (),
     ) -> None:
         require("libsumo", "env=sumo")
+        from gymnasium.spaces import Box, Discrete
+
         self.files = find_files(net, routes)
         self.network = read_network(self.files.net, cutoff)
         self.begin = self.files.begin if begin is None else check_int("env.begin", begin, 0)

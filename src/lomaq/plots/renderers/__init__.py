@@ -9,5 +9,6 @@ from lomaq.plots.renderers.base import Frame, Renderer
 from lomaq.plots.renderers.cartpole import CartPoleRenderer
 from lomaq.plots.renderers.graph import GraphRenderer, renderer, snapshot
 from lomaq.plots.renderers.navigation import NavigationRenderer
+from lomaq.plots.renderers.sumo import SumoRenderer
 
-__all__ = ["CartPoleRenderer", "Frame", "GraphRenderer", "NavigationRenderer", "Renderer", "renderer", "snapshot"]
+__all__ = ["CartPoleRenderer", "Frame", "GraphRenderer", "NavigationRenderer", "Renderer", "SumoRenderer", "renderer", "snapshot"]
