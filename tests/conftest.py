@@ -46,10 +46,23 @@ SMALL = (
 THREE_AGENTS = {
     "matrix": "env.payoffs=[[[[0],[1]],[[1],[2]]],[[[2],[1]],[[1],[1]]],[[[0],[1]],[[0],[3]]]]",
     "two_step": "env.name=two_step",
+    "pettingzoo": "env.args.N=3",
 }
 
 
+#: Packages without which an environment cannot be played.
+PACKAGES = {"pettingzoo": "mpe2", "cognac": "cognac"}
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[[str], None]:
+    """Skip the test where an environment's package is not installed: ``needs("pettingzoo")``."""
+    return lambda env: env in PACKAGES and pytest.importorskip(PACKAGES[env])
+
+
 def three_agents_in(env: str) -> str:
+    if env in PACKAGES:
+        pytest.importorskip(PACKAGES[env])
     return THREE_AGENTS.get(env, "env.n_agents=3")
 
 

@@ -54,7 +54,8 @@ def lamps(tmp_path):
 
 
 @pytest.mark.parametrize("env", sorted(file.stem for file in (CONF / "env").glob("*.yaml")))
-def test_all_environments_of_this_package_pass(command, env):
+def test_all_environments_of_this_package_pass(command, needs, env):
+    needs(env)
     few = "n_agents" in yaml.safe_load((CONF / "env" / f"{env}.yaml").read_text())
     status, out, _ = command(cli.main, "check-env", env, *(["n_agents=4"] if few else []))
     assert status == 0, out

@@ -22,7 +22,7 @@ def usage(commands: Mapping[str, Command]) -> str:
     return "\n".join(
         [
             "usage: lomaq COMMAND [setting=value ...]; lomaq COMMAND --help for more\n",
-            *(wrapped(f"  {name:<12}", text.rstrip(".")) for name, text in about.items()),
+            *(wrapped(f"  {name:<15}", text.rstrip(".")) for name, text in about.items()),
             f"\n{settings()}\n",
             EXAMPLES.format(train="lomaq train", evaluate="lomaq evaluate"),
         ]

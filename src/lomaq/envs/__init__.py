@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lomaq.envs.base import BatchedEnv, PolicyFn, Step
     from lomaq.envs.cartpole import CartPole
+    from lomaq.envs.cognac import Cognac
     from lomaq.envs.matrix import MatrixGame
     from lomaq.envs.navigation import Navigation
     from lomaq.envs.pettingzoo.env import PettingZoo
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchedEnv",
     "CartPole",
+    "Cognac",
     "MatrixGame",
     "Navigation",
     "PettingZoo",
@@ -36,6 +38,7 @@ __all__ = [
 #: Where the names are: the processes of simulators import this package and must not wait for torch.
 _LATER = {
     "CartPole": "cartpole",
+    "Cognac": "cognac",
     "MatrixGame": "matrix",
     "Navigation": "navigation",
     "PettingZoo": "pettingzoo.env",

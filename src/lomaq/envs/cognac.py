@@ -1,97 +1,61 @@
-"""The networked environments of the package ``cognac``, played by the PettingZoo adapter. Workers import this: no torch.
-
-Their observations are local, their rewards each agent's own. The graph is that of COGNAC's influence matrix, which is
-directed and weighted: agents are joined where one has an effect on the other.
-"""
+"""The networked environments of the package ``cognac``, through the PettingZoo adapter."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
-import numpy as np
+import torch
 
-from lomaq.envs.pettingzoo.spec import Refused
+from lomaq.envs.pettingzoo.env import PettingZoo
+from lomaq.errors import check_choice, check_float, check_int
+from lomaq.inputs.targets import Function
 
-TASKS = ("firefighting", "sysadmin", "consensus", "flow")
 
+class Cognac(PettingZoo):
+    """COGNAC's benchmarks: agents on a random influence matrix, whose rewards and observations are local.
 
-def make(task: str, n_agents: int, density: float, matrix_seed: int, max_steps: int) -> Any:
-    """One parallel environment.
+    The graph is that of the influence matrix, which is directed and weighted: a note says what is left of it.
 
     Args:
-        task: One of :data:`TASKS`: a row of houses, machines, votes, or a flow of commodities along edges.
+        task: ``firefighting`` (a row of houses, an agent between two), ``sysadmin``, ``consensus``, or ``flow``, whose
+            continuous actions become steps: spread evenly, or send all along one edge.
         n_agents: Number of agents, at least 2.
-        density: Share of the pairs of agents that have an edge in the influence matrix; firefighting has a row.
-        matrix_seed: Seed of that matrix.
+        density: Share of the pairs of agents with an edge; firefighting has a row.
+        matrix_seed: Seed of the influence matrix.
         max_steps: Time limit of an episode.
-    """
-    try:
-        import cognac.env as envs
-        from cognac.utils.graph_utils import generate_adjacency_matrix
-    except ImportError as error:
-        remedy = "pip install 'lomaq[cognac]', with Python 3.12 or later"
-        raise Refused("the package cognac", f"no {error.name}", remedy) from error
-    if task == "firefighting":
-        env = envs.RowFireFightingGraphEnvironment(n=n_agents, max_steps=max_steps)
-        row = np.eye(n_agents, k=1)
-        env.graph = lambda: row + row.T
-        return env
-    np.random.seed(matrix_seed)  # which it draws from
-    matrix = generate_adjacency_matrix(n_agents, p=density)
-    kinds = {"sysadmin": "SysAdminNetworkEnvironment", "consensus": "BinaryConsensusNetworkEnvironment"}
-    if task == "flow":
-        np.fill_diagonal(ring := np.roll(np.eye(n_agents), 1, axis=1), 0)
-        matrix = np.where(matrix == 0, 0.3 * ring, matrix)  # a way out of every node, and one into it
-        return Flow(envs.MultiCommodityFlowEnvironment(matrix, max_steps=max_steps), matrix)
-    env = getattr(envs, kinds[task])(matrix, max_steps=max_steps, show_neighborhood_state=True)
-    env.graph = lambda: matrix
-    return env
-
-
-class Flow:
-    """COGNAC's flow of commodities with steps in place of shares.
-
-    Action 0 spreads all commodities evenly over the outgoing edges of a node, action k sends them all along edge k.
+        processes: Processes of the parallel environments; None for one a core.
+        timeout: Seconds that the slowest step or reset may take.
     """
 
-    def __init__(self, env: Any, matrix: np.ndarray) -> None:
-        from gymnasium.spaces import Discrete
-
-        self.env, self.matrix = env, matrix
-        self.possible_agents, self.metadata = env.possible_agents, env.metadata
-        self.shares = {agent: env.action_space(agent).shape for agent in env.possible_agents}  # commodities, edges
-        self.actions = {agent: Discrete(shape[1] + 1) for agent, shape in self.shares.items()}
-
-    @property
-    def unwrapped(self) -> Flow:
-        return self
-
-    @property
-    def agents(self) -> Any:
-        return self.env.agents
-
-    def graph(self) -> np.ndarray:
-        """The influence matrix."""
-        return self.matrix
-
-    def observation_space(self, agent: Any) -> Any:
-        return self.env.observation_space(agent)
-
-    def action_space(self, agent: Any) -> Any:
-        return self.actions[agent]
-
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Begin an episode; the first shares come from the action spaces, which are seeded here."""
-        for agent in self.possible_agents if seed is not None else ():
-            self.env.action_space(agent).seed(seed)
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, actions: dict[Any, int]) -> Any:
-        shares = {agent: np.ones(self.shares[agent], np.float32) for agent in actions}
-        for agent, action in actions.items():
-            if action > 0:
-                shares[agent][:] = np.arange(self.shares[agent][1]) == action - 1
-        return self.env.step(shares)
-
-    def close(self) -> None:
-        self.env.close()
+    def __init__(
+        self,
+        task: Literal["firefighting", "sysadmin", "consensus", "flow"] = "sysadmin",
+        n_agents: int = 10,
+        density: float = 0.2,
+        matrix_seed: int = 0,
+        max_steps: int = 100,
+        processes: int | None = None,
+        timeout: float = 60.0,
+        *,
+        n_envs: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        check_choice("env.task", task, ("firefighting", "sysadmin", "consensus", "flow"))
+        args = {
+            "task": task,
+            "n_agents": check_int("env.n_agents", n_agents, 2),
+            "density": check_float("env.density", density, 0, 1),
+            "matrix_seed": check_int("env.matrix_seed", matrix_seed, 0, 2**32 - 1),
+            "max_steps": check_int("env.max_steps", max_steps, 1),
+        }
+        super().__init__(
+            Function("lomaq.envs.pettingzoo.cognac_factory:make"),
+            args,
+            max_steps=max_steps,
+            processes=processes,
+            timeout=timeout,
+            n_envs=n_envs,
+            seed=seed,
+            device=device,
+        )

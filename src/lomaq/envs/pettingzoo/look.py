@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -23,7 +24,10 @@ def made(recipe: Recipe) -> Any:
     Raises:
         Refused: If the factory gives none.
     """
-    env = imported(recipe.factory)(**recipe.args)
+    factory = imported(recipe.factory)
+    random.seed(0)  # a factory that draws, a graph for example, always makes the same
+    np.random.seed(0)
+    env = factory(**recipe.args)
     if hasattr(env, "agent_iter"):
         remedy = "wrap it: pettingzoo.utils.conversions.aec_to_parallel"
         raise Refused("a PettingZoo parallel environment", f"the turn-based {type(env).__name__}", remedy)

@@ -17,6 +17,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.random import mtrand
 
 from lomaq.envs.pettingzoo.look import described, made, observed_space, told
 from lomaq.envs.pettingzoo.spec import (
@@ -153,9 +154,11 @@ class Member:
         self.agents = [*enumerate(spec.agents)]
         self.allowed = np.arange(action_mask.shape[1]) < np.array(spec.n_actions)[:, None]  # [N, A]
         self.steps = 0
+        self.bits = np.random.MT19937()  # of NumPy's global generator, for this environment alone
 
     def reset(self, seed: int) -> None:
         random.seed(seed)  # of those who draw from the process
+        mtrand.set_bit_generator(self.bits)
         np.random.seed(seed)
         observations, infos = self.env.reset(seed=seed)
         self.steps = 0
@@ -163,6 +166,7 @@ class Member:
 
     def step(self, order: np.ndarray) -> dict[str, float]:
         """Take an action of each agent that is there; the metrics of the episode if it ended."""
+        mtrand.set_bit_generator(self.bits)
         present = {*self.env.agents}
         actions = {agent: int(order[i]) + self.first[i] for i, agent in self.agents if agent in present}
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
@@ -191,7 +195,7 @@ class Member:
             if isinstance(seen, dict) and "action_mask" in seen:
                 mask = seen["action_mask"]
                 seen = {key: value for key, value in seen.items() if key != "action_mask"}
-            flat = np.ravel(seen) if self.flat[i] else spaces.flatten(self.spaces[i], seen)
+            flat = np.ravel(seen) if self.flat[i] else spaces.flatten(space := self.spaces[i], _typed(seen, space))
             if len(flat) != self.sizes[i]:
                 raise Refused(f"{self.sizes[i]} observed numbers of {agent!r}, as in its space", f"{len(flat)}")
             self.observation[i, : self.sizes[i]] = flat
@@ -208,6 +212,11 @@ class Member:
         """Actions of a baseline policy, 0 for agents that it leaves out."""
         actions = self.own.baseline(self.names[number])
         return [int(actions.get(agent, self.first[i])) - self.first[i] for i, agent in self.agents]
+
+
+def _typed(seen: Any, space: Any) -> Any:
+    """Numbers of the type that the space says; some environments give others, which cannot be flattened."""
+    return seen if space.dtype is None else np.asarray(seen, space.dtype)
 
 
 def describe(recipe: Recipe, answer: Any, output: str) -> None:

@@ -28,6 +28,8 @@ from lomaq.runs.stop import unsignalled
 
 #: Seconds that workers have to close their simulators, before they are killed.
 PATIENCE = 5.0
+#: The same where one of them is lost.
+SHORT = 0.5
 _STARTING = threading.RLock()
 _SPECS: dict[str, Spec] = {}
 
@@ -98,6 +100,7 @@ class Workers:
             seen, *_, infos = self.vector.step_wait(self.timeout)
         except BaseException as error:
             lost = self._lost(error)
+            self.vector.close(timeout=SHORT)
             self.close()
             if lost is None:
                 raise
@@ -202,7 +205,7 @@ def died(status: int | None) -> str:
 def last_words(output: Path) -> str:
     """The last line that a process printed, in brackets; empty if there is none."""
     try:
-        lines = output.read_text(errors="replace").strip().splitlines()
+        lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         return ""
     return f" ({lines[-1].strip()[:200]})" if lines else ""
