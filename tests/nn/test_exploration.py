@@ -36,3 +36,18 @@ def test_impossible_schedules_are_named(arguments, names):
     with pytest.raises(InputError) as error:
         Epsilon(*arguments)
     assert all(name in str(error.value) for name in names)
+
+
+def test_environments_explore_along_a_geometric_ladder():
+    ladder = Epsilon(start=0.5, end=0.5, spread=2.0).ladder(0, 3)
+    assert ladder.tolist() == pytest.approx([0.5, 0.5**2, 0.5**3])
+    assert Epsilon(start=0.5, spread=2.0).ladder(0, 1).tolist() == [0.5]
+
+
+def test_without_a_spread_all_environments_explore_alike():
+    assert Epsilon(start=0.5).ladder(0, 3) == 0.5
+
+
+def test_a_spread_below_zero_is_refused():
+    with pytest.raises(InputError, match=r"learner\.epsilon\.spread"):
+        Epsilon(spread=-0.1)

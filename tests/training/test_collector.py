@@ -198,6 +198,14 @@ def test_masks_are_recorded_and_respected(steps, epsilon):
     assert torch.equal(forbidden, (age % A)[..., None].expand(-1, -1, N))
 
 
+def test_each_environment_explores_with_its_own_share():
+    shares = torch.tensor([0.0, 1.0, 0.0])
+    rollout, greedy = make(40).collect(shares), make(40).collect(0.0)
+    assert torch.equal(rollout.epsilon, shares)
+    same = (rollout.actions == greedy.actions).all(dim=0).all(dim=-1)
+    assert same.tolist() == [True, False, True]
+
+
 def test_without_masks_none_is_recorded():
     assert make(4).collect(0.5).action_mask is None
 

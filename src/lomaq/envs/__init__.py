@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lomaq.envs.pettingzoo.outward import to_pettingzoo
     from lomaq.envs.polymatrix import PolymatrixGame
     from lomaq.envs.rollout import Rollout
+    from lomaq.envs.sumo.env import Sumo
     from lomaq.envs.sysadmin import SysAdmin
     from lomaq.envs.two_step import TwoStep
     from lomaq.envs.voltage import Voltage
@@ -30,6 +31,7 @@ __all__ = [
     "PolymatrixGame",
     "Rollout",
     "Step",
+    "Sumo",
     "SysAdmin",
     "TwoStep",
     "Voltage",
@@ -44,6 +46,7 @@ _LATER = {
     "PettingZoo": "pettingzoo.env",
     "PolymatrixGame": "polymatrix",
     "Rollout": "rollout",
+    "Sumo": "sumo.env",
     "SysAdmin": "sysadmin",
     "TwoStep": "two_step",
     "Voltage": "voltage",

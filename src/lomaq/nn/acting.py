@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 #: Chooses actions ``[B, N]`` int64: (outputs ``[B, N, A]``, ε, generator, action mask ``[B, N, A]`` or None) → actions.
-ActionSelector = Callable[[Tensor, float, torch.Generator | None, Tensor | None], Tensor]
+ActionSelector = Callable[[Tensor, "float | Tensor", torch.Generator | None, Tensor | None], Tensor]
 
 
 @dataclass
@@ -37,13 +37,13 @@ def gather_actions(utilities: Tensor, actions: Tensor) -> Tensor:
 
 
 def epsilon_greedy(
-    utilities: Tensor, epsilon: float, generator: torch.Generator | None, action_mask: Tensor | None = None
+    utilities: Tensor, epsilon: float | Tensor, generator: torch.Generator | None, action_mask: Tensor | None = None
 ) -> Tensor:
     """Each agent takes its best action, or with probability ε a random one.
 
     Args:
         utilities: ``[B, N, A]``.
-        epsilon: Probability of a random action, in [0, 1].
+        epsilon: Probability of a random action, in [0, 1]; a tensor must broadcast against ``[B, N, 1]``.
         generator: May be None for ε = 0.
         action_mask: ``[B, N, A]`` bool, the allowed actions; None for all.
 
@@ -51,11 +51,11 @@ def epsilon_greedy(
         Actions ``[B, N]`` int64.
     """
     scores = utilities
-    if epsilon > 0:
+    if not isinstance(epsilon, float) or epsilon > 0:
         assert generator is not None
         draw = torch.rand(utilities.shape[:-1], generator=generator, device=utilities.device)
         noise = torch.rand(utilities.shape, generator=generator, device=utilities.device)
-        scores = torch.where((draw < epsilon)[..., None], noise, utilities)
+        scores = torch.where(draw[..., None] < epsilon, noise, utilities)
     if action_mask is not None:
         scores = scores.masked_fill(~action_mask, -torch.inf)
     return scores.argmax(dim=-1)

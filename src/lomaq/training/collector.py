@@ -42,8 +42,8 @@ class Collector:
         self.ended = torch.zeros(env.n_envs, dtype=torch.bool, device=env.device)
 
     @torch.no_grad()
-    def collect(self, epsilon: float) -> Rollout:
-        """Play one rollout with a share ε of random actions.
+    def collect(self, epsilon: float | Tensor) -> Rollout:
+        """Play one rollout with a share ε of random actions, one for all environments or ``[B]`` float32.
 
         In a rollout of fixed length, an environment that ended is reset in its next step, which is no transition. A
         rollout of whole episodes starts every environment afresh and is as long as the longest episode.
@@ -53,6 +53,8 @@ class Collector:
             NonFiniteLossError: If only the networks' outputs are not finite.
         """
         env, state = self.env, self.state
+        epsilons = torch.as_tensor(epsilon, dtype=torch.float32, device=env.device).expand(env.n_envs)
+        shares = epsilon if isinstance(epsilon, float) else epsilons[:, None, None]
         episodes = self.steps is None
         if episodes:
             self.observation = env.reset()
@@ -64,7 +66,7 @@ class Collector:
         self.observation = kept.begin(self.observation, state.is_first, mask)
         for t in range(kept.steps):
             outputs = self.utilities.step(self.observation, state, mask)
-            actions = self.policy(outputs, epsilon, self.generator, mask)
+            actions = self.policy(outputs, shares, self.generator, mask)
             valid = ~self.ended
             observation, rewards, terminated, truncated = env.step(actions)
             kept.step(t, actions, rewards, terminated, truncated, valid)
@@ -82,7 +84,6 @@ class Collector:
             self.observation = kept.follow(t, observation, is_first, mask)
             if episodes and bool(self.ended.all()):
                 break
-        epsilons = torch.full((env.n_envs,), epsilon, device=env.device)
         rollout = Rollout(**kept.until(t + 1), **before, epsilon=epsilons)
         contract.check_rollout(env, rollout)
         _check_outputs(outputs, self.env.graph)

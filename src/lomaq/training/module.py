@@ -151,7 +151,7 @@ class LomaqModule(pl.LightningModule):
 
     def _collect(self) -> None:
         self.metrics = {"epsilon": self.epsilon}
-        collected = self.collector.collect(self.epsilon)
+        collected = self.collector.collect(self.settings.epsilon.ladder(self.env_steps, self.settings.n_envs))
         self._measure(collected)
         rollout, metrics = self.reward.observe(collected)
         self.metrics |= metrics

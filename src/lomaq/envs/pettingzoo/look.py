@@ -90,7 +90,9 @@ def described(recipe: Recipe) -> Spec:
         obs_sizes=[spaces.flatdim(space) for space in seen],
         n_actions=[int(space.n) for space in acted],
         first_actions=[int(space.start) for space in acted],
-        signatures=[f"{one} {two}" for one, two in zip(seen, acted, strict=True)],
+        signatures=[f"{one} {two}" for one, two in zip(seen, acted, strict=True)]
+        if not hasattr(own, "signature")
+        else [str(own.signature(agent)) for agent in agents],
         metrics=metric_names(own),
         baselines=tuple(getattr(own, "baselines", ())),
         max_envs=getattr(own, "max_envs", None),

@@ -9,6 +9,7 @@ from lomaq.plots.renderers.base import Frame, Renderer
 from lomaq.plots.renderers.cartpole import CartPoleRenderer
 from lomaq.plots.renderers.graph import GraphRenderer, renderer, snapshot
 from lomaq.plots.renderers.navigation import NavigationRenderer
+from lomaq.plots.renderers.sumo import SumoRenderer
 from lomaq.plots.renderers.voltage import VoltageRenderer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "GraphRenderer",
     "NavigationRenderer",
     "Renderer",
+    "SumoRenderer",
     "VoltageRenderer",
     "renderer",
     "snapshot",
