@@ -16,7 +16,7 @@ from lomaq.analysis.locality import slopes
 from lomaq.analysis.probe import Probe
 from lomaq.analysis.stored import open_checkpoint
 from lomaq.envs import SysAdmin
-from lomaq.envs.exact import EXACT_LIMIT
+from lomaq.envs.sysadmin.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
 from lomaq.runs import RunRecord
 

@@ -43,7 +43,9 @@ def _write_net(folder: Path) -> Path:
         for name, links in _LINKS.items()
         for i, (a, b) in enumerate(links)
     ]
-    location = '<location netOffset="0,0" convBoundary="0,-150,600,150" origBoundary="0,-150,600,150" projParameter="!"/>'
+    location = (
+        '<location netOffset="0,0" convBoundary="0,-150,600,150" origBoundary="0,-150,600,150" projParameter="!"/>'
+    )
     file = folder / "tiny.net.xml"
     file.write_text(f'<net version="1.16">{"".join([location, *edges, *logics, *junctions, *connections])}</net>')
     return file

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.envs import CartPole, exact
-from lomaq.envs.sysadmin import SysAdmin, never, reboot_iff_failed
+from lomaq.envs import CartPole
+from lomaq.envs.sysadmin import SysAdmin, exact, never, reboot_iff_failed
 from lomaq.errors import InputError
 
 #: cost: optimum, reboot iff failed, never, agent's own gain from rebooting a lone failure; a ring of 6.

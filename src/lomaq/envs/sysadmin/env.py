@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lomaq.envs import exact
 from lomaq.envs.base import BatchedEnv, PolicyFn
 from lomaq.envs.graphs import make_graph
+from lomaq.envs.sysadmin import exact
 from lomaq.errors import InputError, check_bool, check_float, check_int
 from lomaq.graphs import AgentGraph, csr_matrix
 
