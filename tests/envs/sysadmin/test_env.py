@@ -308,7 +308,7 @@ def test_reboots_that_cost_too_much_leave_never_as_the_best():
 
 
 def test_yaml_holds_the_defaults_of_the_constructor():
-    config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "env" / "sysadmin.yaml").read_text())
+    config = yaml.safe_load((Path(__file__).parents[3] / "conf" / "env" / "sysadmin.yaml").read_text())
     defaults = {
         name: p.default for name, p in inspect.signature(SysAdmin).parameters.items() if p.kind != p.KEYWORD_ONLY
     }
