@@ -30,7 +30,7 @@ from lomaq.envs.pettingzoo.spec import (
 )
 from lomaq.errors import EnvError, InputError, check_bool, check_choice, check_float, check_int, tell
 from lomaq.graphs import AgentGraph
-from lomaq.inputs.targets import Function
+from lomaq.inputs.targets import Function, function_path
 
 if TYPE_CHECKING:
     from lomaq.envs.pettingzoo.workers import Workers
@@ -89,8 +89,8 @@ class PettingZoo(BatchedEnv):
     ) -> None:
         self.timeout = check_float("env.timeout", timeout, 0, above=True)
         check_choice("env.types", types, ("signature", "agents", "one"))
-        asked = graph if graph is not None and ":" in graph else None
-        self.recipe = Recipe(factory, dict(args or {}), asked)
+        asked = function_path("env.graph", graph) if graph is not None and ":" in graph else None
+        self.recipe = Recipe(function_path("env.factory", factory), dict(args or {}), asked)
         self.spec = _processes().spec_of(self.recipe, self.timeout)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         most = cores if processes is None else check_int("env.processes", processes, 1)
