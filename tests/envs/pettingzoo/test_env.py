@@ -184,7 +184,7 @@ def test_what_cannot_be_used_is_one_line(zoo, game, env, line) -> None:
 
 
 def test_a_module_that_is_not_there_is_one_line(zoo) -> None:
-    with pytest.raises(InputError, match="env.factory: expected package.module:function, got 'zoo_games'"):
+    with pytest.raises(InputError, match=r"env\.factory: expected package\.module:function, got 'zoo_games'"):
         zoo("trio").__class__("zoo_games")
     with pytest.raises(InputError, match="Python's"):
         zoo("trio").__class__("zoo_games:open_file")
