@@ -67,9 +67,7 @@ def test_environments_of_mpe2_pass(command, factory) -> None:
     assert status == 0, out
 
 
-def test_a_run_is_trained_resumed_and_evaluated_and_tells_of_its_new_episodes(
-    command, living, tmp_path
-) -> None:
+def test_a_run_is_trained_resumed_and_evaluated_and_tells_of_its_new_episodes(command, living, tmp_path) -> None:
     words = (*GAME, "env.args.n=3", "env.args.limit=5", *SMALL, "total_env_steps=60", "run_dir=run")
     status, _, err = command(cli.train_main, *words)
     assert status == 0, err
