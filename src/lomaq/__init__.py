@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lomaq.api import Policy, Trained, compare, load, make, study, train
+    from lomaq.api import Policy, Trained, compare, load, make, register_envs, study, train
     from lomaq.envs import BatchedEnv, Rollout
     from lomaq.errors import InputError
     from lomaq.graphs import AgentGraph, Partition
@@ -34,6 +34,7 @@ __all__ = [
     "draw_graph",
     "load",
     "make",
+    "register_envs",
     "study",
     "train",
 ]
@@ -48,7 +49,7 @@ _LATER = {
     "draw_graph": "lomaq.plots.graph_plot",
     **dict.fromkeys(("AgentGraph", "Partition"), "lomaq.graphs"),
     **dict.fromkeys(("BatchedEnv", "Rollout"), "lomaq.envs"),
-    **dict.fromkeys(("Policy", "Trained", "compare", "load", "make", "study", "train"), "lomaq.api"),
+    **dict.fromkeys(("Policy", "Trained", "compare", "load", "make", "register_envs", "study", "train"), "lomaq.api"),
 }
 
 

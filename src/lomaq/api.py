@@ -24,7 +24,7 @@ from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.locality import influence
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint, open_checkpoint
-from lomaq.config import CONF, compose, read_yaml
+from lomaq.config import CONF, choices, compose, read_yaml
 from lomaq.config.words import word_of
 from lomaq.envs import BatchedEnv, contract, to_pettingzoo
 from lomaq.errors import InputError
@@ -326,6 +326,27 @@ def make(env: str, *, seed: int = 0, **settings: Any) -> ParallelEnv:
     """
     words = [f"env.{key.replace('__', '.')}={word_of(value)}" for key, value in settings.items()]
     return to_pettingzoo(env_maker(compose([f"env={env}", *words]))(1, seed, torch.device("cpu")))
+
+
+def register_envs() -> list[str]:
+    """Let ``pettingzoo.make("parallel", "lomaq/nav-v0", n_agents=5)`` make our environments (PettingZoo 1.27 or later).
+
+    Returns:
+        Their ids.
+
+    Raises:
+        InputError: If PettingZoo is not installed, or earlier.
+    """
+    try:
+        from pettingzoo import parallel_registry, register
+    except ImportError as error:
+        remedy = "pip install 'lomaq[pettingzoo]'"
+        raise InputError("register_envs", "PettingZoo 1.27 or later", str(error), remedy) from error
+    ids = {f"lomaq/{name}-v0": name for name in choices()["env"]}
+    for number, name in ids.items():
+        if number not in parallel_registry:
+            register("parallel", number, "lomaq.api:make", kwargs={"env": name})
+    return [*ids]
 
 
 def _words(settings: Mapping[str, Any], config_dir: str | Path | None) -> list[str]:

@@ -53,7 +53,17 @@ def lamps(tmp_path):
     return name
 
 
-@pytest.mark.parametrize("env", sorted(file.stem for file in (CONF / "env").glob("*.yaml")))
+#: Played in processes of their own, which each check starts.
+SIMULATORS = ("cognac", "pettingzoo")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        pytest.param(file.stem, marks=pytest.mark.slow if file.stem in SIMULATORS else ())
+        for file in sorted((CONF / "env").glob("*.yaml"))
+    ],
+)
 def test_all_environments_of_this_package_pass(command, needs, env):
     needs(env)
     few = "n_agents" in yaml.safe_load((CONF / "env" / f"{env}.yaml").read_text())

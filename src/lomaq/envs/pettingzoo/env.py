@@ -10,6 +10,7 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from lomaq.envs.pettingzoo.spec import (
 )
 from lomaq.errors import EnvError, InputError, check_bool, check_choice, check_float, check_int, tell
 from lomaq.graphs import AgentGraph
-from lomaq.inputs.targets import Function
+from lomaq.inputs.targets import Function, function_path
 
 if TYPE_CHECKING:
     from lomaq.envs.pettingzoo.workers import Workers
@@ -89,8 +90,8 @@ class PettingZoo(BatchedEnv):
     ) -> None:
         self.timeout = check_float("env.timeout", timeout, 0, above=True)
         check_choice("env.types", types, ("signature", "agents", "one"))
-        asked = graph if graph is not None and ":" in graph else None
-        self.recipe = Recipe(factory, dict(args or {}), asked)
+        asked = function_path("env.graph", graph) if graph is not None and ":" in graph else None
+        self.recipe = Recipe(function_path("env.factory", factory), dict(args or {}), asked)
         self.spec = _processes().spec_of(self.recipe, self.timeout)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         most = cores if processes is None else check_int("env.processes", processes, 1)
@@ -107,9 +108,9 @@ class PettingZoo(BatchedEnv):
             seed=seed,
             device=device,
         )
-        self.share = 1 / self.n_agents if check_bool("env.reward_is_team", reward_is_team) else 1.0
+        self.share = np.float32(1 / self.n_agents if check_bool("env.reward_is_team", reward_is_team) else 1)
         self.workers: Workers | None = None
-        self.ended = torch.zeros(n_envs, dtype=torch.bool)
+        self.ended = np.zeros(n_envs, np.bool_)
         self.metrics = {name: torch.full((n_envs,), math.nan, dtype=torch.float64) for name in self.spec.metrics}
         self.watched: int | None = 0  # episodes in which all agents were always paid the same; None: look no more
         self.began = 0.0
@@ -129,21 +130,21 @@ class PettingZoo(BatchedEnv):
 
     # ---------------------------------------------------------------- orders
 
-    def _ask(self, command: Tensor | int, actions: Tensor | None = None, seeds: Tensor | None = None) -> Answer:
-        """Give an order to each parallel environment: ``command`` ``[B]``; its answer becomes what is observed."""
+    def _ask(self, command: np.ndarray, actions: Tensor | None = None, seeds: np.ndarray | None = None) -> Answer:
+        """Give an order ``command`` ``[B]`` to the parallel environments; what they answer is what is observed."""
         assert self.workers is not None
-        orders = torch.zeros(self.n_envs, self.n_agents + 2, dtype=torch.int64)
-        orders[:, -2] = torch.as_tensor(command)
+        orders = self.workers.orders[: self.n_envs]
+        orders[:, -2] = command
         if actions is not None:
-            orders[:, :-2] = actions
+            orders[:, :-2] = actions.cpu().numpy()
         if seeds is not None:
             orders[:, -1] = seeds
         try:
-            answer = self.workers.obey(orders.numpy())
+            answer = self.workers.obey()
         except WorkerError as error:
             raise self._broken(error) from error
-        self.observation = torch.from_numpy(answer.observation).to(self.device, copy=True)
-        self.mask = torch.from_numpy(answer.action_mask).to(self.device, torch.bool)
+        self.observation = torch.from_numpy(answer.observation.copy()).to(self.device)
+        self.mask = torch.from_numpy(answer.action_mask.astype(np.bool_)).to(self.device)
         for row, metrics in answer.metrics.items():
             for name in self.metrics:
                 self.metrics[name][row] = metrics.get(name, math.nan)
@@ -165,29 +166,29 @@ class PettingZoo(BatchedEnv):
     def _reset_state(self, rows: Tensor) -> None:
         if self.workers is None:
             self._start()
-        command = torch.full((self.n_envs,), NOTHING)
-        seeds = torch.zeros(self.n_envs, dtype=torch.int64)
+        chosen = rows.cpu().numpy()
+        command, seeds = np.full(self.n_envs, NOTHING), np.zeros(self.n_envs, np.int64)
         drawn = torch.randint(MOST_SEED, rows.shape, generator=self.generator, device=self.device)
-        command[rows.cpu()], seeds[rows.cpu()], self.ended[rows.cpu()] = RESET, drawn.cpu(), False
+        command[chosen], seeds[chosen], self.ended[chosen] = RESET, drawn.cpu().numpy(), False
         self._ask(command, seeds=seeds)
 
     def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.workers is None:
             raise EnvError("the environment", "a reset before the first step, and after close()", "none")
-        answer = self._ask(torch.where(self.ended, NOTHING, STEP), actions.cpu())
-        outcome = torch.from_numpy(answer.outcome)
-        rewards = outcome[:, : self.n_agents].float() * self.share
-        terminated, truncated = outcome[:, TERMINATED].bool(), outcome[:, TRUNCATED].bool()
-        ended = ~self.ended & (terminated | truncated | (self.time.cpu() + 1 >= self.max_steps))
+        outcome = self._ask(np.where(self.ended, NOTHING, STEP), actions).outcome
+        rewards = outcome[:, : self.n_agents].astype(np.float32) * self.share
+        terminated, truncated = outcome[:, TERMINATED] > 0, outcome[:, TRUNCATED] > 0
+        ended = ~self.ended & (terminated | truncated | (self.time.cpu().numpy() + 1 >= self.max_steps))
         self.ended = self.ended | ended
         self._watch_pay(rewards, ended)
-        return rewards.to(self.device), terminated.to(self.device), truncated.to(self.device)
+        paid, *ends = (torch.from_numpy(each).to(self.device) for each in (rewards, terminated, truncated))
+        return paid, ends[0], ends[1]
 
-    def _watch_pay(self, rewards: Tensor, ended: Tensor) -> None:
+    def _watch_pay(self, rewards: np.ndarray, ended: np.ndarray) -> None:
         """Say after the first episodes, if so, that all agents were always paid the same."""
         if self.watched is None:
             return
-        if self.n_agents == 1 or self.share != 1 or not torch.equal(rewards, rewards[:, :1].expand_as(rewards)):
+        if self.n_agents == 1 or self.share != 1 or (rewards != rewards[:, :1]).any():
             self.watched = None
             return
         self.watched += int(ended.sum())
@@ -242,7 +243,7 @@ def _processes() -> ModuleType:
 
 def _baseline(env: PettingZoo, number: int) -> Tensor:
     """Actions ``[B, N]`` of a baseline policy; 0 where the episode has ended."""
-    answer = env._ask(torch.where(env.ended, NOTHING, BASELINE + number))
+    answer = env._ask(np.where(env.ended, NOTHING, BASELINE + number))
     actions = torch.zeros(env.n_envs, env.n_agents, dtype=torch.int64)
     for row, chosen in answer.actions.items():
         actions[row] = torch.tensor(chosen)

@@ -40,8 +40,7 @@ class Parallel(ParallelEnv):
     def action_space(self, agent: str) -> Any:
         return self.action_spaces[agent]
 
-    @property
-    def graph(self) -> Any:
+    def graph(self) -> nx.Graph:
         """The graph of the agents, a networkx graph whose nodes are their names."""
         return nx.relabel_nodes(self.env.graph.to_networkx(), dict(enumerate(self.possible_agents)))
 

@@ -67,6 +67,7 @@ class Workers:
         timeout: Seconds that a step of all may take.
 
     Attributes:
+        orders: ``[B or more, N + 2]`` int64: an action of each agent, the order, the seed of a reset.
         waited: Seconds that the simulators took, of the slowest process each time.
     """
 
@@ -88,13 +89,12 @@ class Workers:
         self.close = Finalize(self, _end, args=(self.vector, self.output), exitpriority=10)
         self.orders = np.zeros((self.processes * self.size, len(spec.agents) + 2), np.int64)
 
-    def obey(self, orders: np.ndarray) -> Answer:
-        """Give an order ``[N + 2]`` to each of B parallel environments and wait for all.
+    def obey(self) -> Answer:
+        """Give the ``orders`` to the parallel environments and wait for all.
 
         Raises:
             WorkerError: If a worker dies, hangs or its environment raises; then all workers are ended.
         """
-        self.orders[: self.n_envs] = orders
         try:
             self.vector.step_async(self.orders.reshape(self.processes, self.size, -1))
             seen, *_, infos = self.vector.step_wait(self.timeout)
