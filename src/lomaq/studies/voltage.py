@@ -50,8 +50,8 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     result = {
         "days": DAYS,
         "larger_days": LARGER_DAYS,
-        "droops": own.tuned,
-        "larger_droops": larger.tuned,
+        "droops": {name: list(curve) for name, curve in own.tuned.items()},
+        "larger_droops": {name: list(curve) for name, curve in larger.tuned.items()},
         "baselines": _measured(own, DAYS),
         "larger_baselines": _measured(larger, LARGER_DAYS),
         "methods": methods,
