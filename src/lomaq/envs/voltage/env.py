@@ -96,10 +96,9 @@ class Voltage(BatchedEnv):
         self.cost = check_float("env.cost", cost, 0)
         self.feeder = Feeder.named(feeder, n_buses, feeder_seed)
         chosen = _with_inverter(self.feeder, inverters)
-        graph = AgentGraph.from_edges(
-            len(chosen), self.feeder.neighbours(chosen), pos=torch.from_numpy(self.feeder.place()[chosen])
-        )
-        graph.agent_name = [self.feeder.names[bus] for bus in chosen]
+        edges, place = self.feeder.neighbours(chosen), torch.from_numpy(self.feeder.place()[chosen])
+        names = [self.feeder.names[bus] for bus in chosen]
+        graph = AgentGraph.from_edges(len(chosen), edges, pos=place, names=names)
         super().__init__(
             graph, n_envs=n_envs, n_actions=steps, obs_size=7, max_steps=max_steps, seed=seed, device=device
         )
