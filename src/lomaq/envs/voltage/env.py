@@ -105,11 +105,12 @@ class Voltage(BatchedEnv):
         where = self.device
         self.bus = torch.tensor(chosen, device=where)
         self._active, self._drawn = (
-            torch.tensor(part * load, device=where) for part in (self.feeder.load.real, self.feeder.load.imag)
+            torch.tensor(part * load, dtype=torch.float32, device=where)
+            for part in (self.feeder.load.real, self.feeder.load.imag)
         )  # [buses], mean load
         peak = sun * self._active[self.bus]  # [N], of the panels
         self._panels = torch.zeros_like(self._active).index_copy(0, self.bus, peak)  # [buses]
-        self._most, self._relative = reactive * peak, (peak / peak.mean()).float()  # [N]
+        self._most, self._relative = reactive * peak, peak / peak.mean()  # [N]
         self._zone = torch.from_numpy(self.feeder.nearest(chosen)).to(where)
         self.profiles: Profiles = (
             Synthetic(self.feeder.n_buses, where)
@@ -166,11 +167,9 @@ class Voltage(BatchedEnv):
             sun: ``[B, buses]``.
             reactive: ``[B, N]``, in [-1, 1].
         """
-        load = load.double()
-        active = torch.addcmul(load * self._active, sun.double(), self._panels, value=-1)
+        active = torch.addcmul(load * self._active, sun, self._panels, value=-1)
         drawn = (load * self._drawn).index_add(1, self.bus, reactive * self._most, alpha=-1)
-        voltage, supplied = self.flow(active, drawn)
-        return voltage, supplied - active.sum(dim=1)
+        return self.flow(active, drawn)
 
     def price(self, voltage: Tensor, reactive: Tensor) -> Tensor:
         """Less the sum of all rewards ``[B]``, of magnitudes ``[B, buses]`` and reactive power ``[B, N]``."""

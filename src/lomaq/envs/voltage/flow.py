@@ -38,37 +38,38 @@ class Flow:
         """Solve it.
 
         Args:
-            active: ``[B, N]`` float64, what each bus draws, P of S = P + jQ per unit.
-            reactive: ``[B, N]`` float64, Q.
+            active: ``[B, N]`` float32 or float64, what each bus draws, P of S = P + jQ per unit.
+            reactive: The same of Q.
 
         Returns:
-            Magnitudes of the voltages ``[B, N]``, and the active power ``[B]`` that the substation feeds in, losses
-            included; float64, exact to 1e-8.
+            Magnitudes of the voltages ``[B, N]``, and the losses of all lines ``[B]``; float64, exact to 1e-8.
         """
-        p, q = active.T.contiguous(), reactive.T.contiguous()  # [N, B]: halves of a tensor are then contiguous
-        rough = p.float(), q.float()
-        voltage = torch.addmm(self.one, self.single, torch.cat([rough[0], -rough[1]]), alpha=-1)  # [2N, B], from V = 1
+        given = active.T.contiguous(), reactive.T.contiguous()  # [N, B]: halves of a tensor are then contiguous
+        p, q = (x.float() for x in given)
+        p_, q_ = (x.double() for x in given)
+        voltage = torch.addmm(self.one, self.single, torch.cat([p, -q]), alpha=-1)  # [2N, B], from V = 1
         for _ in range(self.first - 1):
-            voltage = torch.addmm(self.one, self.single, torch.cat(_current(*rough, voltage)[:2]), alpha=-1)
+            voltage = torch.addmm(self.one, self.single, torch.cat(_current(p, q, voltage)), alpha=-1)
         near = voltage.double()
-        a, b, _ = _current(p, q, near)
+        a, b = _current(p_, q_, near)
         left = torch.addmm(self.one.double(), self.exact, torch.cat([a, b]), alpha=-1).sub_(near).float()
-        u, v = (x.float() for x in _current(a, -b, near)[:2])  # conj(S / V²)
+        u, v = _current(a.float(), -b.float(), voltage)  # conj(S / V²)
         step = left
         for _ in range(self.rest):
             x, y = step.chunk(2)
-            step = torch.addmm(
-                left, self.single, torch.cat([torch.addcmul(u * x, v, y), torch.addcmul(v * x, u, y, value=-1)])
-            )
-        a, _, square = _current(p, q, near + step)
-        return square.sqrt().T.contiguous(), a.sum(dim=0)
+            current = torch.cat([torch.addcmul(u * x, v, y), torch.addcmul(v * x, u, y, value=-1)])
+            step = torch.addmm(left, self.single, current)
+        e, f = (near + step).chunk(2)
+        square = torch.addcmul(e * e, f, f)
+        supplied = torch.addcmul(p_ * e, q_, f) / square
+        return square.sqrt().T.contiguous(), (supplied - p_).sum(dim=0)
 
 
-def _current(p: Tensor, q: Tensor, voltage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Real and imaginary part of conj((P + jQ) / V), and |V|², ``[N, B]`` each."""
+def _current(p: Tensor, q: Tensor, voltage: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part ``[N, B]`` of conj((P + jQ) / V)."""
     e, f = voltage.chunk(2)
     square = torch.addcmul(e * e, f, f)
-    return torch.addcmul(p * e, q, f) / square, torch.addcmul(p * f, q, e, value=-1) / square, square
+    return torch.addcmul(p * e, q, f) / square, torch.addcmul(p * f, q, e, value=-1) / square
 
 
 def products_needed(power: np.ndarray, shared: np.ndarray) -> int | None:
