@@ -28,13 +28,13 @@ PAGES = {
 WALKED = ["docs/quick-start.md", "docs/python.md"]
 WALKED += [
     f"docs/how-to/{name}.md"
-    for name in ("own-environment", "own-graph", "own-mixer", "own-objective", "resume", "sweeps")
+    for name in ("own-environment", "own-feeder", "own-graph", "own-mixer", "own-objective", "resume", "sweeps")
 ]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?: {4}(?:PYTHONPATH=\. )?)((?:python (?:train|evaluate)\.py|lomaq|make) .*)$", re.MULTILINE)
 INLINE = re.compile(r"`((?:python (?:train|evaluate)\.py|lomaq [a-z]+|make) [^`\n]*)`")
-FILE = re.compile(r"`([\w/]+\.(?:py|yaml|json))`")
+FILE = re.compile(r"`([\w/]+\.(?:py|yaml|json|csv))`")
 
 #: What makes a command short. Later words win over earlier ones.
 SHORT_RUN = ("learner.n_envs=4", "learner.rollout_steps=10", "learner.minibatches=2", "evaluation.episodes=2")

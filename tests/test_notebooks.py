@@ -21,6 +21,7 @@ SHORT: dict[str, dict[str, int]] = {
     "03_reward_decomposition": {"fit_steps": 20, "env_steps": 4000},
     "04_your_own_environment": {"env_steps": 2000, "film_frames": 5},
     "05_certify_and_kappa": {"env_steps": 2000},
+    "06_power_grid": {"env_steps": 2000, "film_frames": 4},
 }
 #: Packages that a notebook may import; of lomaq nothing below its front page.
 ALLOWED = {"IPython", "lomaq", "matplotlib", "numpy", "pathlib", "tempfile", "torch"}

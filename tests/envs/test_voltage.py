@@ -93,10 +93,8 @@ def test_losses_are_megawatt_hours():
 
 def test_who_has_an_inverter():
     largest = Voltage(inverters=0.1)
-    assert sorted(largest.graph.agent_name, key=int) == ["24", "25", "32"]  # 420, 420 and 210 kW
-    assert Voltage(inverters=["18", "6"]).graph.agent_name == [
-        name for name in largest.feeder.names if name in ("6", "18")
-    ]
+    assert sorted(largest.graph.names, key=int) == ["24", "25", "32"]  # 420, 420 and 210 kW
+    assert Voltage(inverters=["18", "6"]).graph.names == [name for name in largest.feeder.names if name in ("6", "18")]
     assert Voltage(feeder="bus69").n_agents == 48  # the others have no load
     for wrong in ("some", [], ["2", "2"], ["1"], 0, 1.5, True, None):
         with pytest.raises(InputError, match=r"env\.inverters"):

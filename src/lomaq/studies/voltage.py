@@ -50,8 +50,8 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     result = {
         "days": DAYS,
         "larger_days": LARGER_DAYS,
-        "droops": own.tuned,
-        "larger_droops": larger.tuned,
+        "droops": {name: list(curve) for name, curve in own.tuned.items()},
+        "larger_droops": {name: list(curve) for name, curve in larger.tuned.items()},
         "baselines": _measured(own, DAYS),
         "larger_baselines": _measured(larger, LARGER_DAYS),
         "methods": methods,
@@ -123,7 +123,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
         draw_band(curves, Curve(**entry["curve"]), entry["label"], style, color=colour, linewidth=2)
     for name in ("droop", "droop_damped", "central optimum"):
         curves.axhline(rules[name]["return"], color="gray", linestyle=":", linewidth=1.5)
-        curves.text(0, rules[name]["return"], name, fontsize=9, color="gray", va="bottom")
+        curves.text(0, rules[name]["return"], name, fontsize=9, color="gray", va="top")
     curves.set_title("test return: mean and range of the seeds", fontsize=11)
     finish_axes(curves, lowest=min(4 * rules["droop"]["return"], -1.0))
     curves.set_ylim(top=0.0)

@@ -23,7 +23,7 @@ STARTS, ENDS, RESPONSES = (
     (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2),
     (1.0, 0.5),
 )
-#: Largest feeder for whose references the central optimiser is run.
+#: Largest feeder for whose references curves are tuned and the central optimiser is run.
 MOST_OPTIMISED = 100
 
 
@@ -85,7 +85,7 @@ def _returns(env: Voltage, policy: PolicyFn) -> Tensor:
 
 
 @torch.no_grad()
-def play(env: Voltage, policy: PolicyFn, days: int, seed: int) -> dict[str, Tensor]:
+def play(env: Voltage, policy: PolicyFn, days: int = DAYS, seed: int = SEED) -> dict[str, Tensor]:
     """``return`` and the metrics of fresh episodes, ``[days]`` float64 each; ``env`` is left as it is."""
     fresh = env.fresh(days, seed)
     return {"return": _returns(fresh, policy), **fresh.episode_metrics()}
@@ -110,7 +110,10 @@ def play_optimum(env: Voltage, days: int, seed: int) -> dict[str, Tensor]:
 
 
 def measured(env: Voltage, days: int = DAYS, seed: int = SEED) -> dict[str, dict[str, Tensor]]:
-    """What :func:`play` gives of each baseline policy and of the central optimiser, by name, on the same days."""
+    """What :func:`play` gives of each baseline policy and of the central optimum, by name, on the same days.
+
+    The central optimum is left out on feeders of more than 100 buses.
+    """
     found = {name: play(env, policy, days, seed) for name, policy in policies(env).items()}
     if env.feeder.n_buses <= MOST_OPTIMISED:
         found["central optimum"] = play_optimum(env, days, seed)

@@ -96,22 +96,22 @@ class Voltage(BatchedEnv):
         self.cost = check_float("env.cost", cost, 0)
         self.feeder = Feeder.named(feeder, n_buses, feeder_seed)
         chosen = _with_inverter(self.feeder, inverters)
-        graph = AgentGraph.from_edges(
-            len(chosen), self.feeder.neighbours(chosen), pos=torch.from_numpy(self.feeder.place()[chosen])
-        )
-        graph.agent_name = [self.feeder.names[bus] for bus in chosen]
+        edges, place = self.feeder.neighbours(chosen), torch.from_numpy(self.feeder.place()[chosen])
+        names = [self.feeder.names[bus] for bus in chosen]
+        graph = AgentGraph.from_edges(len(chosen), edges, pos=place, names=names)
         super().__init__(
             graph, n_envs=n_envs, n_actions=steps, obs_size=7, max_steps=max_steps, seed=seed, device=device
         )
         where = self.device
         self.bus = torch.tensor(chosen, device=where)
-        drawn = torch.from_numpy(self.feeder.load * load).to(where)  # [buses], mean load
-        self._drawn = drawn
-        self._peak = sun * drawn.real[self.bus]  # [N], of the panels
-        self._most = reactive * self._peak
-        self._relative = (self._peak / self._peak.mean()).float()
+        self._active, self._drawn = (
+            torch.tensor(part * load, dtype=torch.float32, device=where)
+            for part in (self.feeder.load.real, self.feeder.load.imag)
+        )  # [buses], mean load
+        peak = sun * self._active[self.bus]  # [N], of the panels
+        self._panels = torch.zeros_like(self._active).index_copy(0, self.bus, peak)  # [buses]
+        self._most, self._relative = reactive * peak, peak / peak.mean()  # [N]
         self._zone = torch.from_numpy(self.feeder.nearest(chosen)).to(where)
-        self._levels = torch.linspace(-1, 1, steps, device=where)
         self.profiles: Profiles = (
             Synthetic(self.feeder.n_buses, where)
             if profiles == "synthetic"
@@ -138,17 +138,14 @@ class Voltage(BatchedEnv):
 
     def _needed(self) -> int:
         """Products of the flow at its hardest: all loads at their peak and no sun, or the other way round."""
-        peak, most = self._spread(self._peak, self._most)
-        hardest = [p + 1j * sign * most for p in (self._drawn * self.profiles.peak_load, -peak) for sign in (-1, 1)]
+        load = torch.complex(self._active, self._drawn) * self.profiles.peak_load
+        most = torch.zeros_like(self._active).index_copy(0, self.bus, self._most)
+        hardest = [power + 1j * sign * most for power in (load, -self._panels) for sign in (-1, 1)]
         needed = products_needed(torch.stack(hardest).cpu().numpy(), self.feeder.shared)
         if needed is None:
             remedy = "smaller env.load, env.sun or env.reactive"
             raise InputError("env.feeder", "a feeder that carries its peak load and sun", "a voltage collapse", remedy)
         return needed
-
-    def _spread(self, *values: Tensor) -> list[Tensor]:
-        """Numbers of inverters ``[N]`` as those of buses, 0 elsewhere."""
-        return [value.new_zeros(self.feeder.n_buses).index_copy(0, self.bus, value) for value in values]
 
     # ---------------------------------------------------------------- dynamics
 
@@ -170,10 +167,9 @@ class Voltage(BatchedEnv):
             sun: ``[B, buses]``.
             reactive: ``[B, N]``, in [-1, 1].
         """
-        fed = torch.complex(sun.index_select(1, self.bus) * self._peak, reactive * self._most)  # [B, N]
-        power = (load * self._drawn).index_add(1, self.bus, fed, alpha=-1)
-        voltage, supplied = self.flow(power)
-        return voltage, supplied - power.real.sum(dim=1)
+        active = torch.addcmul(load * self._active, sun, self._panels, value=-1)
+        drawn = (load * self._drawn).index_add(1, self.bus, reactive * self._most, alpha=-1)
+        return self.flow(active, drawn)
 
     def price(self, voltage: Tensor, reactive: Tensor) -> Tensor:
         """Less the sum of all rewards ``[B]``, of magnitudes ``[B, buses]`` and reactive power ``[B, N]``."""
@@ -182,11 +178,13 @@ class Voltage(BatchedEnv):
 
     def nearest(self, reactive: Tensor) -> Tensor:
         """The actions ``[B, N]`` whose reactive power is the nearest."""
-        half = (len(self._levels) - 1) / 2
+        half = (self.n_actions - 1) / 2
         return ((reactive + 1) * half).round().long()
 
     def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.feed(self._levels[actions]), torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
+        return self.feed(actions.float().mul_(2 / (self.n_actions - 1)).sub_(1)), torch.zeros(
+            self.n_envs, dtype=torch.bool, device=self.device
+        )
 
     def feed(self, reactive: Tensor) -> Tensor:
         """Feed any reactive power ``[B, N]`` in [-1, 1] for a step: local rewards ``[B, N]`` float32."""
@@ -208,9 +206,9 @@ class Voltage(BatchedEnv):
     def observe(self) -> Tensor:
         load, sun = (x.index_select(1, self.bus) for x in self.forecast())
         voltage = ((self.voltage.index_select(1, self.bus) - 1) * VOLTAGE_SCALE).float()
-        angle = (self.time * (2 * math.pi / STEPS))[:, None].expand_as(load)
-        size = self._relative.expand_as(load)
-        return torch.stack([voltage, sun, load, self.reactive, angle.sin(), angle.cos(), size], dim=-1)
+        angle = self.time * (2 * math.pi / STEPS)
+        clock = (wave[:, None].expand_as(load) for wave in (angle.sin(), angle.cos()))
+        return torch.stack([voltage, sun, load, self.reactive, *clock, self._relative.expand_as(load)], dim=-1)
 
     def episode_metrics(self) -> dict[str, Tensor]:
         """Of the present episode so far, ``[B]`` float64 each.
@@ -243,8 +241,16 @@ class Voltage(BatchedEnv):
         return self.nearest(baselines.optimum(self, *self.forecast()))
 
     def references(self) -> dict[str, float]:
-        """Mean returns of the baseline policies and of the central optimiser, on the same days."""
-        return {name: float(measured["return"].mean()) for name, measured in baselines.measured(self).items()}
+        """Mean returns of the baseline policies and of the central optimum, on the same days.
+
+        On feeders of more than 100 buses, where the others take minutes, ``no_control`` and ``droop_ieee1547`` alone.
+        """
+        if self.feeder.n_buses > baselines.MOST_OPTIMISED:
+            rules = baselines.policies(self)
+            found = {name: baselines.play(self, rules[name]) for name in ("no_control", "droop_ieee1547")}
+        else:
+            found = baselines.measured(self)
+        return {name: float(measured["return"].mean()) for name, measured in found.items()}
 
 
 def _with_inverter(feeder: Feeder, inverters: str | float | Sequence[str]) -> list[int]:

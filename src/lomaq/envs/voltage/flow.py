@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Largest error of a voltage, per unit, and the most matrix products that may be needed for it.
-TOLERANCE, MOST_PRODUCTS = 1e-9, 200
+#: Largest change of a voltage in the last product, per unit, and the most products that may be needed for it.
+TOLERANCE, MOST_PRODUCTS = 1e-8, 200
 
 
 class Flow:
@@ -32,42 +32,44 @@ class Flow:
         blocks = np.block([[shared.real, -shared.imag], [shared.imag, shared.real]])
         self.exact = torch.from_numpy(blocks).to(device)  # [2N, 2N], for real parts and then imaginary parts
         self.single = self.exact.float()
-        self.one = (torch.arange(len(blocks), device=device) < len(shared)).double()[:, None]  # [2N, 1]
+        self.one = (torch.arange(len(blocks), device=device) < len(shared)).float()[:, None]  # [2N, 1]
 
-    def __call__(self, power: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, active: Tensor, reactive: Tensor) -> tuple[Tensor, Tensor]:
         """Solve it.
 
         Args:
-            power: ``[B, N]`` complex128, what each bus draws, S = P + jQ per unit.
+            active: ``[B, N]`` float32 or float64, what each bus draws, P of S = P + jQ per unit.
+            reactive: The same of Q.
 
         Returns:
-            Magnitudes of the voltages ``[B, N]``, and the active power ``[B]`` that the substation feeds in, losses
-            included; float64, exact to about 1e-9.
+            Magnitudes of the voltages ``[B, N]``, and the losses of all lines ``[B]``; float64, exact to 1e-8.
         """
-        p, q = power.real.T.contiguous(), power.imag.T.contiguous()  # [N, B]: halves of a tensor are then contiguous
-        p_, q_, one = p.float(), q.float(), self.one.float()
-        voltage = torch.addmm(one, self.single, torch.cat([p_, -q_]), alpha=-1)  # [2N, B], from V = 1
+        given = active.T.contiguous(), reactive.T.contiguous()  # [N, B]: halves of a tensor are then contiguous
+        p, q = (x.float() for x in given)
+        p_, q_ = (x.double() for x in given)
+        voltage = torch.addmm(self.one, self.single, torch.cat([p, -q]), alpha=-1)  # [2N, B], from V = 1
         for _ in range(self.first - 1):
-            voltage = torch.addmm(one, self.single, torch.cat(_current(p_, q_, voltage)[:2]), alpha=-1)
+            voltage = torch.addmm(self.one, self.single, torch.cat(_current(p, q, voltage)), alpha=-1)
         near = voltage.double()
-        a, b, square = _current(p, q, near)
-        left = torch.addmm(self.one, self.exact, torch.cat([a, b]), alpha=-1).sub_(near).float()
-        u, v = (x.float() for x in _current(a, -b, near)[:2])  # conj(S / V²)
+        a, b = _current(p_, q_, near)
+        left = torch.addmm(self.one.double(), self.exact, torch.cat([a, b]), alpha=-1).sub_(near).float()
+        u, v = _current(a.float(), -b.float(), voltage)  # conj(S / V²)
         step = left
         for _ in range(self.rest):
             x, y = step.chunk(2)
-            step = torch.addmm(
-                left, self.single, torch.cat([torch.addcmul(u * x, v, y), torch.addcmul(v * x, u, y, value=-1)])
-            )
-        a, _, square = _current(p, q, near + step)
-        return square.sqrt().T.contiguous(), a.sum(dim=0)
+            current = torch.cat([torch.addcmul(u * x, v, y), torch.addcmul(v * x, u, y, value=-1)])
+            step = torch.addmm(left, self.single, current)
+        e, f = (near + step).chunk(2)
+        square = torch.addcmul(e * e, f, f)
+        supplied = torch.addcmul(p_ * e, q_, f) / square
+        return square.sqrt().T.contiguous(), (supplied - p_).sum(dim=0)
 
 
-def _current(p: Tensor, q: Tensor, voltage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Real and imaginary part of conj((P + jQ) / V), and |V|², ``[N, B]`` each."""
+def _current(p: Tensor, q: Tensor, voltage: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part ``[N, B]`` of conj((P + jQ) / V)."""
     e, f = voltage.chunk(2)
     square = torch.addcmul(e * e, f, f)
-    return torch.addcmul(p * e, q, f) / square, torch.addcmul(p * f, q, e, value=-1) / square, square
+    return torch.addcmul(p * e, q, f) / square, torch.addcmul(p * f, q, e, value=-1) / square
 
 
 def products_needed(power: np.ndarray, shared: np.ndarray) -> int | None:
