@@ -22,10 +22,7 @@ def test_a_grid_has_the_edges_of_a_grid(named):
     network = named("grid4x4")
     names = [signal.name for signal in network.signals]
     expected = {
-        (a, b)
-        for a in names
-        for b in names
-        if a < b and abs(ord(a[0]) - ord(b[0])) + abs(int(a[1]) - int(b[1])) == 1
+        (a, b) for a in names for b in names if a < b and abs(ord(a[0]) - ord(b[0])) + abs(int(a[1]) - int(b[1])) == 1
     }
     assert {(names[i], names[j]) for i, j in network.neighbours} == expected
     assert len(expected) == 24

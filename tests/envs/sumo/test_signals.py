@@ -8,7 +8,6 @@ import pytest
 
 from lomaq.errors import InputError
 
-
 #: States of the network's program with their seconds.
 PROGRAM = [("Gr", 20), ("yr", 3), ("rG", 20), ("ry", 3)]
 

@@ -11,4 +11,13 @@ from lomaq.plots.renderers.graph import GraphRenderer, renderer, snapshot
 from lomaq.plots.renderers.navigation import NavigationRenderer
 from lomaq.plots.renderers.sumo import SumoRenderer
 
-__all__ = ["CartPoleRenderer", "Frame", "GraphRenderer", "NavigationRenderer", "Renderer", "SumoRenderer", "renderer", "snapshot"]
+__all__ = [
+    "CartPoleRenderer",
+    "Frame",
+    "GraphRenderer",
+    "NavigationRenderer",
+    "Renderer",
+    "SumoRenderer",
+    "renderer",
+    "snapshot",
+]
