@@ -48,11 +48,14 @@ THREE_AGENTS = {
     "two_step": "env.name=two_step",
     "pettingzoo": "env.args.N=3",
     "voltage": "env.inverters=['18','25','33']",
+    "sumo": "env.net=cologne3",
 }
+#: What else keeps a run in an environment small.
+SHORT = {"sumo": ("env.seconds=100", "env.timeout=600")}
 
 
 #: Packages without which an environment cannot be played.
-PACKAGES = {"pettingzoo": "mpe2", "cognac": "cognac"}
+PACKAGES = {"pettingzoo": "mpe2", "cognac": "cognac", "sumo": "libsumo"}
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +89,7 @@ def run_small(tmp_path: Path):
     def run(name: str, *overrides: str, checkpoint: Path | None = None) -> tuple[Path, dict[str, Any]]:
         folder = tmp_path / name
         env = dict(word.split("=", 1) for word in overrides).get("env", "cartpole")
-        config = compose([three_agents_in(env), *SMALL, *overrides])
+        config = compose([three_agents_in(env), *SHORT.get(env, ()), *SMALL, *overrides])
         return folder, train(config, folder, Console(file=io.StringIO()), checkpoint)
 
     return run

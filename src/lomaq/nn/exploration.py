@@ -19,8 +19,8 @@ class Epsilon:
         end: ε from ``anneal_env_steps`` on, in [0, 1].
         anneal_env_steps: Env steps, at least 1.
         spread: How far the parallel environments differ, at least 0: environment i of B explores with
-            ε^(1 + spread·i/(B − 1)) (Horgan et al., 2018, Section 4.1), so that the last ones play nearly greedily while
-            ε is high still. 0: all with ε.
+            ε^(1 + spread·i/(B − 1)) (Horgan et al., 2018, Section 4.1), so that the last ones play nearly greedily
+            while ε is still high. 0: all with ε.
     """
 
     start: float = 1.0

@@ -1,4 +1,4 @@
-"""A network written for the tests: two signals in a row on one-way roads W → A → B → E, crossed at both from the north."""
+"""A network written for the tests: two signals in a row on one-way roads W → A → B → E, crossed from the north."""
 
 from __future__ import annotations
 
@@ -43,9 +43,8 @@ def _write_net(folder: Path) -> Path:
         for name, links in _LINKS.items()
         for i, (a, b) in enumerate(links)
     ]
-    location = (
-        '<location netOffset="0,0" convBoundary="0,-150,600,150" origBoundary="0,-150,600,150" projParameter="!"/>'
-    )
+    area = "0,-150,600,150"
+    location = f'<location netOffset="0,0" convBoundary="{area}" origBoundary="{area}" projParameter="!"/>'
     file = folder / "tiny.net.xml"
     file.write_text(f'<net version="1.16">{"".join([location, *edges, *logics, *junctions, *connections])}</net>')
     return file

@@ -9,6 +9,7 @@ import torch
 
 from lomaq.envs.pettingzoo.env import PettingZoo
 from lomaq.envs.sumo.nets import require
+from lomaq.inputs.targets import Function
 
 
 class Sumo(PettingZoo):
@@ -71,7 +72,7 @@ class Sumo(PettingZoo):
         signals = TrafficSignals(**settings)  # so that what is wrong is said here
         self.network = signals.network
         super().__init__(
-            "lomaq.envs.sumo.signals:TrafficSignals",
+            Function("lomaq.envs.sumo.signals:TrafficSignals"),
             settings,
             types=types,
             max_steps=signals.steps,

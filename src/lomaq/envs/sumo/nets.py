@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+
+from defusedxml import DefusedXmlException, ElementTree
 
 from lomaq.errors import InputError
 
@@ -60,7 +61,7 @@ def _first_departure(routes: Path) -> int:
         for _, element in ElementTree.iterparse(routes, events=("start",)):
             if element.tag in ("vehicle", "trip", "flow"):
                 return int(float(element.get("depart", element.get("begin", "0"))))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
         raise InputError("env.routes", "a .rou.xml file", f"{routes}: {error}") from error
     raise InputError("env.routes", "a file with vehicles, trips or flows", f"none in {routes}")
 

@@ -1,4 +1,4 @@
-"""A road network as its signals see it: lanes, green phases, the roads that drain through each, and who follows whom."""
+"""A road network as its signals see it: lanes, green phases, the roads that drain through each, and neighbours."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _followers(light: Any, first: dict[Any, str], cutoff: float) -> set[str]:
 
 
 def _nearest(starts: Iterable[tuple[Any, Any, float]], first: dict[Any, str], upstream: bool = False) -> Any:
-    """Walk from edges to edges without passing a signal, shortest roads first; yields start, edge and metres once an edge."""
+    """Walk from edge to edge without passing a signal, shortest roads first: start, edge and metres, once each."""
     queue = [(metres, edge.getID(), start, edge) for start, edge, metres in starts]
     heapq.heapify(queue)
     seen = set()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection
 from pathlib import Path
+
+from defusedxml import ElementTree
 
 #: Names of the metrics of an episode.
 METRICS = ("delay_all", "delay", "unfinished")
@@ -24,7 +25,7 @@ def episode_metrics(trips: Path, ignore_edges: Collection[str] = (), ignored: Co
         ``delay_all``: mean delay of all vehicles in seconds, of unfinished and never inserted ones up to the end;
         ``delay``: of those that arrived, as the RESCO benchmark has it; ``unfinished``: how many did not arrive.
     """
-    arrived, others = [], []
+    arrived, others = list[float](), list[float]()
     for _, trip in ElementTree.iterparse(trips):
         if trip.tag != "tripinfo" or trip.attrib["id"] in ignored:
             continue
