@@ -70,9 +70,8 @@ def main() -> None:
     print(f"adapter, {N_ENVS} environments     {adapted:8,.0f}")
     shared = statistics.median(mine / theirs for _, theirs, mine in rounds)
     print(f"adapter / raw at once       {shared:8.0%}")
-    print(
-        f"adapter / (raw × {processes})         {adapted / (alone * processes):8.0%}   simulators {share:.0%} of the time"
-    )
+    print(f"adapter / (raw × {processes})         {adapted / (alone * processes):8.0%}")
+    print(f"simulators                  {share:8.0%} of the time")
 
 
 if __name__ == "__main__":

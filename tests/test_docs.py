@@ -28,8 +28,19 @@ PAGES = {
 WALKED = ["docs/quick-start.md", "docs/python.md"]
 WALKED += [
     f"docs/how-to/{name}.md"
-    for name in ("own-environment", "own-feeder", "own-graph", "own-mixer", "own-objective", "resume", "sweeps")
+    for name in (
+        "own-environment",
+        "own-feeder",
+        "own-graph",
+        "own-mixer",
+        "own-objective",
+        "pettingzoo",
+        "resume",
+        "sweeps",
+    )
 ]
+#: Of these, those that need a package, and those that start processes for seconds.
+NEEDED, LONG = {"docs/how-to/pettingzoo.md": "mpe2"}, ("docs/how-to/pettingzoo.md",)
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?: {4}(?:PYTHONPATH=\. )?)((?:python (?:train|evaluate)\.py|lomaq|make) .*)$", re.MULTILINE)
@@ -226,8 +237,12 @@ def shortened(words: list[str], number: int) -> list[str]:
     return [*words, *SHORT_RUN, *more]
 
 
-@pytest.mark.parametrize("page", WALKED)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow if page in LONG else ()) for page in WALKED]
+)
 def test_a_page_can_be_followed_from_top_to_bottom(workplace, one_process, capsys, page) -> None:
+    if page in NEEDED:
+        pytest.importorskip(NEEDED[page])
     space: dict[str, object] = {"__name__": page}
     for number, part in enumerate(parts(PAGES[page])):
         if part.kind == "file":

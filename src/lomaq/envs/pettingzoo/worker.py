@@ -82,7 +82,7 @@ def redirect(path: str) -> None:
     os.close(file)
 
 
-class Bundle(gymnasium.Env[Any, Any]):
+class Bundle(gymnasium.Env):
     """``size`` parallel environments, each made at its first reset.
 
     Notes in ``info["notes"]`` are JSON, by the row of the environment: ``errors``, ``refused``, ``metrics`` of an

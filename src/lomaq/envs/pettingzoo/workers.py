@@ -34,7 +34,7 @@ _STARTING = threading.RLock()
 _SPECS: dict[str, Spec] = {}
 
 
-class _Vector(AsyncVectorEnv[Any, Any]):
+class _Vector(AsyncVectorEnv):
     """Gymnasium's, which ends its processes whatever they do."""
 
     _state = AsyncState.DEFAULT  # also where a process cannot be started
