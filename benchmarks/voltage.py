@@ -1,7 +1,7 @@
 """Voltage control: speed of the environment alone, and baseline policies in other settings.
 
-python benchmarks/voltage.py                                        # env steps a second, one thread
-python benchmarks/voltage.py results/voltage/algo=lomaq,seed=0      # and settings, with this policy as it is
+python benchmarks/voltage.py                # env steps a second, one thread
+python benchmarks/voltage.py CHECKPOINT     # and settings, with this policy as it is
 """
 
 from __future__ import annotations

@@ -141,6 +141,25 @@ def speeds() -> Iterator[str]:
         yield f"| {name} | " + " | ".join(f"{lomaq / rate:.1f}" for lomaq, rate in ours) + " |"
 
 
+def voltage() -> Iterator[str]:
+    """Mean violation and return of rules, and of the last checkpoints with lowest and highest seed, on both feeders."""
+    found = summary("voltage")
+    names = {name: f"| {name} " if name == "central optimum" else f"| `{name}` " for name in found["baselines"]}
+    for name, rule in found["baselines"].items():
+        yield f"{names[name]}| {violation(rule['mean_violation'])} | {100 * rule['violated_share']:.1f} % |"
+    for name, rule in found["larger_baselines"].items():
+        yield f"{names[name]}| {violation(rule['mean_violation'])} | {100 * rule['violated_share']:.1f} % |"
+    for method in found["methods"].values():
+        for days in (method["last"], method["larger"]):
+            low, high = (violation(pick(days["mean_violation"])) for pick in (min, max))
+            share = 100 * median(days["violated_share"])
+            yield f"| {method['label']} | {violation(median(days['mean_violation']))} ({low}–{high}) | {share:.1f} % |"
+
+
+def violation(value: float) -> str:
+    return f"{1e4 * value:.2f}" if value >= 1e-5 else f"{1e4 * value:.3f}"
+
+
 BASELINES = {
     "cart-pole": lambda: compared("fig5_cartpole", "2000", "2900"),
     "navigation": lambda: compared("fig5_nav", "450", "500"),
@@ -159,6 +178,11 @@ def test_the_table_of_the_readme_is_that_of_the_stored_results() -> None:
 def test_a_table_of_the_comparisons_is_that_of_the_stored_results(table) -> None:
     text = (ROOT / "docs" / "baselines.md").read_text()
     assert [row for row in BASELINES[table]() if row not in text] == []
+
+
+def test_the_tables_of_voltage_control_are_those_of_the_stored_results() -> None:
+    text = (ROOT / "docs" / "voltage.md").read_text()
+    assert [row for row in voltage() if row not in text] == []
 
 
 @pytest.mark.parametrize("method", NAMES)
