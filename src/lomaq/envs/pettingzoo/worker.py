@@ -45,7 +45,7 @@ def bundle_spaces(spec: Spec, size: int) -> tuple[spaces.Dict, spaces.Box]:
     rewards, terminated, truncated, and the seconds that the simulator took.
     """
     n, o, a = len(spec.agents), max(spec.obs_sizes), max(spec.n_actions)
-    seen = {
+    seen: dict[str, spaces.Space[Any]] = {
         "observation": spaces.Box(-np.inf, np.inf, (size, n, o), np.float32),
         "action_mask": spaces.Box(0, 1, (size, n, a), np.int8),
         "outcome": spaces.Box(-np.inf, np.inf, (size, n + 3), np.float64),
@@ -92,7 +92,7 @@ class Bundle(gymnasium.Env):
     def __init__(self, maker: BundleMaker) -> None:
         self.maker = maker
         self.observation_space, self.action_space = bundle_spaces(maker.spec, maker.size)
-        self.arrays = {key: np.zeros(box.shape, box.dtype) for key, box in self.observation_space.items()}
+        self.arrays = {key: np.zeros_like(box.sample()) for key, box in self.observation_space.items()}
         self.members: dict[int, Member] = {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, str]]:

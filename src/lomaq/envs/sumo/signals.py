@@ -35,7 +35,7 @@ class TrafficSignals:
         each approach the vehicles on all its roads up to the next signal upstream / 20.
 
     Rewards:
-        −[Σ n·(1 − v/v_max) over the lanes of the roads that drain through the signal + vehicles that wait to enter] / 10,
+        −[Σ n·(1 − v/v_max) over the lanes of the roads that drain through the signal + those that wait to enter] / 10,
         n vehicles at mean speed v in the last second of the decision. The sum over signals and steps, times
         −10·delta, is about the total delay of all vehicles in seconds.
 
