@@ -11,6 +11,7 @@ from lomaq.envs.polymatrix import MOST_JOINT_ACTIONS, STAG_HUNT, PolymatrixGame
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 
+GRAPHS = "line, ring, star, grid, complete"
 ANTI = [[0, 3], [1, 0]]  # neighbours do better unlike: M = [[0, 4], [4, 0]]
 KITE = [(0, 1), (1, 2), (0, 2), (2, 3)]
 
