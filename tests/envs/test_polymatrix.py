@@ -11,6 +11,7 @@ from lomaq.envs.polymatrix import MOST_JOINT_ACTIONS, STAG_HUNT, PolymatrixGame
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 
+GRAPHS = "line, ring, star, grid, complete"
 ANTI = [[0, 3], [1, 0]]  # neighbours do better unlike: M = [[0, 4], [4, 0]]
 KITE = [(0, 1), (1, 2), (0, 2), (2, 3)]
 
@@ -240,8 +241,12 @@ def test_impossible_payoffs_are_refused_in_one_line(payoff, line):
 @pytest.mark.parametrize(
     ("argument", "value", "line"),
     [
-        ("graph", "torus", r"env\.graph: expected line, ring, star, grid or an existing graph file, got 'torus'"),
-        ("graph", 3, r"env\.graph: expected line, ring, star, grid or an existing graph file, got 3"),
+        (
+            "graph",
+            "torus",
+            r"env\.graph: expected line, ring, star, grid, complete or an existing graph file, got 'torus'",
+        ),
+        ("graph", 3, r"env\.graph: expected line, ring, star, grid, complete or an existing graph file, got 3"),
         ("n_agents", 0, r"env\.n_agents: expected a whole number of at least 1, got 0"),
         ("n_agents", None, r"env\.n_agents: expected a whole number of at least 1, got None"),
         ("n_envs", 0, r"env\.n_envs: expected a whole number of at least 1, got 0"),
