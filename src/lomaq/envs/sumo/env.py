@@ -28,6 +28,7 @@ class Sumo(PettingZoo):
         cutoff: Longest road between neighbours in metres.
         teleport: Seconds of standing after which a vehicle jumps over its obstacle; −1 for never.
         ignore_edges: Edges at which vehicles enter that neither count nor cost.
+        most_cost: Largest cost of a signal in a step, in vehicles; None for no bound.
         types: Which signals share a network: those with equal lanes and phases (``signature``), none (``agents``).
         processes: Simulators at once in an evaluation; None for one a core.
         timeout: Seconds that the slowest step or reset may take.
@@ -45,6 +46,7 @@ class Sumo(PettingZoo):
         cutoff: float = 600.0,
         teleport: int = -1,
         ignore_edges: Sequence[str] = (),
+        most_cost: float | None = None,
         types: Literal["signature", "agents"] = "signature",
         processes: int | None = None,
         timeout: float = 60.0,
@@ -68,6 +70,7 @@ class Sumo(PettingZoo):
             "cutoff": cutoff,
             "teleport": teleport,
             "ignore_edges": [*ignore_edges],
+            "most_cost": most_cost,
         }
         signals = TrafficSignals(**settings)  # so that what is wrong is said here
         self.network = signals.network

@@ -16,7 +16,7 @@ from lomaq.envs.sumo.baselines import BASELINES
 from lomaq.envs.sumo.nets import find_files, require
 from lomaq.envs.sumo.network import Signal, read_network
 from lomaq.envs.sumo.trips import METRICS, episode_metrics
-from lomaq.errors import InputError, check_int
+from lomaq.errors import InputError, check_float, check_int
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete
@@ -35,9 +35,9 @@ class TrafficSignals:
         each approach the vehicles on all its roads up to the next signal upstream / 20.
 
     Rewards:
-        −[Σ n·(1 − v/v_max) over the lanes of the roads that drain through the signal + those that wait to enter] / 10,
-        n vehicles at mean speed v in the last second of the decision. The sum over signals and steps, times
-        −10·delta, is about the total delay of all vehicles in seconds.
+        −(slow + outside) / 10. Slow is the sum of n·(1 − v/v_max) over the lanes of the roads that drain through the
+        signal, n vehicles at mean speed v in the last second of the decision; outside are vehicles that wait to enter
+        these roads. The sum over signals and steps, times −10·delta, is about the delay of all vehicles in seconds.
 
     Episode:
         ``seconds`` long, then truncated. The same seed gives the same episode.
@@ -53,6 +53,8 @@ class TrafficSignals:
         cutoff: Longest road between neighbours in metres.
         teleport: Seconds of standing after which a vehicle jumps over its obstacle; −1 for never.
         ignore_edges: Edges without a signal at which vehicles enter: those neither count in the metrics nor cost.
+
+        most_cost: Largest cost of a signal in a step, in vehicles; None for no bound. In a gridlock all else is small.
 
     Raises:
         InputError: If a package, a file or a setting does not fit.
@@ -78,6 +80,7 @@ class TrafficSignals:
         cutoff: float = 600.0,
         teleport: int = -1,
         ignore_edges: Sequence[str] = (),
+        most_cost: float | None = None,
     ) -> None:
         require("libsumo", "env=sumo")
         from gymnasium.spaces import Box, Discrete
@@ -89,6 +92,7 @@ class TrafficSignals:
         self.yellow = check_int("env.yellow", yellow, 0, delta - 1)
         self.min_green = check_int("env.min_green", min_green, 1)
         self.steps = check_int("env.seconds", seconds, delta) // delta
+        self.most_cost = np.inf if most_cost is None else check_float("env.most_cost", most_cost, 0, above=True)
         self.teleport, self.ignore_edges = teleport, tuple(ignore_edges)
         unknown = [edge for edge in self.ignore_edges if edge not in self.network.speed_limits]
         if unknown:
@@ -223,7 +227,7 @@ class TrafficSignals:
         n, n_roads = len(self.possible_agents), len(self._roads)
         slow = np.bincount(self._lane_road, vehicles * np.maximum(0, 1 - speed / self._limits), n_roads)
         approach = np.bincount(self._road_approach, (slow + outside) * self._counted)
-        rewards = -np.bincount(self._approach_signal, approach, n) / 10
+        rewards = -np.minimum(np.bincount(self._approach_signal, approach, n), self.most_cost) / 10
         self.lane_vehicles = vehicles[self._lane_places]
         self.lane_halting = np.array([lane.getLastStepHaltingNumber(name) for name in self._lanes], float)
         waiting = np.array([lane.getWaitingTime(name) for name in self._lanes])
