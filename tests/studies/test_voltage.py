@@ -9,6 +9,7 @@ from rich.console import Console
 
 from lomaq.config import compose
 from lomaq.envs import Voltage
+from lomaq.envs.voltage import baselines
 from lomaq.inputs.text import read_checked
 from lomaq.plots.voltage import draw_profiles, hardest, voltage_profiles
 from lomaq.studies import figures, voltage
@@ -18,6 +19,7 @@ from lomaq.studies.runner import run_study
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A study of one method and two seeds, with few days on a larger feeder of 6 buses."""
+    monkeypatch.setattr(baselines, "TUNING_DAYS", 2)
     monkeypatch.setattr(voltage, "DAYS", 3)
     monkeypatch.setattr(voltage, "LARGER_DAYS", 2)
     monkeypatch.setattr(voltage, "LARGER", {"env.feeder": "generated", "env.n_buses": 6})
