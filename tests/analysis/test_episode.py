@@ -175,10 +175,17 @@ def test_the_table_has_a_line_for_each_step_and_agent():
     assert text == "step,agent,learned,true\n0,0,0.5,1\n0,1,-0.25,0\n1,0,0.333333,0\n1,1,2,2\n"
 
 
+def test_the_table_has_the_names_of_the_agents_where_they_have_some():
+    text = EpisodeRewards(np.array([[0.5, -0.25]]), np.array([[1, 0]]), 0.1, ["Aue", "Bad Elster, Nord"]).to_csv()
+    assert text == 'step,agent,learned,true,name\n0,0,0.5,1,Aue\n0,1,-0.25,0,"Bad Elster, Nord"\n'
+
+
+@pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (200, 150)])
-def test_episodes_of_any_size_are_drawn(tmp_path, shape):
+def test_episodes_of_any_size_are_drawn(tmp_path, shape, named):
     learned = np.random.default_rng(0).normal(size=shape)
-    draw_decomposition(tmp_path / "x.png", learned, np.ones(shape), 0.1, "title")
+    names = [f"crossing {i}" for i in range(shape[1])] if named else None
+    draw_decomposition(tmp_path / "x.png", learned, np.ones(shape), 0.1, "title", names)
     assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -151,6 +151,14 @@ def test_a_leak_from_two_hops_away_is_found_and_named(kind):
     assert slopes(probe).passed  # monotone, only not local
 
 
+def test_a_leak_is_told_with_the_name_of_the_agent():
+    graph = AgentGraph.from_edges(9, [(i, i + 1) for i in range(8)], names=[f"A{i}" for i in range(9)])
+    partition = Partition.singletons(9)
+    mixer = leaky(make("gcn", graph, partition, 1), block=4, agent=6)
+    found = locality(Probe(mixer, graph, partition, 1, *visited(graph)))
+    assert found.line(1).endswith("; worst: block 4 depends on agent 6 (node 'A6')")
+
+
 def test_a_leak_between_blocks_of_one_colour_is_found_and_named():
     graph, partition = AgentGraph.line(9), Partition.singletons(9)
     mixer = make("mlp-ego", graph, partition, 1)

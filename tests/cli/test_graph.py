@@ -72,6 +72,16 @@ def test_the_graph_of_a_file(graph, tmp_path):
     assert "<svg" in (tmp_path / "new/own.svg").read_text()
 
 
+def test_a_file_with_names_and_weights_shows_both(graph, tmp_path, drawn):
+    (tmp_path / "roads.csv").write_text("source,target,weight\nAue,Borna,2\nBorna,Calw,0.5\n")
+    status, out, err = graph("file=roads.csv", "agent=Calw")
+    assert (status, err) == (0, "")
+    assert out.startswith("3 agents, 2 edges (weights 0.5 to 2, mean 1.25), degree 1 to 2")
+    assert (drawn[0].agent, drawn[0].weights.tolist()) == (2, [2.0, 0.5])
+    status, _, err = graph("file=roads.csv", "agent=Ulm")
+    assert (status, err) == (2, "error: agent: expected the number or the name of an agent, got 'Ulm'\n")
+
+
 def test_a_run_brings_its_own_partition_and_kappa(graph, run_folder, drawn):
     status, out, err = graph(f"checkpoint={run_folder}", "agent=0")
     assert status == 0, err
@@ -154,7 +164,7 @@ def test_utilities_are_those_of_the_actions_taken(run_folder):
         (("env=nav", "output=graph.gif"), "ending of output: expected one of .png, .svg, .pdf, .html, got '.gif'"),
         (("env=nav", "output=folder.png"), "output: expected a file to write, got the folder folder.png"),
         (("env=nav", "agent=15"), "agent: expected a whole number from 0 to 14, got 15"),
-        (("env=nav", "agent=first"), "agent: expected a whole number from 0 to 14, got 'first'"),
+        (("env=nav", "agent=first"), "agent: expected the number or the name of an agent, got 'first'"),
         (("env=nav", "kappa=1.5"), "kappa: expected a whole number of at least 0, got 1.5"),
         (("env=nav", "seed=-1"), "seed: expected a whole number from 0 to"),
         (("env=nav", "partition=halves"), "partition: expected one of singletons, pairs"),

@@ -62,3 +62,42 @@ def test_an_environment_without_a_baseline_policy_names_its_best_return_where_it
 def test_an_environment_without_a_best_return_just_refuses():
     with pytest.raises(InputError, match=r"got oracle for Countdown$"):
         Countdown(1, 1).oracle()
+
+
+class Measured(Countdown):
+    """As above, but with a time limit of its own after two steps, and a metric: the number of its steps."""
+
+    def _advance(self, actions):
+        return *super()._advance(actions), self.time >= 1
+
+    def episode_metrics(self):
+        return {"steps": self.time.double()}
+
+
+def test_a_time_limit_of_the_environment_itself_truncates_where_it_did_not_really_end():
+    env = Measured(n_envs=3, max_steps=10)
+    env.reset()
+    _, _, terminated, truncated = env.step(torch.zeros(3, 2, dtype=torch.int64))
+    assert (terminated.tolist(), truncated.tolist()) == ([True, False, False], [False, False, False])
+    _, _, terminated, truncated = env.step(torch.zeros(3, 2, dtype=torch.int64))
+    assert (terminated.tolist(), truncated.tolist()) == ([False, True, False], [True, False, True])
+
+
+def test_staggered_environments_are_spread_over_the_episode_and_show_where_they_are():
+    env = Countdown(n_envs=64, max_steps=10)
+    env.reset()
+    seen = env.stagger(torch.Generator().manual_seed(0))
+    assert set(env.time.tolist()) == set(range(10))
+    assert torch.equal(seen[..., 0], env.time[:, None].float().expand(-1, 2))
+
+
+def test_a_with_statement_closes_an_environment_also_after_an_error():
+    class Open(Countdown):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    with pytest.raises(KeyError), Open(1, 1) as env:
+        raise KeyError
+    assert env.closed

@@ -13,6 +13,7 @@ from rich.console import Console
 from lomaq import AgentGraph, InputError
 from lomaq.config import compose
 from lomaq.envs import BatchedEnv
+from lomaq.envs.contract import random_actions
 from lomaq.errors import EnvError
 from lomaq.plots.run import train
 from lomaq.testing import EnvCheckError, check_env, checks
@@ -541,3 +542,19 @@ def test_episodes_of_a_class_that_reuses_its_tensors_keep_their_steps():
             assert all(torch.equal(a.observation, b.observation) for a, b in zip(sound, reused, strict=True))
             assert all(torch.equal(a.rewards, b.rewards) for a, b in zip(sound, reused, strict=True))
         assert all(torch.equal(step.actions, torch.ones(1, N, dtype=torch.int64)) for step in reused)
+
+
+def test_messages_call_agents_by_their_names():
+    class Named(Sound):
+        def __init__(self, **given):
+            super().__init__(**given)
+            self.graph.names = ["A11", "A12", "A13"]
+
+        def action_mask(self):
+            mask = torch.ones(self.n_envs, N, A, dtype=torch.bool)
+            mask[:, 1] = self.time[:, None] < 3
+            return mask
+
+    with pytest.raises(EnvError, match=r"got none \(environment 0, agent 1 \(node 'A12'\)\)"):
+        for _ in Named().episode(lambda env, _: random_actions(env, env.generator)):
+            pass

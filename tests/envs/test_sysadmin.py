@@ -230,6 +230,17 @@ def test_types_of_agents_stay_with_them(tmp_path):
     assert env.graph.agent_type.tolist() == [0, 1, 1, 1]
 
 
+def test_weights_follow_their_edges_when_the_agents_are_permuted(tmp_path):
+    edges = [(0, 1), (1, 2), (2, 3), (3, 4)]
+    AgentGraph.from_edges(5, edges, edge_weight=[1, 2, 3, 4], names=list("abcde")).to_file(tmp_path / "weights.json")
+    env = SysAdmin(graph=str(tmp_path / "weights.json"), n_agents=None, permute=True)
+    assert env.graph.validate()
+    degree = env.graph.degree[env.graph.pairs].tolist()
+    ends = sorted(weight for weight, pair in zip(env.graph.pair_weight.tolist(), degree, strict=True) if 1 in pair)
+    assert ends == [1.0, 4.0]  # those at the two ends of the line
+    assert env.graph.names == list("abcde")
+
+
 @pytest.mark.parametrize(("n_agents", "graph"), [(1, "ring"), (2, "ring"), (3, "ring"), (2, "star")])
 def test_a_permutation_that_changes_nothing_is_refused(n_agents, graph):
     with pytest.raises(InputError, match=r"^env\.permute: expected false on a graph that is the same"):

@@ -1,4 +1,4 @@
-"""A small file of every kind that others write: what is read, names, weights and the line that says the rest."""
+"""A small file of every kind that others write: what is read, names, weights, and the line that says the rest."""
 
 import gzip
 from pathlib import Path

@@ -14,7 +14,7 @@ from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
 from lomaq.plots import graph_view
-from lomaq.plots.graph_plot import draw_graph
+from lomaq.plots.graph_plot import SMALLEST_NAME, draw_graph
 from lomaq.plots.graph_view import OTHER, GraphView, block_colours
 
 GRID = AgentGraph.grid(4, 5)
@@ -124,6 +124,15 @@ def test_agents_are_numbered_where_there_is_room():
     assert [text.get_text() for text in drawn(AgentGraph.ring(1000), agent=77).texts] == ["77"]
 
 
+def test_agents_with_names_are_called_by_them():
+    short = AgentGraph.from_edges(3, [(0, 1), (1, 2)], names=["A1", "A2", "A3"])
+    axes = drawn(short, agent=1)
+    assert [text.get_text() for text in axes.texts] == short.names
+    assert legend_of(axes) == ["within 1 hop of A2 (3)"]
+    long = AgentGraph.from_edges(2, [(0, 1)], names=["a name of twenty and more letters", "b"])
+    assert all(text.get_fontsize() == SMALLEST_NAME for text in drawn(long).texts)
+
+
 def test_values_colour_the_agents_beside_a_scale():
     values = torch.arange(20.0)
     axes = drawn(values=values, value_name="degree of joy", classes=True)
@@ -155,6 +164,13 @@ def test_widths_are_in_proportion_to_weights():
     widths = np.array(edges_of(axes).get_linewidths())
     assert widths / widths[0] == pytest.approx([1, 2, 4])
     assert legend_of(axes) == ["largest weight 4"]
+
+
+def test_weights_of_either_sign_are_as_wide_as_they_are_large():
+    axes = drawn(AgentGraph.line(3), edge_weights=[-4.0, 2.0])
+    widths = np.array(edges_of(axes).get_linewidths())
+    assert widths[0] == pytest.approx(2 * widths[1])
+    assert legend_of(axes) == ["largest weight ±4"]
 
 
 def test_weights_may_all_be_zero_and_edges_none():

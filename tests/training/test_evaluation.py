@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from lomaq.envs import BatchedEnv, MatrixGame, SysAdmin
-from lomaq.errors import InputError
+from lomaq.errors import EnvError, InputError
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
-from lomaq.training.evaluation import BaselineActor, GreedyActor, RandomActor, evaluate
+from lomaq.training.evaluation import BaselineActor, GreedyActor, RandomActor, evaluate, make_test_env
 
 THREE_SIZES = [[[[0], [1]], [[1], [2]]], [[[2], [1]], [[1], [1]]], [[[0], [1]], [[0], [3]]]]  # 2, 2 and 1 actions
 NEVER_EXACT = [("gru", False), ("gru", True), ("mlp", True)]
@@ -214,3 +214,31 @@ def test_an_oracle_that_does_not_exist_is_refused_before_anything_is_written(env
     ):
         run_small("oracle", f"env={env}", "algo=oracle")
     assert not list(tmp_path.iterdir())
+
+
+def test_metrics_are_those_of_the_step_that_ended_each_episode() -> None:
+    class Climbed(Stairs):
+        def episode_metrics(self):
+            return {"height": self.age.double()}
+
+    played = evaluate(RandomActor(0), Climbed([2, 5, 3], discount=1.0), 3, seed=0)
+    assert {name: values.tolist() for name, values in played.metrics.items()} == {"height": [2, 5, 3]}
+
+
+def test_a_metric_that_is_not_finite_is_named_with_its_environment_and_step() -> None:
+    class Fallen(Stairs):
+        def episode_metrics(self):
+            return {"height": torch.where(self.lengths == 4, torch.nan, self.age.double())}
+
+    with pytest.raises(EnvError, match=r"episode_metrics\(\)\['height'\].*expected finite.*environment 1.* step 4 "):
+        evaluate(RandomActor(0), Fallen([2, 4], discount=1.0), 2, seed=0)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, 7), (9, 7), (3, 3)])
+def test_tests_make_no_more_environments_than_there_can_be_together(limit, expected) -> None:
+    class Few(Stairs):
+        max_envs = limit
+
+    made = make_test_env(lambda n_envs, seed, device: Few([1] * n_envs, 1.0), 7, torch.device("cpu"))
+    assert made.n_envs == expected
+    assert evaluate(RandomActor(0), made, 7, seed=0).returns.shape == (7,)

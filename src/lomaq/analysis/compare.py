@@ -57,6 +57,7 @@ def describe_run(folder: Path) -> dict[str, str]:
         lines["last test"] = f"{run.tests.mean[-1]:,.1f} at {run.tests.steps[-1]:,.0f} env steps"
         lines["best test"] = f"{best:,.1f} at {run.tests.first_at(best):,} env steps"
         lines["first reached"] = ", ".join(firsts) or none
+        lines |= {f"last {name}": f"{value:,.4g}" for name, value in run.summary.get("test_metrics", {}).items()}
     if run.train_seconds:
         speed = run.env_steps / run.train_seconds
         lines["speed"] = f"{speed:,.0f} env steps/s, {run.train_seconds:,.1f} s of training"
@@ -208,5 +209,8 @@ def _results(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
         firsts = [one.get(threshold) for one in reached]
         if any(first is not None for first in firsts):
             rows[f"first {threshold:,.6g} at"] = firsts
+    metrics = [run.summary.get("test_metrics", {}) for run in runs]
+    for name in dict.fromkeys(chain.from_iterable(metrics)):
+        rows[f"last {name}"] = [one.get(name) for one in metrics]
     rows["env steps/s"] = [round(run.env_steps / run.train_seconds) if run.train_seconds else None for run in runs]
     return rows

@@ -71,8 +71,10 @@ def info(run: str | None = None, config: list[str] | None = None) -> None:
     if (run is None) == (config is None):
         raise InputError("info", "run=PATH or config=SETTINGS", "neither" if run is None else "both")
     if run is not None:
-        for name, text in comparison.describe_run(Path(str(run))).items():
-            print(f"{name:<14}{text}")
+        lines = comparison.describe_run(Path(str(run)))
+        width = max(14, *(len(name) + 1 for name in lines))
+        for name, text in lines.items():
+            print(f"{name:<{width}}{text}")
     else:
         for key, (value, source) in origins(shlex.split(" ".join(config or []))).items():
             print(f"{key:<40}{word_of(value):<30} {source}")

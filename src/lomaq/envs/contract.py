@@ -106,7 +106,7 @@ def check_reset(env: BatchedEnv, rows: Tensor, generator: torch.Generator) -> No
     _check_left_alone(env, torch.where(torch.isin(_all(env), rows), 0, env.time), generator)
     mask = env.allowed()
     if mask is not None:
-        check_choices(mask, f"action mask of {title(env)}", EnvError)
+        check_choices(mask, f"action mask of {title(env)}", EnvError, name_of=env.graph.name_of)
 
 
 def check_step(env: BatchedEnv, time: Tensor, generator: torch.Generator) -> None:
@@ -227,7 +227,7 @@ def check_rollout(env: BatchedEnv, rollout: Rollout) -> None:
     _finite(env, "observation", rollout.observations, place)
     _finite(env, "reward", rollout.rewards, place)
     if rollout.action_mask is not None:
-        check_choices(rollout.action_mask, f"action mask of {title(env)}", EnvError, place)
+        check_choices(rollout.action_mask, f"action mask of {title(env)}", EnvError, place, env.graph.name_of)
 
 
 def _finite(env: BatchedEnv, name: str, values: Tensor, place: Callable[[int], str]) -> None:
@@ -238,12 +238,19 @@ def _finite(env: BatchedEnv, name: str, values: Tensor, place: Callable[[int], s
         return
     t, b, n, *number = bad[0].tolist()
     which = f", number {number[0]}" if number else ""
-    got = f"{float(values[tuple(bad[0].tolist())])} (environment {b}, agent {n}{which}, {place(t)})"
+    agent = env.graph.name_of(n)
+    got = f"{float(values[tuple(bad[0].tolist())])} (environment {b}, agent {agent}{which}, {place(t)})"
     remedy = "they must be finite also between the end of an episode and the reset"
     raise EnvError(f"{name} of {title(env)}", "finite numbers", got, remedy)
 
 
-def check_choices(mask: Tensor, name: str, kind: type[InputError], place: Callable[[int], str] | None = None) -> None:
+def check_choices(
+    mask: Tensor,
+    name: str,
+    kind: type[InputError],
+    place: Callable[[int], str] | None = None,
+    name_of: Callable[[int], str] = str,
+) -> None:
     """Check that every agent has an action that is allowed.
 
     Args:
@@ -251,12 +258,13 @@ def check_choices(mask: Tensor, name: str, kind: type[InputError], place: Callab
         name: What the message calls it.
         kind: The error to raise.
         place: Names the step t.
+        name_of: Names an agent.
     """
     some = mask.any(dim=-1)
     if not bool(some.all()):
         *t, b, n = (~some).nonzero()[0].tolist()
         when = f", {place(t[0])}" if place is not None else ""
-        got = f"none (environment {b}, agent {n}{when})"
+        got = f"none (environment {b}, agent {name_of(n)}{when})"
         raise kind(name, "at least one allowed action for every agent", got, "allow one that does nothing")
 
 
@@ -332,7 +340,7 @@ def random_actions(env: BatchedEnv, generator: torch.Generator) -> Tensor:
     shape = (env.n_envs, env.n_agents, env.n_actions)
     scores = torch.rand(shape, generator=generator, device=env.device)
     if mask is not None:
-        check_choices(mask, f"action mask of {title(env)}", EnvError)
+        check_choices(mask, f"action mask of {title(env)}", EnvError, name_of=env.graph.name_of)
         scores = scores.masked_fill(~mask, -1)
     return scores.argmax(dim=-1)
 

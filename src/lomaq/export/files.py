@@ -107,12 +107,13 @@ def _about(stored: Checkpoint, env: BatchedEnv, utilities: Utilities) -> dict[st
     """What the policies were trained for."""
     settings = {k: v for k, v in stored.config["env"].items() if k not in NOTES}
     scale = utilities.observation_scale
+    names = {"names": env.graph.names} if "names" in env.graph else {}
     return {
         "checkpoint": str(stored.path),
         "trained_env_steps": stored.env_steps,
         "environment": {"name": stored.config["env"]["name"], "settings": settings, "max_steps": env.max_steps},
         "n_agents": env.n_agents,
-        "graph": {"n_agents": env.n_agents, "edges": env.graph.pairs.tolist()},
+        "graph": {"n_agents": env.n_agents, "edges": env.graph.pairs.tolist(), **names},
         "normalisation": {
             "observation_scale": None if scale is None else scale.tolist(),
             "normalise": utilities.norm is not None,

@@ -40,14 +40,18 @@ def looks() -> Iterable[tuple[str, str]]:
 def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references: dict[str, float]) -> None:
     """Draw the tests of one run, in order of env steps: mean line, band from the lowest to the highest episode.
 
+    Metrics of the environment have a narrow panel each, below.
+
     Args:
         path: Picture to write, ``.png`` or another ending that matplotlib knows.
         title: Heading.
         evaluations: The tests.
         references: Returns to compare with, drawn as broken lines.
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained", dpi=120)
-    axes = figure.subplots()
+    names = list(evaluations[-1].metrics)
+    figure = Figure(figsize=(7, 4.2 + 1.3 * len(names)), layout="constrained", dpi=120)
+    ratios = [3.4, *[1.0] * len(names)]
+    (axes, *below) = figure.subplots(len(ratios), squeeze=False, height_ratios=ratios)[:, 0]
     curve = Curve.of(evaluations)
     draw_band(axes, curve, "mean, and lowest to highest episode", color="tab:blue", marker="o", markersize=3)
     styles = itertools.cycle(["--", ":", "-.", (0, (1, 4))])
@@ -58,6 +62,14 @@ def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references
     episodes = len(evaluations[-1].returns)
     axes.set_ylabel("test return" + (f" ({episodes} greedy episodes)" if episodes > 1 else ""))
     axes.legend(loc="lower right", fontsize=9, frameon=False)
+    for panel, name in zip(below, names, strict=True):
+        each = [test.metrics[name] for test in evaluations]
+        means = [test.mean_metrics[name] for test in evaluations]
+        curve = Curve(curve.steps, means, [min(values) for values in each], [max(values) for values in each])
+        draw_band(panel, curve, name, color="tab:green", marker="o", markersize=2)
+        finish_axes(panel, min(curve.low))
+        panel.set_ylabel("")
+        panel.set_title(name.replace("_", " "), fontsize=9, loc="left")
     figure.savefig(path)
 
 

@@ -31,7 +31,7 @@ def picture_graph(
     *,
     partition: Any = None,
     kappa: int | None = None,
-    agent: int | None = None,
+    agent: int | str | None = None,
     colour: str = "partition",
     output: str = "graph.png",
     seed: int = 0,
@@ -44,7 +44,7 @@ def picture_graph(
         stored: The checkpoint of the configuration, needed for ``reward`` and ``utility``.
         partition: BLOCKS as in training; by default those of the run, else singletons.
         kappa: HOPS of neighbourhood and ego classes; by default those of the run, else 1.
-        agent: NUMBER of an agent whose neighbourhood is outlined.
+        agent: NUMBER or name of an agent whose neighbourhood is outlined.
         colour: What colours the agents: partition (blocks that touch differ), classes (ego classes, equal
             surroundings), degree; with a checkpoint reward or utility of one greedy episode.
         output: File to write: .png, .svg, .pdf, or .html to zoom, to point at and to play (needs lomaq[html]). A
@@ -78,6 +78,10 @@ def picture_graph(
     title = f"{name}, {graph.n_agents:,} agents"
     if stored is not None:
         title += f", after {stored.env_steps:,} env steps"
+    if isinstance(agent, str):
+        if agent not in graph.labels:
+            raise InputError("agent", "the number or the name of an agent", repr(agent))
+        agent = graph.labels.index(agent)
     values, named = _values(graph, config, stored, colour, seed)
     shown: dict[str, Any] = {"classes": colour == "classes", "title": title, "value_name": named}
     view = GraphView(graph, blocks, agent, hops, values, graph.pair_weight, **shown)

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
+from matplotlib.patheffects import withStroke
 
 from lomaq.errors import check_choice
 from lomaq.plots.graph_view import DARK, GraphView, value_span
@@ -20,8 +21,8 @@ from lomaq.runs.files import replacing
 FORMATS = (".png", ".svg", ".pdf")
 #: Agents are numbered where they are at most so many, or their discs so many points across.
 MOST_LABELS, LABELLED_DISC = 60, 14
-#: Points: letters of names that are smaller stand below the discs.
-SMALLEST_NAME = 7.0
+#: Points: the smallest letters of names.
+SMALLEST_NAME = 8.0
 #: Inches: the largest drawing, and the largest disc in it.
 WIDEST, HIGHEST, LARGEST_DISC = 10.0, 8.5, 0.5
 _OUTLINE: dict[str, Any] = {"facecolor": (0, 0, 0, 0.09), "edgecolor": "black", "linewidth": 1.5}
@@ -60,7 +61,7 @@ def draw_graph(where: str | Path | Axes, view: GraphView) -> None:
     disc = 72 * 2 * view.radius * float((size / (high - low)).min())  # points across
     _draw_edges(axes, view, disc)
     _draw_agents(axes, view, disc)
-    _draw_legend(axes, view, disc, columns=max(1, int(max(6.0, size[0]) // 3)))
+    _draw_legend(axes, view, disc, width=max(6.0, size[0]))
     if not isinstance(where, Axes):
         with replacing(Path(where)) as file:
             figure.savefig(file, format=Path(where).suffix[1:], dpi=120)
@@ -115,23 +116,21 @@ def _draw_agents(axes: Axes, view: GraphView, disc: float) -> None:
 
 
 def _label_agents(axes: Axes, view: GraphView, colours: np.ndarray, disc: float) -> None:
-    """Names or numbers in the discs; below them, where a name is too long to be read inside."""
+    """Names or numbers in the discs; over their edges, on a white rim, where a name is too long to be read inside."""
     labels = view.graph.labels
+    dark = colours @ [0.299, 0.587, 0.114] < 0.45
     size = float(np.clip(0.5 * disc, 4, 15))
     style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": 4}
-    below = 0.0
-    if "names" in view.graph:
-        fitting = 1.5 * disc / max(map(len, labels))
-        size, below = (min(size, fitting), 0.0) if fitting >= SMALLEST_NAME else (SMALLEST_NAME, 0.5 * disc)
-    dark = (colours @ [0.299, 0.587, 0.114] < 0.45) & (below == 0)
-    for i, place in enumerate(view.pos):
+    if "names" in view.graph and (size := min(size, 1.2 * disc / max(map(len, labels)))) < SMALLEST_NAME:
+        size, dark = SMALLEST_NAME, np.zeros_like(dark)
+        style["path_effects"] = [withStroke(linewidth=2.5, foreground="white")]
+    for i, (x, y) in enumerate(view.pos):
         style["color"], style["weight"] = "white" if dark[i] else "black", "bold" if i == view.agent else "normal"
-        offset = 0, -below - 0.7 * size * (below > 0)
-        axes.annotate(labels[i], place, offset, textcoords="offset points", fontsize=size, **style)
+        axes.text(x, y, labels[i], fontsize=size, **style)
 
 
-def _draw_legend(axes: Axes, view: GraphView, disc: float, columns: int) -> None:
-    """Below the drawing: the outline, the ego classes and the scale of the widths, where there are any."""
+def _draw_legend(axes: Axes, view: GraphView, disc: float, width: float) -> None:
+    """Below the drawing, so many inches wide: the outline, the ego classes and the scale of the widths, if any."""
     handles: list[Line2D | Patch] = []
     if view.hull is not None:
         axes.add_patch(Polygon(view.hull, zorder=1, **_OUTLINE))
@@ -143,5 +142,7 @@ def _draw_legend(axes: Axes, view: GraphView, disc: float, columns: int) -> None
     if view.weights is not None:
         handles.append(Line2D([], [], color=DARK, linewidth=_widest(disc), label=view.weight_name))
     if handles:
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, int(width // max(3.0, 0.55 + 0.085 * longest)))
         place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": columns}
         axes.legend(handles=handles, fontsize=12, frameon=False, **place)

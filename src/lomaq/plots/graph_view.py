@@ -84,8 +84,8 @@ class GraphView:
             self.weights = _check_numbers("edge_weights", self.edge_weights, len(pairs), f"[{len(pairs)}]", (1,))
             sizes = np.abs(self.weights)
             self.widths = sizes / (sizes.max(initial=0) or 1.0)
-            signed = ", whatever its sign" if (self.weights < 0).any() else ""
-            self.weight_name = f"largest weight {sizes.max(initial=0):.3g}{signed}"
+            signed = "±" if (self.weights < 0).any() else ""
+            self.weight_name = f"largest weight {signed}{sizes.max(initial=0):.3g}"
         members = [] if self.agent is None else self.graph.neighbourhood(self.agent, self.kappa)
         self.members = np.array(members, dtype=np.int64)
         by_class = self.classes and self.values is None
@@ -101,9 +101,10 @@ class GraphView:
         self.radius = radius = disc_radius(self.pos)
         self.lines = edge_lines(self.pos, pairs, radius)
         self.hull = hull(self.pos[self.members], 1.6 * radius) if len(self.members) else None
-        chosen = None if self.agent is None else self.graph.name_of(self.agent)
+        named = self.agent is not None and "names" in self.graph
+        chosen = self.graph.names[self.agent] if named else f"agent {self.agent}"
         hops = f"{self.kappa} hop{'s' * (self.kappa != 1)}"
-        self.hull_name = f"within {hops} of agent {chosen} ({len(self.members):,})"
+        self.hull_name = f"within {hops} of {chosen} ({len(self.members):,})"
         outline = self.pos if self.hull is None else self.hull
         drawn = np.concatenate([self.pos - radius, self.pos + radius, self.lines.reshape(-1, 2), outline])
         self.box = drawn.min(axis=0) - 0.3 * radius, drawn.max(axis=0) + 0.3 * radius

@@ -91,7 +91,7 @@ def _seen(env: BatchedEnv) -> tuple[Tensor, Tensor]:
     observation = env._observed().clone()
     if mask is None:
         return observation, torch.ones(env.n_envs, env.n_agents, env.n_actions, dtype=torch.bool)
-    contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError)
+    contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError, name_of=env.graph.name_of)
     return observation, mask.clone()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lomaq.envs import BatchedEnv, Rollout, contract
 from lomaq.envs.rollout import RolloutBuffers
 from lomaq.errors import NonFiniteLossError
+from lomaq.graphs import AgentGraph
 from lomaq.nn import ActingState, ActionSelector, Utilities, epsilon_greedy
 
 
@@ -84,7 +85,7 @@ class Collector:
         epsilons = torch.full((env.n_envs,), epsilon, device=env.device)
         rollout = Rollout(**kept.until(t + 1), **before, epsilon=epsilons)
         contract.check_rollout(env, rollout)
-        _check_outputs(outputs)
+        _check_outputs(outputs, self.env.graph)
         return rollout
 
     def state_dict(self) -> dict[str, Any]:
@@ -106,10 +107,10 @@ class Collector:
         self.env.load_state_dict(state["env"])
 
 
-def _check_outputs(outputs: Tensor) -> None:
+def _check_outputs(outputs: Tensor, graph: AgentGraph) -> None:
     """Of the last step ``[B, N, A]``: weights without bounds stay so."""
     if not bool(outputs.sum().isfinite()) and not bool(outputs.isfinite().all()):
         b, n, action = (~outputs.isfinite()).nonzero()[0].tolist()
         value = float(outputs[b, n, action])
-        where = f"environment {b}, agent {n}, action {action}"
+        where = f"environment {b}, agent {graph.name_of(n)}, action {action}"
         raise NonFiniteLossError(f"the utilities became {value} ({where}); lower learner.lr or learner.grad_clip")

@@ -97,7 +97,7 @@ def _choices(env: BatchedEnv) -> Tensor | None:
     """The allowed actions ``[B, N, A]``, at least one for every agent; None where all are."""
     mask = env.allowed()
     if mask is not None:
-        contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError)
+        contract.check_choices(mask, f"action mask of {contract.title(env)}", EnvError, name_of=env.graph.name_of)
     return mask
 
 
@@ -162,6 +162,6 @@ def _episodes(actor: Actor, env: BatchedEnv) -> Played:
         ending = step.running & (step.terminated | step.truncated)
         if bool(ending.any()):
             for name, value in contract.read_metrics(env).items():
-                contract.check_numbers(env, f"episode_metrics()[{name!r}]", value[ending][:, None], number)
                 metrics[name] = torch.where(ending, value, metrics.get(name, torch.zeros_like(value)))
+                contract.check_numbers(env, f"episode_metrics()[{name!r}]", metrics[name][:, None], number)
     return Played(returns, metrics)
