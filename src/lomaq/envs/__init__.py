@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lomaq.envs.base import BatchedEnv, PolicyFn, Step
     from lomaq.envs.cartpole import CartPole
-    from lomaq.envs.cognac import Cognac
     from lomaq.envs.matrix import MatrixGame
     from lomaq.envs.navigation import Navigation
+    from lomaq.envs.pettingzoo.cognac import Cognac
     from lomaq.envs.pettingzoo.env import PettingZoo
     from lomaq.envs.pettingzoo.outward import to_pettingzoo
     from lomaq.envs.polymatrix import PolymatrixGame
@@ -40,7 +40,7 @@ __all__ = [
 #: Where the names are: the processes of simulators import this package and must not wait for torch.
 _LATER = {
     "CartPole": "cartpole",
-    "Cognac": "cognac",
+    "Cognac": "pettingzoo.cognac",
     "MatrixGame": "matrix",
     "Navigation": "navigation",
     "PettingZoo": "pettingzoo.env",

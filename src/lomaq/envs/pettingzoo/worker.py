@@ -38,14 +38,14 @@ from lomaq.envs.pettingzoo.spec import (
 MOST_OUTPUT = 1_000_000
 
 
-def bundle_spaces(spec: Spec, size: int) -> tuple[spaces.Dict, spaces.Box]:
+def bundle_spaces(spec: Spec, size: int) -> tuple[Any, Any]:
     """Observation and action space of ``size`` parallel environments: N agents, O observed numbers, A actions.
 
     An action is ``[size, N + 2]`` int64: an action of each agent, the order and the seed of a reset. An outcome has N
     rewards, terminated, truncated, and the seconds that the simulator took.
     """
     n, o, a = len(spec.agents), max(spec.obs_sizes), max(spec.n_actions)
-    seen: dict[str, spaces.Space[Any]] = {
+    seen: dict[str, Any] = {
         "observation": spaces.Box(-np.inf, np.inf, (size, n, o), np.float32),
         "action_mask": spaces.Box(0, 1, (size, n, a), np.int8),
         "outcome": spaces.Box(-np.inf, np.inf, (size, n + 3), np.float64),
@@ -91,8 +91,9 @@ class Bundle(gymnasium.Env):
 
     def __init__(self, maker: BundleMaker) -> None:
         self.maker = maker
-        self.observation_space, self.action_space = bundle_spaces(maker.spec, maker.size)
-        self.arrays = {key: np.zeros_like(box.sample()) for key, box in self.observation_space.items()}
+        boxes, self.action_space = bundle_spaces(maker.spec, maker.size)
+        self.observation_space = boxes
+        self.arrays = {key: np.zeros(box.shape, box.dtype) for key, box in boxes.items()}
         self.members: dict[int, Member] = {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, str]]:
