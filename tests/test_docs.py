@@ -159,7 +159,7 @@ def execute(words: list[str]) -> int:
 
 
 @pytest.mark.parametrize(("page", "words"), COMPOSED, ids=ids(COMPOSED))
-def test_settings_of_a_training_command_compose_and_one_of_each_kind_is_built(workplace, page, words) -> None:
+def test_settings_of_a_training_command_compose_and_one_of_each_kind_is_built(workplace, needs, page, words) -> None:
     for part in parts(PAGES[page]):
         if part.kind == "file":
             write(workplace, part)
@@ -167,6 +167,7 @@ def test_settings_of_a_training_command_compose_and_one_of_each_kind_is_built(wo
         assert execute(["train.py", *words]) == 0
         return
     config = compose_jobs(list(words))[0].config
+    needs(config["env"]["name"])
     if words in KINDS.values() and config["study"] is None and config["algo"]["policy"] == "utilities":
         build_run(config)
 
@@ -180,7 +181,8 @@ TRAINED = sorted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "words"), TRAINED, ids=ids(TRAINED))
-def test_one_training_command_of_each_kind_trains(workplace, page, words) -> None:
+def test_one_training_command_of_each_kind_trains(workplace, needs, page, words) -> None:
+    needs(next((word[4:] for word in words if word.startswith("env=")), ""))
     for part in parts(PAGES[page]):
         if part.kind == "file":
             write(workplace, part)
