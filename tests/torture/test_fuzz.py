@@ -237,15 +237,16 @@ def other(draw: random.Random) -> list[str]:
         **{"decompose": ["checkpoint=RUN"], "export": ["checkpoint=RUN", "format=torch", "output=out"]},
         **{"info": ["run=RUN"], "compare": ["run=RUN", "run=RUN", "output=out"], "graph": ["env=nav"]},
         **{"bandit": ["n=2", "K=2", "T=4", "run_dir=out"], "figures": [], "completion": []},
-        **{"check-env": ["matrix"]},
+        **{"check-env": ["matrix"], "graph discover": ["env=sysadmin", "env.n_agents=3", "output=out"]},
     }[name]
     keys = [*defaults, "env.n_agents", "env.max_steps", "x"]
     large = ("episodes", "T", "n", "K", "states", "env.n_agents", "env.max_steps", "repetitions", "pairs", "moments")
+    large += ("rounds", "horizon", "ahead", "n_envs")
     key = draw.choice(keys)
     value = draw.choice([one for one in VALUES if one != NO_NUMBERS[4]] if key in large else VALUES)
     odd = draw.choice([f"{key}={value}", f"{key}={value}", f"{key}={value}", key, value, draw.choice(FLAGS)])
     kept = [one for one in needed if draw.random() < 0.9 and not one.startswith(f"{key}=")]
-    return [name, *kept, odd]
+    return [*name.split(), *kept, odd]
 
 
 def lines(count: int, seed: int = SEED) -> Iterator[list[str]]:

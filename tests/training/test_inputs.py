@@ -54,13 +54,13 @@ def test_run_stores_its_files_and_goes_on_with_them_from_anywhere(with_files, co
 
 
 def test_evaluation_takes_another_graph_by_its_path(with_files, command, tmp_path):
-    (tmp_path / "other.csv").write_text("0,1,5\n1,2,3\n2,3,1\n")
+    (tmp_path / "other.csv").write_text("0,1,5\n1,2,3\n2,3,1\n3,3,1\n")
     words = ("checkpoint=run", f"env.graph={tmp_path / 'other.csv'}", "episodes=2")
     (tmp_path / "g.graphml").unlink()
     status, out, err = command(evaluate_main, *words)
     assert status == 0, err
     assert (json.loads(out)["n_agents"], json.loads(out)["trained_n_agents"]) == (4, 3)
-    assert err == "note: other.csv: 4 agents, 3 weighted edges; weights ignored\n"
+    assert err == "note: other.csv: 4 agents, 3 weighted edges; 1 loop dropped\n"
 
 
 def test_study_that_is_started_again_goes_on_with_the_files_of_its_runs(small, tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ def test_study_that_is_started_again_goes_on_with_the_files_of_its_runs(small, t
 
 def test_graph_that_is_not_all_of_its_file_is_told_once(command, small, tmp_path):
     (tmp_path / "g.txt").write_text("0 1 5\n1 2 7\n2 2 1\n")
-    line = "g.txt: 3 agents, 2 weighted edges; weights ignored; 1 loop dropped"
+    line = "g.txt: 3 agents, 2 weighted edges; 1 loop dropped"
     words = ("env=sysadmin", "env.graph=g.txt", "env.n_agents=null", "run_dir=run")
     status, _, err = command(train_main, *small, *words)
     assert status == 0, err
