@@ -106,7 +106,7 @@ def test_observations_count_what_stands_before_the_signal(signals):
 
 def test_vehicles_that_wait_to_enter_cost_unless_their_edge_is_ignored(signals):
     for ignored in ((), ("W_A",)):
-        env = signals(seconds=900, ignore_edges=ignored)
+        env = signals(seconds=900, ignore_edges=ignored, most_cost=None)
         env.reset(seed=0)
         for _ in range(30):
             _, rewards, *_ = env.step({"A": 0, "B": 0})
@@ -115,6 +115,12 @@ def test_vehicles_that_wait_to_enter_cost_unless_their_edge_is_ignored(signals):
         assert (rewards["A"] < -(outside + 20) / 10) == (not ignored)
         assert (rewards["A"] > -0.5) == bool(ignored)
         env.close()
+
+
+def test_a_signal_is_charged_no_more_than_the_bound(signals):
+    free, bound = (play(signals(seconds=600, most_cost=most), always(0))[1] for most in (None, 5))
+    assert free.min() < -0.5
+    np.testing.assert_allclose(bound, np.maximum(free, -0.5))
 
 
 @pytest.mark.parametrize("name", ["fixed_time", "greedy_approaching"])

@@ -46,7 +46,7 @@ class Sumo(PettingZoo):
         cutoff: float = 600.0,
         teleport: int = -1,
         ignore_edges: Sequence[str] = (),
-        most_cost: float | None = None,
+        most_cost: float | None = 30.0,
         types: Literal["signature", "agents"] = "signature",
         processes: int | None = None,
         timeout: float = 60.0,

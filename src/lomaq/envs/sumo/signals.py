@@ -80,7 +80,7 @@ class TrafficSignals:
         cutoff: float = 600.0,
         teleport: int = -1,
         ignore_edges: Sequence[str] = (),
-        most_cost: float | None = None,
+        most_cost: float | None = 30.0,
     ) -> None:
         require("libsumo", "env=sumo")
         from gymnasium.spaces import Box, Discrete
