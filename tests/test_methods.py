@@ -151,6 +151,11 @@ def test_every_method_alone_has_its_name_with_every_learner(algo, learner) -> No
         assert method_of(f"algo={algo}", f"learner={learner}") == algo
 
 
+def test_only_a_baseline_policy_gives_a_run_its_name() -> None:
+    assert method_of("env=sysadmin", "algo=baseline", "algo.baseline=never") == "never"
+    assert method_of("env=sysadmin", "algo=vdn", "algo.baseline=never") == "vdn"
+
+
 @pytest.mark.parametrize(("number", "env"), [*enumerate(ENVS)], ids=ENVS)
 def test_methods_alone_have_their_names_on_every_environment(number, env) -> None:
     some = list(methods(learning=False))[number :: len(ENVS)]

@@ -311,7 +311,7 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
     mine, (method, may_differ) = _identity(config), _ALONE[key]
     differing = [name for name in {*mine, *method} if mine.get(name) != method.get(name)]
     same = all(may_differ.get(name) == "any" or mine.get(name) in may_differ.get(name, ()) for name in differing)
-    name = config.algo.baseline or chosen["algo"]
+    name = (config.algo.policy == "baseline" and config.algo.baseline) or chosen["algo"]
     return {**plain, "method": name if same else "custom"}
 
 

@@ -97,11 +97,8 @@ def measure_influence(
     horizon = min(check_int("horizon", horizon, 1), env.max_steps)
     chosen = range(env.n_agents) if agents is None else agents
     where = torch.Generator().manual_seed(seed)
-    bases, changes = (
-        [],
-        [],
-    )  # [rounds][B, N, …], and the differences to it of the repetition and each agent
-    counted = []
+    bases, counted = list[Tensor](), list[Tensor]()  # [rounds][B, N, …] and [rounds][1 + C, B]
+    changes = list[Tensor]()  # [rounds][1 + C, B, N, …], what the repetition and each agent's other action changed
     for number in range(check_int("rounds", rounds, 1)):
         prefix = int(torch.randint(horizon, (), generator=where))
         base = _play(env, seed + number, prefix, ahead, None)

@@ -38,7 +38,7 @@ class RunRecord:
     @property
     def label(self) -> str:
         """Name of its method, as legends and tables call it."""
-        if self.config["method"] == "custom" or self.config["algo"].get("baseline"):
+        if self.config["method"] == "custom" or self.config["algo"].get("policy") == "baseline":
             return str(self.config["method"])
         return str(self.config["algo"]["label"])
 

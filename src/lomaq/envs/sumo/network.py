@@ -6,6 +6,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ def read_network(file: Path, cutoff: float) -> RoadNetwork:
         InputError: If it cannot be read, has no signal to control, or the package sumolib is missing.
     """
     require("sumolib", "env=sumo")
+    return _read(file, cutoff, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read(file: Path, cutoff: float, changed_at: int) -> RoadNetwork:
+    """A run makes several environments of one network, and reading a large one takes seconds."""
     from sumolib.net import readNet
 
     try:

@@ -52,8 +52,7 @@ class TrafficSignals:
         min_green: Least seconds of green.
         cutoff: Longest road between neighbours in metres.
         teleport: Seconds of standing after which a vehicle jumps over its obstacle; −1 for never.
-        ignore_edges: Edges without a signal at which vehicles enter: those neither count in the metrics nor cost.
-
+        ignore_edges: Edges at which vehicles enter that neither count in the metrics nor cost.
         most_cost: Largest cost of a signal in a step, in vehicles; None for no bound. In a gridlock all else is small.
 
     Raises:
