@@ -117,7 +117,7 @@ def test_blocks_of_many_widths_come_out_in_their_own_order():
     graph = AgentGraph.from_edges(12, [(5, i) for i in range(9) if i != 5] + [(8, 9), (9, 10), (10, 11)])
     torch.manual_seed(0)
     mixer = MaskedMLPMixer(graph, Partition.singletons(12), 1, 4, "none")
-    assert mixer.n_buckets > 1
+    assert mixer.slots.n_buckets > 1
     utilities = torch.randn(12)
     expected = slow_values(mixer, graph, Partition.singletons(12), utilities.double().numpy())
     np.testing.assert_allclose(mixer(utilities).detach(), expected, rtol=1e-4, atol=1e-5)
@@ -127,7 +127,7 @@ def test_one_hub_does_not_pad_every_block():
     graph = AgentGraph.star(200)
     for share in SHARES:
         mixer = MaskedMLPMixer(graph, Partition.singletons(200), 1, 2, share)
-        padded = sum(buffer.numel() for name, buffer in mixer.named_buffers() if name.startswith("_agent_"))
+        padded = sum(buffer.numel() for name, buffer in mixer.named_buffers() if name.startswith("slots._agent_"))
         seen = 200 + 199 * 2  # the hub sees all, a leaf itself and the hub
         assert seen <= padded < 4 * seen
         utilities = torch.linspace(-1, 1, 200)

@@ -35,6 +35,7 @@ class Mixer(nn.Module, ABC):
     def __init__(self, graph: AgentGraph, partition: Partition, kappa: int) -> None:
         super().__init__()
         assert partition.n_agents == graph.n_agents
+        self.graph, self.partition = graph, partition
         self.n_agents, self.n_blocks = graph.n_agents, partition.n_blocks
         self.kappa = check_int("kappa", kappa, 0)
         self.penalty = 0.0  # weight of the violation in the loss

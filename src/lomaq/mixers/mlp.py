@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lomaq.errors import InputError, check_choice, check_float
-from lomaq.graphs import AgentGraph, EgoClasses, Partition, ego_classes
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers.base import MonotoneNetwork
 from lomaq.nn.monotone import Activation, Constraint, Init, activate, effective_weight, init_bias, init_weight_
+from lomaq.nn.slots import SHARES, Share, Slots
 
-Share = Literal["ego", "all", "none"]
 State = Literal["none", "local"]
-
-
-class _Layout(NamedTuple):
-    """Where each block's first layer finds its weights: slots in the order of ``ego.agents``."""
-
-    network: np.ndarray  # [P] which network a block uses
-    row: np.ndarray  # [S] which first-layer row a slot uses
-    factor: np.ndarray  # [S] what a slot's utility is multiplied with
-    fan_in: np.ndarray  # [rows] inputs of the layer a row belongs to
-    hops: np.ndarray  # [rows] distance of the agents that a row is for
 
 
 class MaskedMLPMixer(MonotoneNetwork):
     """F_J = Linear – act – Linear – act – Linear of the utilities in the receptive field of block J.
 
-    Blocks are gathered into one padded array and multiplied with the weights of their class in batched products, so
-    nothing loops over agents, blocks or classes, and cost is O(sum of neighbourhoods). Blocks of very different width
-    go in a few padded buckets (each at most twice as wide as its narrowest block), so that one hub does not pad all.
+    Blocks are gathered into padded arrays (:class:`lomaq.nn.slots.Slots`) and multiplied with the weights of their class
+    in batched products, so nothing loops over agents, blocks or classes, and cost is O(sum of neighbourhoods).
 
     Args:
         share: Which blocks use the same network: ``ego`` those with isomorphic surroundings (on the paper's line, the
@@ -52,7 +40,6 @@ class MaskedMLPMixer(MonotoneNetwork):
     """
 
     _pair: Tensor | None
-    _place: Tensor
 
     def __init__(
         self,
@@ -72,16 +59,16 @@ class MaskedMLPMixer(MonotoneNetwork):
     ) -> None:
         super().__init__(graph, partition, kappa, hidden, monotonicity, activation, init, weight_sharing)
         self.penalty = check_float("mixer.penalty", penalty, 0) if monotonicity == "soft" else 0.0
-        self.share = check_choice("mixer.share", share, ("ego", "all", "none"))
-        ego = ego_classes(graph, partition.blocks, kappa)
-        layout = _lay_out(ego, self.share)
-        n_networks, fan_in = int(layout.network.max()) + 1, torch.from_numpy(layout.fan_in).float()
+        check_choice("mixer.share", share, SHARES)
+        self.share = share
+        self.slots = Slots(graph, partition.blocks, kappa, share)
+        n_networks, fan_in = self.slots.n_networks, self.slots.fan_in
         self.w1 = nn.Parameter(torch.empty(len(fan_in), hidden))
         self.w2 = nn.Parameter(torch.empty(n_networks, hidden, hidden))
         self.w3 = nn.Parameter(torch.empty(n_networks, hidden))
         self.b1, self.b2 = (init_bias(n_networks, hidden, init=self.init) for _ in range(2))
         self.b3 = nn.Parameter(torch.zeros(n_networks))
-        init_weight_(self.w1, fan_in[:, None], self.init, torch.from_numpy(layout.hops)[:, None])
+        init_weight_(self.w1, fan_in[:, None], self.init, self.slots.hops[:, None])
         init_weight_(self.w2, hidden, self.init)
         init_weight_(self.w3, hidden, self.init)
         self.hyper: _Hypernetwork | None = None
@@ -89,7 +76,6 @@ class MaskedMLPMixer(MonotoneNetwork):
             if obs_size is None:
                 raise InputError("obs_size", "the observation size for mixer.state=local", None)
             self.hyper = _Hypernetwork(n_networks, fan_in, obs_size, hidden)
-        self._build_buckets(ego, layout)
         self.register_buffer("_pair", None, persistent=False)
         if enforce is not None and enforce != partition:
             self._build_parents(partition, enforce)
@@ -103,45 +89,20 @@ class MaskedMLPMixer(MonotoneNetwork):
                 "mixer.enforce", "a partition that the training partition refines", got, "merge those blocks"
             )
         parent = torch.stack([enforce.block_of[block[0]] for block in partition.blocks])
-        buckets = [self._bucket(number, "blocks", "agent") for number in range(self.n_buckets)]
+        buckets = [self.slots.bucket(number, "blocks", "agent") for number in range(self.slots.n_buckets)]
         keys = [(parent[blocks][:, None] * self.n_agents + agent).flatten() for blocks, agent in buckets]
         found, self._pair = torch.cat(keys).unique(return_inverse=True)
         self._n_pairs = len(found)
 
-    def _build_buckets(self, ego: EgoClasses, layout: _Layout) -> None:
-        """Padded indices ``[blocks, width]`` of each bucket, widest first."""
-        by_width = np.argsort(-ego.widths, kind="stable")
-        self.n_buckets, begin = 0, 0
-        while begin < len(by_width):
-            width = ego.widths[by_width[begin]]
-            end = begin + int((ego.widths[by_width[begin:]] * 2 > width).sum())
-            members = np.sort(by_width[begin:end])
-            slot = ego.start[members][:, None] + np.arange(width)
-            real = np.arange(width) < ego.widths[members][:, None]
-            slot = np.where(real, slot, 0)
-            bucket = {
-                "blocks": members,
-                "agent": np.where(real, ego.agents[slot], 0),
-                "row": np.where(real, layout.row[slot], 0),
-                "factor": np.where(real, layout.factor[slot], 0.0).astype(np.float32),
-                "network": layout.network[members],
-            }
-            for name, value in bucket.items():
-                self.register_buffer(f"_{name}_{self.n_buckets}", torch.from_numpy(value), persistent=False)
-            self.n_buckets += 1
-            begin = end
-        order = torch.cat([self._bucket(number, "blocks")[0] for number in range(self.n_buckets)])
-        self.register_buffer("_place", torch.argsort(order), persistent=False)
-
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
-        buckets = range(self.n_buckets)
-        return self._in_order([self._mix_bucket(self._gather(utilities, b), observations, b) for b in buckets])
+        buckets = range(self.slots.n_buckets)
+        return self.slots.in_order([self._mix_bucket(self.slots.gather(utilities, b), observations, b) for b in buckets])
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As in :class:`Mixer`; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
         flat = utilities.reshape(-1, self.n_agents).T
-        seen = [self._gather(flat, bucket) for bucket in range(self.n_buckets)]
-        values = self._in_order([self._mix_bucket(x, observations, bucket) for bucket, x in enumerate(seen)])
+        seen = [self.slots.gather(flat, bucket) for bucket in range(self.slots.n_buckets)]
+        values = self.slots.in_order([self._mix_bucket(x, observations, bucket) for bucket, x in enumerate(seen)])
         values = values.T * self._block_scale  # [M, P]
         slopes = torch.autograd.grad(values.sum(), seen, create_graph=True)
         slope = torch.cat([x.flatten(0, 1) for x in slopes])  # [slots, M]
@@ -151,18 +112,8 @@ class MaskedMLPMixer(MonotoneNetwork):
         violation = (-slope).relu().sum(dim=0)
         return values.view(*utilities.shape[:-1], self.n_blocks), violation.view(utilities.shape[:-1])
 
-    def _in_order(self, parts: list[Tensor]) -> Tensor:
-        return parts[0] if self.n_buckets == 1 else torch.cat(parts).index_select(0, self._place)
-
-    def _bucket(self, number: int, *names: str) -> list[Tensor]:
-        return [self.get_buffer(f"_{name}_{number}") for name in names]
-
-    def _gather(self, utilities: Tensor, bucket: int) -> Tensor:
-        (agent,) = self._bucket(bucket, "agent")
-        return utilities.index_select(0, agent.flatten()).view(*agent.shape, -1)  # [P, W, M]
-
     def _mix_bucket(self, seen: Tensor, observations: Tensor | None, bucket: int) -> Tensor:
-        agent, row, factor, network = self._bucket(bucket, "agent", "row", "factor", "network")
+        agent, row, factor, network = self.slots.bucket(bucket, "agent", "row", "factor", "network")
         first, w2, w3 = self._first(bucket), *(effective_weight(w, self.monotonicity) for w in (self.w2, self.w3))
         if self.hyper is None:
             x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
@@ -180,7 +131,7 @@ class MaskedMLPMixer(MonotoneNetwork):
 
     def _first(self, bucket: int) -> Tensor:
         """The weights of the first layer that are used, ``[P, W, H]``."""
-        row, factor = self._bucket(bucket, "row", "factor")
+        row, factor = self.slots.bucket(bucket, "row", "factor")
         w1 = effective_weight(self.w1, self.monotonicity)
         first = w1.index_select(0, row.flatten()).view(*row.shape, self.hidden) * factor[..., None]
         if self.weight_sharing > 0:
@@ -190,7 +141,7 @@ class MaskedMLPMixer(MonotoneNetwork):
         return first
 
     def _multipliers(self) -> Iterable[Tensor]:  # and the hypernetwork's scales, ELU + 1
-        yield from (self._first(bucket) for bucket in range(self.n_buckets))
+        yield from (self._first(bucket) for bucket in range(self.slots.n_buckets))
         yield from (effective_weight(w, self.monotonicity) for w in (self.w2, self.w3))
 
     def weights(self) -> list[nn.Parameter]:
@@ -229,21 +180,3 @@ class _Hypernetwork(nn.Module):
         out = torch.bmm(x, self.w2[network])  # [P, M, 4 H + 1]
         scale1, shift1, scale2, shift2, shift3 = out.split([self.hidden] * 4 + [1], dim=-1)
         return functional.elu(scale1) + 1, shift1, functional.elu(scale2) + 1, shift2, shift3
-
-
-def _lay_out(ego: EgoClasses, share: str) -> _Layout:
-    owner = np.repeat(np.arange(len(ego.widths)), ego.widths)
-    if share == "all":
-        n_rows = int(ego.distance.max()) + 1
-        count = np.zeros((len(ego.widths), n_rows))
-        np.add.at(count, (owner, ego.distance), 1)
-        network, factor = np.zeros(len(ego.widths), dtype=np.int64), 1 / count[owner, ego.distance]
-        return _Layout(network, ego.distance, factor, np.full(n_rows, n_rows), np.arange(n_rows))
-    network = ego.class_of if share == "ego" else np.arange(len(ego.widths))
-    width = ego.widths[np.unique(network, return_index=True)[1]]
-    first_row = np.cumsum(width) - width
-    slot = np.arange(len(owner)) - ego.start[owner]
-    row = first_row[network[owner]] + slot
-    hops = np.empty(width.sum(), dtype=np.int64)
-    hops[row] = ego.distance
-    return _Layout(network, row, np.ones(len(owner)), np.repeat(width, width), hops)

@@ -84,6 +84,7 @@ class Batch:
         scale: σ, what one unit of the networks' values is worth.
         unrolled: ``unroll(online, rollout)`` where it is known already.
         generator: Source of randomness for objectives that draw actions.
+        progress: Share of the budget that is spent, in [0, 1]: what schedules follow.
     """
 
     online: ValueNetworks
@@ -93,6 +94,7 @@ class Batch:
     scale: float = 1.0
     unrolled: Any = None
     generator: torch.Generator | None = None
+    progress: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,11 @@ class Objective(ABC):
         on_policy: Whether it must see rollouts of the present networks only, and so no replay memory.
         selects_online: Whether the targets take their actions from the online networks' outputs.
         policy: How agents act on their networks' outputs while they collect; in tests each takes its best action.
+        stochastic: Whether the outputs are logits of policies, so that agents may also draw in tests.
     """
 
     on_policy: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
     selects_online = False
     policy: ActionSelector = staticmethod(epsilon_greedy)
 
@@ -155,6 +159,14 @@ class Objective(ABC):
     def trained_mixer(self, networks: ValueNetworks) -> Mixer | None:
         """The mixer whose block values are trained, which a certificate is about; None where there is none."""
         return networks.mixer
+
+    def mixed_values(self, networks: ValueNetworks, rollout: Rollout, steps: int | None = None) -> Tensor:
+        """What the trained mixer mixes, ``[steps, B, N, A]``: a value of every agent's every action; here utilities."""
+        return networks.unroll(rollout, steps)
+
+    def another_pass(self, metrics: Metrics) -> bool:
+        """Whether to learn from the same rollout again, by the mean metrics of the last pass over it; here always."""
+        return True
 
     def unroll(self, networks: ValueNetworks, rollout: Rollout, steps: int | None = None) -> Any:
         """Outputs of the agents' networks along the first ``steps`` (all T + 1) observations; here utilities."""

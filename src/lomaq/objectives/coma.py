@@ -35,7 +35,7 @@ class COMA(Objective):
         entropy: β, at least 0.
     """
 
-    on_policy = True
+    on_policy = stochastic = True
     policy = staticmethod(epsilon_softmax)
 
     def __init__(self, returns: Returns, hidden: int = 128, entropy: float = 0.2) -> None:

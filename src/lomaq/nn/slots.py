@@ -1,0 +1,114 @@
+"""Where networks of blocks find their inputs and weights: neighbourhoods as padded indices, weights picked by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lomaq.graphs import AgentGraph, EgoClasses, ego_classes
+
+Share = Literal["ego", "all", "none"]
+SHARES = get_args(Share)
+
+
+class _Layout(NamedTuple):
+    """Where each block's first layer finds its weights: slots in the order of ``ego.agents``."""
+
+    network: np.ndarray  # [P] which network a block uses
+    row: np.ndarray  # [S] which first-layer row a slot uses
+    factor: np.ndarray  # [S] what a slot's input is multiplied with
+    fan_in: np.ndarray  # [rows] inputs of the layer a row belongs to
+    hops: np.ndarray  # [rows] distance of the agents that a row is for
+
+
+class Slots(nn.Module):
+    """The κ-hop neighbourhoods of all blocks, for networks whose blocks run together in batched products.
+
+    Blocks of very different width go in a few padded buckets (each at most twice as wide as its narrowest block), so
+    that one hub does not pad all. A bucket has the indices ``blocks`` ``[P]``, ``network`` ``[P]`` (which network a
+    block uses), and for each of its W slots ``agent``, ``row`` (of the first layer's weights) and ``factor`` (of the
+    input; 0 in the padding) ``[P, W]``.
+
+    Args:
+        graph: The agents.
+        blocks: Agents of each block.
+        kappa: Number of hops, at least 0.
+        share: Which blocks use the same network: ``ego`` those with isomorphic surroundings, ``none`` every block its
+            own, ``all`` a single one, whose first layer has one row a hop distance, for the mean input at that distance.
+
+    Attributes:
+        n_networks: Number of networks.
+        n_buckets: Number of buckets.
+        fan_in: ``[rows]`` float32, inputs of the first layer that a row belongs to.
+        hops: ``[rows]`` int64, distance of the agents that a row is for.
+    """
+
+    _place: Tensor
+
+    def __init__(self, graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int, share: Share) -> None:
+        super().__init__()
+        ego = ego_classes(graph, blocks, kappa)
+        layout = _lay_out(ego, share)
+        self.n_networks = int(layout.network.max()) + 1
+        self.fan_in, self.hops = torch.from_numpy(layout.fan_in).float(), torch.from_numpy(layout.hops)
+        self._build_buckets(ego, layout)
+
+    def _build_buckets(self, ego: EgoClasses, layout: _Layout) -> None:
+        """Padded indices ``[blocks, width]`` of each bucket, widest first."""
+        by_width = np.argsort(-ego.widths, kind="stable")
+        self.n_buckets, begin = 0, 0
+        while begin < len(by_width):
+            width = ego.widths[by_width[begin]]
+            end = begin + int((ego.widths[by_width[begin:]] * 2 > width).sum())
+            members = np.sort(by_width[begin:end])
+            slot = ego.start[members][:, None] + np.arange(width)
+            real = np.arange(width) < ego.widths[members][:, None]
+            slot = np.where(real, slot, 0)
+            bucket = {
+                "blocks": members,
+                "agent": np.where(real, ego.agents[slot], 0),
+                "row": np.where(real, layout.row[slot], 0),
+                "factor": np.where(real, layout.factor[slot], 0.0).astype(np.float32),
+                "network": layout.network[members],
+            }
+            for name, value in bucket.items():
+                self.register_buffer(f"_{name}_{self.n_buckets}", torch.from_numpy(value), persistent=False)
+            self.n_buckets += 1
+            begin = end
+        order = torch.cat([self.bucket(number, "blocks")[0] for number in range(self.n_buckets)])
+        self.register_buffer("_place", torch.argsort(order), persistent=False)
+
+    def bucket(self, number: int, *names: str) -> list[Tensor]:
+        """Indices of a bucket, by name."""
+        return [self.get_buffer(f"_{name}_{number}") for name in names]
+
+    def gather(self, inputs: Tensor, bucket: int) -> Tensor:
+        """Inputs ``[N, ...]`` of the agents in the slots of a bucket, ``[P, W, ...]``; anything in the padding."""
+        (agent,) = self.bucket(bucket, "agent")
+        return inputs.index_select(0, agent.flatten()).unflatten(0, agent.shape)
+
+    def in_order(self, parts: list[Tensor]) -> Tensor:
+        """Results of all buckets, ``[P of the bucket, ...]`` each, in the order of the blocks."""
+        return parts[0] if self.n_buckets == 1 else torch.cat(parts).index_select(0, self._place)
+
+
+def _lay_out(ego: EgoClasses, share: Share) -> _Layout:
+    owner = np.repeat(np.arange(len(ego.widths)), ego.widths)
+    if share == "all":
+        n_rows = int(ego.distance.max()) + 1
+        count = np.zeros((len(ego.widths), n_rows))
+        np.add.at(count, (owner, ego.distance), 1)
+        network, factor = np.zeros(len(ego.widths), dtype=np.int64), 1 / count[owner, ego.distance]
+        return _Layout(network, ego.distance, factor, np.full(n_rows, n_rows), np.arange(n_rows))
+    network = ego.class_of if share == "ego" else np.arange(len(ego.widths))
+    width = ego.widths[np.unique(network, return_index=True)[1]]
+    first_row = np.cumsum(width) - width
+    slot = np.arange(len(owner)) - ego.start[owner]
+    row = first_row[network[owner]] + slot
+    hops = np.empty(width.sum(), dtype=np.int64)
+    hops[row] = ego.distance
+    return _Layout(network, row, np.ones(len(owner)), np.repeat(width, width), hops)
