@@ -71,7 +71,7 @@ class PPO(Objective):
         hidden: int = 64,
         share: Share = "ego",
         clip: float = 0.2,
-        entropy: float = 0.01,
+        entropy: float = 0.02,
         entropy_end: float = 0.0,
         max_kl: float | None = None,
     ) -> None:

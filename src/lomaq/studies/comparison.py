@@ -18,16 +18,16 @@ FRESH_EPISODES = 100
 
 
 def tuning(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """For each method all settings tried, and those with the highest mean test return over the run.
+    """For each method all settings tried, and those with the highest mean test return over the run and over seeds.
 
     The test of the untrained networks is left out: how they happen to start says nothing about the settings.
     """
-    tried: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for run in runs:
         words = [f"{key}={value}" for key, value in run.settings.items() if key not in ("algo", "seed")]
-        score = tried.setdefault(run.settings["algo"], {})
         trained = [mean for steps, mean in zip(run.tests.steps, run.tests.mean, strict=True) if steps > 0]
-        score[" ".join(words)] = fmean(trained)
+        found.setdefault(run.settings["algo"], {}).setdefault(" ".join(words), []).append(fmean(trained))
+    tried = {name: {words: fmean(seeds) for words, seeds in scores.items()} for name, scores in found.items()}
     return {name: {"chosen": max(score, key=score.__getitem__), "tried": score} for name, score in tried.items()}
 
 
