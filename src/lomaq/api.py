@@ -28,6 +28,7 @@ from lomaq.config import CONF, choices, compose, read_yaml
 from lomaq.config.words import word_of
 from lomaq.envs import BatchedEnv, contract, to_pettingzoo
 from lomaq.errors import InputError
+from lomaq.evaluation import Actor, GreedyActor, evaluate, make_test_env
 from lomaq.inputs.plain import changed
 from lomaq.nn import ActingState
 from lomaq.objectives import ValueNetworks
@@ -37,7 +38,6 @@ from lomaq.runs.files import read_returns
 from lomaq.studies.runner import run_study
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import Callback
-from lomaq.training.evaluation import Actor, GreedyActor, evaluate, make_test_env
 from lomaq.training.run import run_dir_of
 
 if TYPE_CHECKING:

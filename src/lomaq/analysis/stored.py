@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int, tell
+from lomaq.evaluation import GreedyActor, evaluate, make_test_env
 from lomaq.graphs.kept import changed_files, kept_files
 from lomaq.inputs.plain import TRAINED, check_config, check_shape
 from lomaq.nn import Utilities
 from lomaq.training.build import Run, build_run, build_utilities, env_maker
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
-from lomaq.training.evaluation import GreedyActor, evaluate, make_test_env
 from lomaq.training.process import building
 
 #: Seed of the starts of ``evaluate``, apart from those seen while training.

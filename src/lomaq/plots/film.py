@@ -16,11 +16,11 @@ from torch import Tensor
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
+from lomaq.evaluation import Actor, GreedyActor
 from lomaq.plots.renderers import Frame, renderer, snapshot
 from lomaq.runs.files import replacing
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback
-from lomaq.training.evaluation import Actor, GreedyActor
 from lomaq.training.loggers import log_gif
 from lomaq.training.module import LomaqModule
 

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint, evaluate_checkpoint, open_checkpoint
 from lomaq.envs.voltage import Feeder, Voltage, baselines
 from lomaq.envs.voltage.baselines import PolicyFn
+from lomaq.evaluation import GreedyActor
 from lomaq.inputs.plain import changed
 from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.plots.voltage import draw_moment, hardest, voltage_profiles
 from lomaq.runs import Curve, RunFiles, RunRecord
 from lomaq.training.build import env_maker
-from lomaq.training.evaluation import GreedyActor
 
 #: Fresh days of a policy on its own feeder, and those on the larger one, with that feeder's settings.
 DAYS, LARGER_DAYS = 100, 20

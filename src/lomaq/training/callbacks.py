@@ -19,11 +19,11 @@ from rich.table import Column
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import check_bool, check_int
+from lomaq.evaluation import GreedyActor, Played, evaluate, make_test_env
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.checked import non_finite
 from lomaq.runs.stop import asked, heed, listening
 from lomaq.training.checkpoint import save_atomic
-from lomaq.training.evaluation import GreedyActor, Played, evaluate, make_test_env
 from lomaq.training.module import EnvMaker, LomaqModule, NonFiniteLossError
 
 #: Metrics that are logged and left out of the progress line.

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
+from lomaq.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
 from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import replacing, settings_of
@@ -31,7 +32,6 @@ from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder, evaluation_of
 from lomaq.training.checkpoint import AtomicCheckpointIO
-from lomaq.training.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
