@@ -9,7 +9,10 @@ from torch import Tensor
 
 from lomaq.envs import BatchedEnv, PolicyFn, contract
 from lomaq.errors import EnvError
-from lomaq.nn import Utilities, epsilon_greedy
+from lomaq.nn import Utilities, epsilon_greedy, epsilon_softmax
+
+#: Added to the seed of the episodes in which actions are drawn, so that these are not drawn as the starts are.
+ACTION_SEED = 3_000_017
 
 
 class Actor(Protocol):
@@ -44,11 +47,11 @@ class GreedyActor:
         self.state = self.utilities.initial_state(env.n_envs, env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
-        return self.utilities.greedy(observation, self.state, _choices(env))
+        return self.utilities.act(observation, self.state, _choices(env))
 
 
-class RandomActor:
-    """Every agent takes any of its allowed actions.
+class _Drawing:
+    """What actors that draw their actions share.
 
     Args:
         seed: Seed of the actions, which continue from episode to episode.
@@ -63,6 +66,37 @@ class RandomActor:
     def reset(self, env: BatchedEnv) -> None:
         if self.generator is None:  # seeded once, or every batch of episodes would repeat the first one's actions
             self.generator = torch.Generator(env.device).manual_seed(self.seed)
+
+
+class SampleActor(_Drawing):
+    """Every agent draws from its policy, the softmax of its network's outputs over its allowed actions.
+
+    Args:
+        utilities: The networks that act, whose outputs are logits.
+        seed: Seed of the episodes; the actions that follow from it continue from episode to episode.
+    """
+
+    def __init__(self, utilities: Utilities, seed: int) -> None:
+        super().__init__(ACTION_SEED + seed)
+        self.utilities = utilities
+
+    def reset(self, env: BatchedEnv) -> None:
+        super().reset(env)
+        self.state = self.utilities.initial_state(env.n_envs, env.device)
+
+    def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:
+        return self.utilities.act(observation, self.state, _choices(env), epsilon_softmax, self.generator)
+
+
+class RandomActor(_Drawing):
+    """Every agent takes any of its allowed actions.
+
+    Args:
+        seed: Seed of the actions, which continue from episode to episode.
+    """
+
+    def reset(self, env: BatchedEnv) -> None:
+        super().reset(env)
         self.equal = torch.zeros(env.n_envs, env.n_agents, env.n_actions, device=env.device)
 
     def act(self, env: BatchedEnv, observation: Tensor) -> Tensor:

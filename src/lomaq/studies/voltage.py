@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint, evaluate_checkpoint, open_checkpoint
 from lomaq.envs.voltage import Feeder, Voltage, baselines
 from lomaq.envs.voltage.baselines import PolicyFn
-from lomaq.evaluation import GreedyActor
 from lomaq.inputs.plain import changed
 from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.plots.voltage import draw_moment, hardest, voltage_profiles
 from lomaq.runs import Curve, RunFiles, RunRecord
-from lomaq.training.build import env_maker
+from lomaq.training.build import actor_of, env_maker
 
 #: Fresh days of a policy on its own feeder, and those on the larger one, with that feeder's settings.
 DAYS, LARGER_DAYS = 100, 20
@@ -101,7 +100,8 @@ def _measured(env: Voltage, days: int) -> dict[str, dict[str, float]]:
 
 def _profiles(env: Voltage, run: RunRecord) -> dict[str, Any]:
     """Voltages of one day at the moments that are the hardest without control."""
-    actor = GreedyActor(open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=False).utilities(env))
+    stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=False)
+    actor = actor_of(stored.config, stored.utilities(env), FRESH_SEED + DAY_SEED)
     rules = env.baselines()
 
     def learned(states: Voltage) -> torch.Tensor:
