@@ -74,8 +74,8 @@ class ExportedPolicy(nn.Module):
             hidden: ``[B, H]`` float32 memory before the step, zeros at the beginning of an episode.
 
         Returns:
-            Best actions ``[B]`` int64 (the first of equals); utilities ``[B, A]``, or logits and probabilities, ``[B, A]``
-            each; and, where there is one, the memory after the step ``[B, H]``; all float32.
+            Best actions ``[B]`` int64 (the first of equals); then, float32, utilities ``[B, A]``, or logits and
+            probabilities, both ``[B, A]``; and the memory after the step ``[B, H]`` where there is one.
         """
         x = observation
         if self.shift is not None and self.factor is not None:
@@ -110,14 +110,17 @@ PORTS = {
     "action": ("int64", "the allowed action of largest utility, the first of equals"),
     "utilities": ("float32", "of each action, also of those that are not allowed"),
     "logits": ("float32", "of each action, also of those that are not allowed"),
-    "probabilities": ("float32", "of each action: the policy, softmax of the logits of those that are allowed, else 0"),
+    "probabilities": (
+        "float32",
+        "of each action, to draw one: softmax of the logits of those that are allowed, else 0",
+    ),
     "next_hidden": ("float32", "the memory after this step"),
 }
 #: The same where actions may also be drawn.
 DRAWN = {
     "action": (
         "int64",
-        "the most probable action that is allowed, the first of equals; to act by chance, draw another",
+        "the most probable action that is allowed, the first of equals",
     ),
     "previous_action": ("int64", "the action that the agent took one step before, drawn or not, -1 for none"),
 }
