@@ -110,18 +110,12 @@ PORTS = {
     "action": ("int64", "the allowed action of largest utility, the first of equals"),
     "utilities": ("float32", "of each action, also of those that are not allowed"),
     "logits": ("float32", "of each action, also of those that are not allowed"),
-    "probabilities": (
-        "float32",
-        "of each action, to draw one: softmax of the logits of those that are allowed, else 0",
-    ),
+    "probabilities": ("float32", "of each action, to draw one: softmax of the allowed ones' logits, 0 for others"),
     "next_hidden": ("float32", "the memory after this step"),
 }
 #: The same where actions may also be drawn.
 DRAWN = {
-    "action": (
-        "int64",
-        "the most probable action that is allowed, the first of equals",
-    ),
+    "action": ("int64", "the most probable allowed action, the first of equals"),
     "previous_action": ("int64", "the action that the agent took one step before, drawn or not, -1 for none"),
 }
 #: Inputs that a later step takes from the outputs of the one before.
