@@ -204,12 +204,24 @@ class Utilities(nn.Module):
         values, _, states = self._run(observations, previous_actions, first, hidden)
         return self._together(values, 2), self._together(states, 1)
 
+    def with_memories(
+        self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs ``[T, B, N, A]`` and the memories after every step, ``[T, B, N, H]``; arguments as of the call."""
+        values, features, _ = self._run(observations, previous_actions, first, hidden)
+        memories = self._together(features, 2) if self.memory_size else observations[..., :0]
+        return self._together(values, 2), memories
+
+    def scaled(self, observations: Tensor) -> Tensor:
+        """Observations ``[..., N, O]`` as the networks see them: normalised and times their fixed factors."""
+        x = observations if self.norm is None else self.norm(observations)
+        return x if self.observation_scale is None else x * self.observation_scale
+
     def _run(
         self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """For the n agents of each type: utilities ``[T, B, n, A]``, the head's inputs ``[T, B, n, H]``, and memory."""
-        x = observations if self.norm is None else self.norm(observations)
-        x = x if self.observation_scale is None else x * self.observation_scale
+        x = self.scaled(observations)
         if self.last_action:
             choices = torch.arange(self.n_actions, device=x.device)
             x = torch.cat([x, (previous_actions[..., None] == choices).to(x.dtype)], dim=-1)

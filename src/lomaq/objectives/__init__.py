@@ -4,6 +4,7 @@ from lomaq.objectives.base import Critic, Metrics, Objective, Targets, ValueNetw
 from lomaq.objectives.coma import COMA
 from lomaq.objectives.dcg import DCG
 from lomaq.objectives.graphmix import GraphMIX
+from lomaq.objectives.ppo import PPO
 from lomaq.objectives.q_learning import PartitionTD, QLearning
 from lomaq.objectives.qplex import QPLEX
 from lomaq.objectives.qtran import QTRAN
@@ -13,6 +14,7 @@ from lomaq.objectives.wqmix import WeightedQMIX
 __all__ = [
     "COMA",
     "DCG",
+    "PPO",
     "QPLEX",
     "QTRAN",
     "Critic",

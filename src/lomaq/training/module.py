@@ -190,14 +190,17 @@ class LomaqModule(pl.LightningModule):
                 settings.objective.rescale_(self.target_copy, ratio)
         self.metrics["value_scale"] = self.scale.sigma
         targets = targets.in_units_of(self.scale.sigma)
-        if settings.minibatches == 1:
-            for _ in range(settings.epochs):
-                yield batch, targets
-            return
         for _ in range(settings.epochs):
-            order = torch.randperm(batch.n_sequences, generator=self.sampler).to(self.device)
-            for columns in order.tensor_split(settings.minibatches):
-                yield batch.select(columns), targets.select(columns)
+            before, updates = dict(self._sums), self._updates
+            if settings.minibatches == 1:
+                yield batch, targets
+            else:
+                order = torch.randperm(batch.n_sequences, generator=self.sampler).to(self.device)
+                for columns in order.tensor_split(settings.minibatches):
+                    yield batch.select(columns), targets.select(columns)
+            made = self._updates - updates
+            if not settings.objective.another_pass({k: (x - before.get(k, 0)) / made for k, x in self._sums.items()}):
+                return
 
     @property
     def _one_forward(self) -> bool:
@@ -208,8 +211,9 @@ class LomaqModule(pl.LightningModule):
 
     def _targets(self, rollout: Rollout, unrolled: Any = None) -> Targets:
         rewards = self.reward.aggregate(rollout.rewards)
+        progress = min(1.0, self.env_steps / self.total_env_steps)
         return self.settings.objective.targets(
-            Batch(self.networks, self.target, rollout, rewards, self.scale.sigma, unrolled, self.generator)
+            Batch(self.networks, self.target, rollout, rewards, self.scale.sigma, unrolled, self.generator, progress)
         )
 
     @property
