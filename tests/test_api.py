@@ -16,8 +16,8 @@ from pytorch_lightning import Callback
 import lomaq
 from lomaq import AgentGraph, InputError
 from lomaq.envs import CartPole
+from lomaq.evaluation import GreedyActor
 from lomaq.inputs.text import read_checked
-from lomaq.training.evaluation import GreedyActor
 
 SMALL = {
     "learner__n_envs": 4,

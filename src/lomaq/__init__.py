@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from lomaq.api import Policy, Trained, compare, load, make, register_envs, study, train
     from lomaq.envs import BatchedEnv, Rollout
     from lomaq.errors import InputError
+    from lomaq.evaluation import RandomActor
     from lomaq.graphs import AgentGraph, Partition
     from lomaq.plots.certificate import draw_certificate
     from lomaq.plots.decomposition import draw_decomposition
     from lomaq.plots.graph_plot import draw_graph
     from lomaq.plots.graph_view import GraphView
-    from lomaq.training.evaluation import RandomActor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 _LATER = {
     "GraphView": "lomaq.plots.graph_view",
     "InputError": "lomaq.errors",
-    "RandomActor": "lomaq.training.evaluation",
+    "RandomActor": "lomaq.evaluation",
     "draw_certificate": "lomaq.plots.certificate",
     "draw_decomposition": "lomaq.plots.decomposition",
     "draw_graph": "lomaq.plots.graph_plot",

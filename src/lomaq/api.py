@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import ArrayLike
 from rich.console import Console
 from torch import Tensor
@@ -24,31 +22,32 @@ from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.locality import influence
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint, open_checkpoint
-from lomaq.config import CONF, choices, compose, read_yaml
+from lomaq.config import choices, compose
+from lomaq.config.own import write_env
 from lomaq.config.words import word_of
 from lomaq.envs import BatchedEnv, contract, to_pettingzoo
-from lomaq.errors import InputError
+from lomaq.errors import InputError, check_int
+from lomaq.evaluation import Actor, evaluate, make_test_env
 from lomaq.inputs.plain import changed
-from lomaq.nn import ActingState
+from lomaq.nn import ActingState, epsilon_greedy, epsilon_softmax
 from lomaq.objectives import ValueNetworks
 from lomaq.plots.film import LONG_FILM, Film, check_render, play
 from lomaq.plots.run import train as train_run
 from lomaq.runs.files import read_returns
 from lomaq.studies.runner import run_study
-from lomaq.training.build import env_maker
+from lomaq.training.build import actor_of, env_maker, samples, with_sample
 from lomaq.training.callbacks import Callback
-from lomaq.training.evaluation import Actor, GreedyActor, evaluate, make_test_env
 from lomaq.training.run import run_dir_of
 
 if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
 
-#: What an environment's constructor is given by whoever makes it.
-_GIVEN = ("n_envs", "seed", "device")
-
 
 class Policy:
-    """The trained utilities of all agents, each acting greedily on what it observes.
+    """The trained utilities of all agents, each acting on what it observes: by its best action, or by a draw.
+
+    ``sample`` of its methods is true to draw from policies, which methods such as COMA learn, false for best actions,
+    and None for what ``evaluation.sample`` of the run says.
 
     Args:
         stored: The checkpoint.
@@ -62,31 +61,44 @@ class Policy:
         self.stored = stored
         self.config = changed(stored.config, {f"env.{name}": value for name, value in env_settings.items()})
         self.utilities = stored.utilities(self.env())
-        self.reset()
+        self.reset(seed=0)
 
     def env(self, n_envs: int = 1, seed: int = 0) -> BatchedEnv:
         """``n_envs`` parallel environments, on the CPU."""
         return env_maker(self.config)(n_envs, seed, torch.device("cpu"))
 
-    def reset(self) -> None:
-        """Forget what was observed; call it before the first step of new episodes."""
+    def reset(self, seed: int | None = None) -> None:
+        """Forget what was observed; call it before the first step of new episodes.
+
+        Args:
+            seed: Of the actions that :meth:`act` draws from now on, 0 at first; None to go on with what comes next.
+        """
         self._state: ActingState | None = None
+        if seed is not None:
+            self._generator = torch.Generator().manual_seed(check_int("seed", seed, 0))
 
     @torch.no_grad()
-    def act(self, observations: ArrayLike | Tensor, action_mask: ArrayLike | Tensor | None = None) -> Tensor:
-        """The greedy action of every agent; recurrent utilities remember earlier observations.
+    def act(
+        self,
+        observations: ArrayLike | Tensor,
+        action_mask: ArrayLike | Tensor | None = None,
+        sample: bool | None = None,
+    ) -> Tensor:
+        """The action of every agent; recurrent utilities remember earlier observations.
 
         Args:
             observations: ``[B, N, O]`` numbers, for B parallel environments.
             action_mask: ``[B, N, A]`` bool, the actions allowed; None for all.
+            sample: Whether actions are drawn.
 
         Returns:
             ``[B, N]`` int64.
 
         Raises:
-            InputError: If a shape is not that, a number is not finite, an agent has no allowed action, or B changed
-                without :meth:`reset`.
+            InputError: If a shape is not that, a number is not finite, an agent has no allowed action, B changed
+                without :meth:`reset`, or there are no policies to draw from.
         """
+        policy = epsilon_softmax if samples(with_sample(self.config, sample)) else epsilon_greedy
         seen = torch.as_tensor(observations, dtype=torch.float32)
         n, o, a = self.utilities.n_agents, self.utilities.obs_size, self.utilities.n_actions
         if seen.dim() != 3 or list(seen.shape[1:]) != [n, o]:
@@ -105,7 +117,7 @@ class Policy:
         if (before := len(self._state.previous)) != len(seen):
             expected = f"{before} parallel environments, as before"
             raise InputError("observations", expected, len(seen), "reset() between episodes")
-        return self.utilities.greedy(seen, self._state, mask)
+        return self.utilities.act(seen, self._state, mask, policy, self._generator)
 
     @property
     def networks(self) -> ValueNetworks:
@@ -133,25 +145,47 @@ class Policy:
         """Learned and true rewards of one greedy episode, as ``lomaq decompose`` plays it."""
         return decompose_checkpoint(self.stored, self.config, seed)
 
-    def film(self, path: str | Path, seed: int = 0, actor: Actor | None = None, moments: int = LONG_FILM) -> None:
-        """Film one episode, the first that :meth:`evaluate` plays with this seed.
+    def film(
+        self,
+        path: str | Path,
+        seed: int = 0,
+        actor: Actor | None = None,
+        moments: int = LONG_FILM,
+        sample: bool | None = None,
+    ) -> None:
+        """Film one episode, the one that :meth:`evaluate` plays with ``episodes=1`` and this seed.
 
         Args:
             path: A ``.gif`` or ``.mp4`` file; needs ``lomaq[film]``.
             seed: Seed of the start and of what happens in the episode, at least 0.
             actor: Who acts in place of the policy, such as ``lomaq.RandomActor(seed=0)``.
             moments: Most moments of the episode that are shown.
+            sample: Whether the policy draws its actions.
 
         Raises:
-            InputError: If the path has another ending, or a package is missing.
+            InputError: If the path has another ending, a package is missing, or there are no policies to draw from.
         """
         env, file = self.env(), Path(check_render(str(path)))
-        Film(env, play(actor or GreedyActor(self.utilities), env, FRESH_SEED + seed, moments)).write(file)
+        actor = actor or self._actor(seed, sample)
+        Film(env, play(actor, env, FRESH_SEED + seed, moments)).write(file)
 
-    def evaluate(self, episodes: int = 20, seed: int = 0) -> Tensor:
-        """Test returns ``[episodes]`` of greedy episodes, as ``lomaq evaluate`` plays them."""
+    def evaluate(self, episodes: int = 20, seed: int = 0, sample: bool | None = None) -> Tensor:
+        """Test returns ``[episodes]``, as ``lomaq evaluate`` plays them.
+
+        Args:
+            episodes: Episodes to play.
+            seed: Seed of their starts, and of actions that are drawn.
+            sample: Whether actions are drawn.
+
+        Raises:
+            InputError: If there are no policies to draw from.
+        """
+        actor = self._actor(seed, sample)
         with make_test_env(env_maker(self.config), episodes, torch.device("cpu")) as env:
-            return evaluate(GreedyActor(self.utilities), env, episodes, FRESH_SEED + seed).returns
+            return evaluate(actor, env, episodes, FRESH_SEED + seed).returns
+
+    def _actor(self, seed: int, sample: bool | None) -> Actor:
+        return actor_of(with_sample(self.config, sample), self.utilities, FRESH_SEED + seed)
 
 
 @dataclass(frozen=True)
@@ -234,7 +268,7 @@ def train(
         config = compose([f"env={env}", *given])
     else:
         with tempfile.TemporaryDirectory() as folder:
-            name = _write_env(env, recommended or {}, Path(folder))
+            name = write_env(env, recommended or {}, Path(folder))
             config = compose([f"env={name}", f"--config-dir={folder}", *given])
     if config["study"] is not None:
         raise InputError("experiment", "settings of one run", "a study", "call lomaq.study")
@@ -356,40 +390,3 @@ def _words(settings: Mapping[str, Any], config_dir: str | Path | None) -> list[s
 
 def _console(progress: bool) -> Console:
     return Console(stderr=True) if progress else Console(file=io.StringIO(), force_jupyter=False)
-
-
-def _is_plain(value: object) -> bool:
-    """Whether YAML can hold it and gives it back."""
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    if type(value) is dict:
-        return all(type(key) is str and _is_plain(each) for key, each in value.items())
-    return value is None or type(value) in (bool, int, float, str)
-
-
-def _write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Path) -> str:
-    """Write the YAML of a class into ``folder/env`` and return its name."""
-    if not (isinstance(env, type) and issubclass(env, BatchedEnv)):
-        raise InputError("env", "the name of an environment or a subclass of BatchedEnv", repr(env))
-    common = read_yaml(CONF / "custom_env.yaml")["recommended"]
-    unknown = [key for key in recommended if key not in common]
-    if unknown:
-        raise InputError(f"recommended.{unknown[0]}", f"one of {', '.join(common)}", "an unknown setting")
-    arguments = {
-        name: parameter.default
-        for name, parameter in inspect.signature(env).parameters.items()
-        if name not in _GIVEN and parameter.default is not parameter.empty
-    }
-    for argument, default in arguments.items():
-        if not _is_plain(default):
-            expected = "a number, a word, true, false, None, or lists and dictionaries of these, as a setting can be"
-            remedy = "take None or such a value, and make what the class needs of it in __init__"
-            name = f"default of {argument} in {contract.title(env)}"
-            raise InputError(name, expected, contract.brief(default), remedy)
-    name = env.__name__.lower()
-    node = {"_target_": f"{env.__module__}.{env.__qualname__}", "name": name, **arguments}
-    (folder / "env").mkdir()
-    content = yaml.safe_dump({**node, "recommended": {**common, **recommended}}, sort_keys=False)
-    name = f"own_{name}"  # which hides no environment of ours
-    (folder / "env" / f"{name}.yaml").write_text(content, encoding="utf-8")
-    return name

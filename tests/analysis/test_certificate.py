@@ -12,9 +12,9 @@ from lomaq.analysis.joint import exact_qsm
 from lomaq.analysis.stored import FRESH_SEED, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError, NonFiniteLossError
+from lomaq.evaluation import GreedyActor
 from lomaq.graphs import Partition
 from lomaq.training.build import build_run
-from lomaq.training.evaluation import GreedyActor
 from lomaq.training.run import train
 
 #: Overrides of a run and what its certificate counts: kappa, blocks, pairs (block, agent within kappa hops), states.

@@ -16,9 +16,9 @@ from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
 from lomaq.analysis.stored import FRESH_SEED, evaluate_checkpoint, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError
+from lomaq.evaluation import GreedyActor
 from lomaq.plots.decomposition import draw_decomposition
 from lomaq.training.build import build_run
-from lomaq.training.evaluation import GreedyActor
 from lomaq.training.run import train
 
 #: Overrides of a run, and how many steps its episodes have at most.

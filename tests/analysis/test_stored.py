@@ -14,10 +14,10 @@ from lomaq.analysis.stored import FRESH_SEED, Checkpoint, evaluate_checkpoint, o
 from lomaq.config import compose
 from lomaq.envs import CartPole, Navigation
 from lomaq.errors import InputError
+from lomaq.evaluation import GreedyActor, evaluate
 from lomaq.inputs.plain import changed
 from lomaq.training.build import build_run
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.evaluation import GreedyActor, evaluate
 from lomaq.training.run import train
 
 

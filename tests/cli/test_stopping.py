@@ -15,10 +15,10 @@ import pytest
 from lomaq import cli
 from lomaq.cli.main import guarded
 from lomaq.cli.output import closable_output
+from lomaq.evaluation import GreedyActor
 from lomaq.runs.lock import locked
 from lomaq.training import LomaqModule
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.evaluation import GreedyActor
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 ROOT = Path(__file__).resolve().parents[2]

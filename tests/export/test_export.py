@@ -35,8 +35,9 @@ RUNS = {
     "mlp": (),
     "gru": ("agent=gru", "agent.hidden=[16,8]", "agent.last_action=true", "agent.agent_id=true"),
     "types": ("env=matrix", "env.payoffs=[[[0,1,2],[1,2,0]],[[2,1,0],[1,1,3]]]", "agent.hidden=[8]"),
+    "policies": ("algo=coma", "agent=gru", "agent.hidden=[8]"),
 }
-N_AGENTS = {"mlp": 3, "gru": 3, "types": 2}
+N_AGENTS = {"mlp": 3, "gru": 3, "types": 2, "policies": 3}
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +133,37 @@ def test_written_policies_pass_the_comparison_with_the_trained_network(exported,
     assert parity.passed
     assert parity.observations == 1000 * N_AGENTS[name]
     assert parity.max_abs_difference <= 1e-5
-    assert (parity.max_abs_difference_hidden is None) == (name != "gru")
+    assert (parity.max_abs_difference_hidden is None) == (name not in ("gru", "policies"))
+    assert (parity.max_abs_difference_probabilities is None) == (name != "policies")
     assert parity.equal_actions == parity.observations
     assert parity.largest_loss == 0
     assert contract["parity"]["max_abs_difference"] == parity.max_abs_difference
     assert contract["parity"]["tolerance"] == 1e-5
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch"])
+def test_probabilities_are_the_softmax_of_the_logits_of_allowed_actions(exported, form) -> None:
+    folder, contract, parity = exported("policies", form)
+    assert 0 <= parity.max_abs_difference_probabilities <= 1e-6
+    assert "in logits up to" in parity.line()
+    assert "in probabilities" in parity.line()
+    observation, mask = np.random.default_rng(0).normal(size=(3, 4)), np.array([[1, 1], [1, 0], [0, 1]], dtype=bool)
+    given = {"observation": torch.from_numpy(observation.astype(np.float32)), "hidden": torch.zeros(3, 8)}
+    given["action_mask"] = torch.from_numpy(mask)
+    act = open_policy(folder / contract["policies"][0]["file"], form)
+    action, logits, probabilities, _ = (output.numpy() for output in act(given))
+    weights = np.exp(logits.astype(np.float64)) * mask
+    np.testing.assert_allclose(probabilities, weights / weights.sum(axis=1, keepdims=True), atol=1e-6)
+    assert (probabilities[~mask] == 0).all()
+    assert (action == np.where(mask, logits, -np.inf).argmax(axis=1)).all()
+
+
+def test_the_line_of_the_page_draws_by_the_probabilities() -> None:
+    (line,) = re.findall(r"`drawn = (.*?)`", (ROOT / "docs" / "export.md").read_text())
+    probabilities = np.tile(np.array([[0.2, 0.0, 0.8]], dtype=np.float32), (10_000, 1))
+    drawn = eval(line, {"probabilities": probabilities, "random": np.random.default_rng(0)})
+    assert (drawn == 1).sum() == 0
+    assert (drawn == 2).mean() == pytest.approx(0.8, abs=4 * (0.8 * 0.2 / 10_000) ** 0.5)
 
 
 def test_a_recurrent_policy_follows_the_trained_sequence(exported, stored) -> None:
@@ -183,6 +210,19 @@ def test_the_contract_names_what_goes_in_and_comes_out(exported) -> None:
         "previous_action": (-1, "action"),
         "hidden": (0, "next_hidden"),
     }
+
+
+def test_the_contract_calls_the_outputs_of_a_policy_by_what_they_are(exported) -> None:
+    _, contract, _ = exported("policies")
+    assert contract["parity"]["max_abs_difference_probabilities"] is not None
+    for policy in contract["policies"]:
+        assert [(port["name"], port["dtype"], port["shape"]) for port in policy["outputs"]] == [
+            ("action", "int64", ["batch"]),
+            ("logits", "float32", ["batch", 2]),
+            ("probabilities", "float32", ["batch", 2]),
+            ("next_hidden", "float32", ["batch", 8]),
+        ]
+        assert policy["outputs"][0]["meaning"].startswith("the most probable allowed action")
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -363,6 +403,9 @@ def test_mistakes_are_answered_in_one_line(command, stored, words, line) -> None
         (Parity(1, 0.0, 1.1e-5, 100.0, 1, 0.0), False),
         (Parity(1, float("nan"), None, 1.0, 1, 0.0), False),
         (Parity(1, 0.0, float("nan"), 1.0, 1, 0.0), False),
+        (Parity(1, 0.0, None, 1.0, 1, 0.0, 1e-5), True),
+        (Parity(1, 0.0, None, 1.0, 1, 0.0, 1.1e-5), False),
+        (Parity(1, 0.0, None, 1.0, 1, 0.0, float("nan")), False),
         (Parity(2, 0.0, None, 1.0, 1, 1e-6), True),  # another action that is as good
         (Parity(2, 0.0, None, 1.0, 1, float("inf")), False),  # one that is not allowed
     ],

@@ -26,6 +26,12 @@ def test_a_composed_configuration_is_plain_and_comes_back_from_yaml(config, tmp_
     assert read_config(tmp_path / "config.yaml") == config == check_config(config, "here")
 
 
+def test_a_stored_configuration_has_the_settings_that_came_later(config) -> None:
+    older = {name: value for name, value in config["evaluation"].items() if name != "sample"}
+    assert check_config({**config, "evaluation": older}, "here") == config
+    assert "sample" not in older
+
+
 def test_a_reference_in_a_stored_configuration_stays_text(config) -> None:
     stored = changed(config, {"env.n_agents": 4})
     stored["env"]["name"] = "${oc.env:HOME}"

@@ -19,11 +19,11 @@ from PIL import Image
 from lomaq.config import compose
 from lomaq.envs import BatchedEnv, CartPole, MatrixGame, Navigation, SysAdmin, Voltage
 from lomaq.errors import InputError
+from lomaq.evaluation import BaselineActor, RandomActor, evaluate
 from lomaq.graphs import AgentGraph
 from lomaq.plots import film as film_module
 from lomaq.plots.film import Film, check_format, check_render, play
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.evaluation import BaselineActor, RandomActor, evaluate
 
 
 class Clock(BatchedEnv):

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from lomaq.analysis.stored import open_checkpoint
 from lomaq.config import compose
+from lomaq.evaluation import GreedyActor, Played, evaluate
 from lomaq.runs import Evaluation
 from lomaq.training import LomaqModule
 from lomaq.training.build import env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback, Recorder, metrics_line
 from lomaq.training.checkpoint import load_checkpoint
-from lomaq.training.evaluation import GreedyActor, Played, evaluate
 from lomaq.training.run import train
 
 

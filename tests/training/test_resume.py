@@ -20,6 +20,7 @@ VARIANTS = {
     "nav": ("env=nav",),
     "gru": ("agent=gru", "agent.last_action=true"),
     "soft target": ("learner.target=soft",),
+    "drawn tests": ("algo=coma", "evaluation.sample=true"),
     "hard target and replay": (
         "learner.target=hard",
         "learner.target_every=3",

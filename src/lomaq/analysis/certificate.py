@@ -22,11 +22,11 @@ from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.analysis.truncation import Truncation, truncation
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_float, check_int
+from lomaq.evaluation import GreedyActor
 from lomaq.nn import gather_actions
 from lomaq.objectives import ValueNetworks
 from lomaq.training.build import Run
 from lomaq.training.collector import Collector
-from lomaq.training.evaluation import GreedyActor
 
 #: Parallel environments that visit states.
 N_ENVS = 16

@@ -50,6 +50,7 @@ def describe_run(folder: Path) -> dict[str, str]:
             "partition": str(config["partition"]),
             "learner": f"{config['learner']['name']}, reward {config['reward']['name']}",
         }
+        lines |= {"tests": "of drawn actions, evaluation.sample=true"} if config["evaluation"]["sample"] else {}
     if run.tests.mean:
         best, reached = max(run.tests.mean), _reached(run)
         firsts = [f"{threshold:,.6g} at {step:,}" for threshold, step in reached.items() if step is not None]

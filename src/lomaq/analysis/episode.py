@@ -24,7 +24,7 @@ from lomaq.training.process import building
 
 @torch.no_grad()
 def play_episode(stored: Checkpoint, config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
-    """Play the greedy episode that ``evaluate`` plays first with the same seed and ``episodes=1``.
+    """Play the greedy episode that ``evaluate`` plays with the same seed, ``episodes=1`` and ``sample=False``.
 
     Args:
         stored: The checkpoint.

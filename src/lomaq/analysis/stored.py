@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_int, tell
+from lomaq.evaluation import evaluate, make_test_env
 from lomaq.graphs.kept import changed_files, kept_files
 from lomaq.inputs.plain import TRAINED, check_config, check_shape
 from lomaq.nn import Utilities
-from lomaq.training.build import Run, build_run, build_utilities, env_maker
+from lomaq.training.build import Run, actor_of, build_run, build_utilities, env_maker, samples
 from lomaq.training.checkpoint import find_checkpoint, load_checkpoint
-from lomaq.training.evaluation import GreedyActor, evaluate, make_test_env
 from lomaq.training.process import building
 
 #: Seed of the starts of ``evaluate``, apart from those seen while training.
@@ -116,26 +116,29 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
 
 
 def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: int, seed: int) -> dict[str, Any]:
-    """Play greedy episodes with the utilities of a checkpoint.
+    """Play test episodes with the utilities of a checkpoint.
 
     Args:
         stored: The checkpoint.
-        config: Its configuration, where ``env`` may have been changed (another number of agents, another graph).
+        config: Its configuration, where ``env`` (another number of agents, another graph) and ``evaluation.sample`` may
+            have been changed.
         episodes: Episodes to play.
-        seed: Seed of their starts.
+        seed: Seed of their starts, and of actions that are drawn.
 
     Returns:
         Metrics, ``test_return_mean`` among them.
 
     Raises:
-        InputError: If the utilities do not fit the environment.
+        InputError: If the utilities do not fit the environment, or actions are to be drawn from what is no policy.
     """
     check_int("episodes", episodes, 1)
     check_int("seed", seed, 0)
+    sample = samples(config)
     cpu = torch.device("cpu")
     with make_test_env(env_maker(config), episodes, cpu) as env:
         tell(getattr(env.graph, "note", None))
-        tests = evaluate(GreedyActor(stored.utilities(env)), env, episodes, FRESH_SEED + seed)
+        actor = actor_of(config, stored.utilities(env), FRESH_SEED + seed)
+        tests = evaluate(actor, env, episodes, FRESH_SEED + seed)
         references = env.references() if config["evaluation"]["references"] else {}
     returns = tests.returns
     return {
@@ -146,6 +149,7 @@ def evaluate_checkpoint(stored: Checkpoint, config: dict[str, Any], episodes: in
         "trained_env_steps": stored.env_steps,
         "episodes": len(returns),
         "seed": seed,
+        **({"sample": True} if sample else {}),
         "test_return_mean": float(returns.mean()),
         "test_return_std": float(returns.std(correction=0)),
         "test_return_min": float(returns.min()),

@@ -40,7 +40,7 @@ from lomaq.studies.bandit import run_bandits
 from lomaq.studies.figures import draw_all
 from lomaq.testing import examine
 from lomaq.testing.checks import Make
-from lomaq.training.build import env_maker
+from lomaq.training.build import env_maker, with_sample
 
 
 def folder_named(name: str, value: object) -> Path:
@@ -98,22 +98,31 @@ def compare(run: list[str], output: str = ".") -> None:
     print(f"picture    {folder / 'compare.png'}\nnumbers    {folder / 'compare.json'}")
 
 
-def evaluate(checkpoint: str, episodes: int = 20, seed: int = 0, render: str | None = None, **settings: Any) -> None:
-    """Play greedy episodes with a checkpoint: lomaq evaluate checkpoint=RUN.
+def evaluate(
+    checkpoint: str,
+    episodes: int = 20,
+    seed: int = 0,
+    sample: bool | None = None,
+    render: str | None = None,
+    **settings: Any,
+) -> None:
+    """Play test episodes with a checkpoint: lomaq evaluate checkpoint=RUN.
 
     Prints one JSON object.
 
     Args:
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
         episodes: Episodes to play.
-        seed: Seed of their starts.
-        render: FILE|human for a film of the first of these episodes: a .gif or .mp4 file (needs lomaq[film]), or human
-            for a window.
+        seed: Seed of their starts, and of actions that are drawn.
+        sample: true if agents draw from their policies, false if each takes its best action; by default as the run has
+            it in evaluation.sample. Methods that learn values, such as lomaq, have no policies to draw from.
+        render: FILE|human for a film of the episode that episodes=1 plays: a .gif or .mp4 file (needs lomaq[film]), or
+            human for a window.
         **settings: Any setting of the environment, for example env.n_agents=200.
     """
     film = None if render is None else check_render(render)
     stored = open_checkpoint(str(checkpoint), resume=False)
-    config = changed(stored.config, settings)
+    config = with_sample(changed(stored.config, settings), sample)
     result = evaluate_checkpoint(stored, config, episodes, seed)
     if film is not None:
         film_checkpoint(stored, config, seed, film)

@@ -250,6 +250,7 @@ _DECLARED: dict[str, Check] = {
     "evaluation.at_start": check_bool,
     "evaluation.film": _or_null(_choice("gif", "mp4")),
     "evaluation.references": check_bool,
+    "evaluation.sample": check_bool,
     "evaluation.best_by": lambda name, value: check_word(name, value[1:] if str(value).startswith("-") else value),
     "evaluation.thresholds_per_agent": _numbers,
     "trainer": _group,

@@ -22,7 +22,7 @@ from lomaq.export.parity import Parity, ParityError, compare
 from lomaq.export.policy import ExportedPolicy, Format, open_policy, write_policy
 from lomaq.nn import Utilities
 from lomaq.runs import RunFiles
-from lomaq.training.build import NOTES, env_maker
+from lomaq.training.build import NOTES, env_maker, is_stochastic
 from lomaq.training.run import versions
 
 #: Ending of the files of each format.
@@ -58,14 +58,16 @@ def export_checkpoint(stored: Checkpoint, output: str | Path, format: Format = "
     if not utilities.decentralised:
         got = f"{type(utilities).__name__}, whose agents exchange messages to act"
         raise InputError("checkpoint", "agents that act alone", got)
-    policies = [ExportedPolicy(utilities, agent_type) for agent_type in range(len(utilities.networks))]
+    stochastic = is_stochastic(stored.config)
+    policies = [ExportedPolicy(utilities, agent_type, stochastic) for agent_type in range(len(utilities.networks))]
     agents = [(env.graph.types == number).nonzero()[:, 0] for number in range(len(policies))]
     files = [f"policy-{number}.{ENDINGS[format]}" for number in range(len(policies))]
     with _appearing(folder) as temporary:
         for file, policy in zip(files, policies, strict=True):
             write_policy(policy, temporary / file, format)
         written = [open_policy(temporary / file, format) for file in files]
-        parity = compare(written, agents, [port["name"] for port in policies[0].inputs], utilities, env)
+        inputs, outputs = ([port["name"] for port in ports] for ports in (policies[0].inputs, policies[0].outputs))
+        parity = compare(written, agents, inputs, outputs, utilities, env)
         if not parity.passed:
             raise ParityError(
                 f"parity: expected policies within {parity.tolerance:.1e} of the trained network, got {parity.line()}, "

@@ -10,7 +10,7 @@ from torch import Tensor
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
 from lomaq.export.policy import Act
-from lomaq.nn import Utilities, epsilon_greedy, gather_actions
+from lomaq.nn import Utilities, epsilon_greedy, gather_actions, softmax_policy
 
 #: Largest difference of a number between an exported policy and the network that was trained, and the share of the
 #: largest |utility| that is allowed where it is more (above 5): float32 rounds in proportion.
@@ -29,12 +29,13 @@ class Parity:
 
     Attributes:
         observations: Compared observations, each of one agent at one step.
-        max_abs_difference: Largest |Δ| of a utility.
+        max_abs_difference: Largest |Δ| of a utility, or of a logit.
         max_abs_difference_hidden: Largest |Δ| of the memory, which each side carries along; None where there is none.
         largest_utility: Largest |utility|.
         equal_actions: Observations with the same greedy action.
         largest_loss: Most utility that an exported action gives away, 0 where all are equal and infinite for one that
             is not allowed.
+        max_abs_difference_probabilities: Largest |Δ| of a probability; None where the policies give none.
     """
 
     observations: int
@@ -43,39 +44,52 @@ class Parity:
     largest_utility: float
     equal_actions: int
     largest_loss: float
+    max_abs_difference_probabilities: float | None = None
 
     @property
     def tolerance(self) -> float:
-        """Largest |Δ| of a utility that is allowed; that of the memory, whose entries are within ±1, is 1e-5."""
+        """Largest |Δ| of a utility that is allowed; that of the memory, whose entries are within ±1, is 1e-5.
+
+        It holds for logits and probabilities, too: a probability moves by at most half as much as the logits.
+        """
         return max(TOLERANCE, RELATIVE_TOLERANCE * self.largest_utility)
 
     @property
     def passed(self) -> bool:
         """Whether all differences are within the tolerance, and actions differ only where they are as good."""
-        hidden = self.max_abs_difference_hidden
+        hidden, probabilities = self.max_abs_difference_hidden, self.max_abs_difference_probabilities
         close = self.max_abs_difference <= self.tolerance and (hidden is None or hidden <= TOLERANCE)
+        close = close and (probabilities is None or probabilities <= self.tolerance)
         return close and self.largest_loss <= 2 * self.tolerance
 
     def line(self) -> str:
         """What a person reads."""
-        hidden = self.max_abs_difference_hidden
+        hidden, probabilities = self.max_abs_difference_hidden, self.max_abs_difference_probabilities
         memory = "" if hidden is None else f", {hidden:.1e} in memory"
+        values = "utilities" if probabilities is None else "logits"
+        chances = "" if probabilities is None else f", {probabilities:.1e} in probabilities"
         return (
-            f"largest difference {self.max_abs_difference:.1e} in utilities up to {self.largest_utility:.2g}{memory}; "
-            f"same action in {self.equal_actions:,} of {self.observations:,} observations"
+            f"largest difference {self.max_abs_difference:.1e} in {values} up to {self.largest_utility:.2g}"
+            f"{chances}{memory}; same action in {self.equal_actions:,} of {self.observations:,} observations"
         )
 
 
 @torch.no_grad()
 def compare(
-    policies: list[Act], agents: list[Tensor], names: list[str], utilities: Utilities, env: BatchedEnv
+    policies: list[Act],
+    agents: list[Tensor],
+    inputs: list[str],
+    outputs: list[str],
+    utilities: Utilities,
+    env: BatchedEnv,
 ) -> Parity:
     """Play episodes with the trained network, ε of the actions random, and let exported policies act alongside.
 
     Args:
         policies: One for each agent type.
         agents: The agents of each type, int64.
-        names: The inputs that the policies take.
+        inputs: Names of what the policies take.
+        outputs: Names of what they return, the actions first, then utilities or logits.
         utilities: The network that was trained.
         env: B parallel environments; they are reset, and again wherever an episode ends.
 
@@ -94,15 +108,18 @@ def compare(
         given = {"observation": observation, "action_mask": mask, "previous_action": state.previous, "agent": numbers}
         given["hidden"] = exported * ~state.is_first[:, None, None]
         values = utilities.step(observation, state)
-        actions, found, *memory = _act(policies, agents, {name: given[name] for name in names})
-        exported = memory[0] if memory else exported
-        steps.append(_differences(values, state.hidden, mask, actions, found, exported))
+        found = dict(zip(outputs, _act(policies, agents, {name: given[name] for name in inputs}), strict=True))
+        exported = found.get("next_hidden", exported)
+        chances = softmax_policy(values, 0.0, mask)
+        off_chances = (found.get("probabilities", chances) - chances).abs().amax()
+        differences = _differences(values, state.hidden, mask, found["action"], found[outputs[1]], exported)
+        steps.append((*differences, off_chances))
         taken = epsilon_greedy(values, EPSILON, generator, mask)
         observation, _, terminated, truncated = env.step(taken)
         ended = terminated | truncated
         observation = env.reset(ended) if bool(ended.any()) else observation
         state.acted(taken, ended)
-    off, off_hidden, largest, equal, loss = (torch.stack(column) for column in zip(*steps, strict=True))
+    off, off_hidden, largest, equal, loss, off_chances = (torch.stack(column) for column in zip(*steps, strict=True))
     if not bool(largest.isfinite().all()):
         raise InputError("checkpoint", "finite utilities", "NaN or infinity", "its training has diverged")
     return Parity(
@@ -112,6 +129,7 @@ def compare(
         largest_utility=float(largest.max()),
         equal_actions=int(equal.sum()),
         largest_loss=float(loss.max()),
+        max_abs_difference_probabilities=float(off_chances.max()) if "probabilities" in outputs else None,
     )
 
 

@@ -27,6 +27,7 @@ class ExportedPolicy(nn.Module):
     Args:
         utilities: The utilities of all agents.
         agent_type: Whose network to take.
+        stochastic: Whether its outputs are logits of a policy.
 
     Attributes:
         inputs: What ``forward`` takes, as the contract has it: name, dtype, shape and meaning; ``at_start`` is given
@@ -38,7 +39,7 @@ class ExportedPolicy(nn.Module):
     shift: Tensor | None
     factor: Tensor | None
 
-    def __init__(self, utilities: Utilities, agent_type: int) -> None:
+    def __init__(self, utilities: Utilities, agent_type: int, stochastic: bool = False) -> None:
         super().__init__()
         network = copy.deepcopy(utilities.networks[agent_type]).requires_grad_(False)
         self.body, self.head = network.get_submodule("body"), network.get_submodule("head")
@@ -50,8 +51,10 @@ class ExportedPolicy(nn.Module):
         self.n_agents, self.n_actions = utilities.n_agents, utilities.n_actions
         memory = utilities.memory_size > 0
         optional = {"previous_action": utilities.last_action, "agent": utilities.agent_id, "hidden": memory}
-        self.inputs = _ports(utilities, {"observation": True, "action_mask": True, **optional})
-        self.outputs = _ports(utilities, {"action": True, "utilities": True, "next_hidden": memory})
+        self.inputs = _ports(utilities, stochastic, {"observation": True, "action_mask": True, **optional})
+        self.stochastic = stochastic
+        values = {"utilities": not stochastic, "logits": stochastic, "probabilities": stochastic}
+        self.outputs = _ports(utilities, stochastic, {"action": True, **values, "next_hidden": memory})
 
     def forward(
         self,
@@ -71,8 +74,8 @@ class ExportedPolicy(nn.Module):
             hidden: ``[B, H]`` float32 memory before the step, zeros at the beginning of an episode.
 
         Returns:
-            Greedy actions ``[B]`` int64 (the first of equals), utilities ``[B, A]`` and, where there is one, the memory
-            after the step ``[B, H]``, both float32.
+            Best actions ``[B]`` int64 (the first of equals); then, float32, utilities ``[B, A]``, or logits and
+            probabilities, both ``[B, A]``; and the memory after the step ``[B, H]`` where there is one.
         """
         x = observation
         if self.shift is not None and self.factor is not None:
@@ -86,9 +89,10 @@ class ExportedPolicy(nn.Module):
         if self.memory is not None:
             assert hidden is not None
             x = self.memory(x[None], hidden[None])[0][0]  # [B, H], output and memory are the same
-        utilities = self.head(x)
-        action = utilities.masked_fill(~action_mask, -torch.inf).argmax(dim=-1)
-        return (action, utilities) if self.memory is None else (action, utilities, x)
+        values = self.head(x)
+        allowed = values.masked_fill(~action_mask, -torch.inf)
+        probabilities = (allowed.softmax(dim=-1),) if self.stochastic else ()
+        return allowed.argmax(dim=-1), values, *probabilities, *(() if self.memory is None else (x,))
 
 
 def _one_hot(number: Tensor, size: int) -> Tensor:
@@ -105,19 +109,27 @@ PORTS = {
     "hidden": ("float32", "the agent's memory"),
     "action": ("int64", "the allowed action of largest utility, the first of equals"),
     "utilities": ("float32", "of each action, also of those that are not allowed"),
+    "logits": ("float32", "of each action, also of those that are not allowed"),
+    "probabilities": ("float32", "of each action, to draw one: softmax of the allowed ones' logits, 0 for others"),
     "next_hidden": ("float32", "the memory after this step"),
+}
+#: The same where actions may also be drawn.
+DRAWN = {
+    "action": ("int64", "the most probable allowed action, the first of equals"),
+    "previous_action": ("int64", "the action that the agent took one step before, drawn or not, -1 for none"),
 }
 #: Inputs that a later step takes from the outputs of the one before.
 CARRIED = {"previous_action": {"at_start": -1, "then": "action"}, "hidden": {"at_start": 0, "then": "next_hidden"}}
 
 
-def _ports(utilities: Utilities, used: dict[str, bool]) -> list[dict[str, Any]]:
+def _ports(utilities: Utilities, stochastic: bool, used: dict[str, bool]) -> list[dict[str, Any]]:
     """Those of ``used`` that are true, as the contract has them."""
     n_actions, memory = [utilities.n_actions], [utilities.memory_size]
-    sizes = {"observation": [utilities.obs_size], "action_mask": n_actions, "utilities": n_actions}
-    sizes |= {"hidden": memory, "next_hidden": memory}
+    sizes = {"observation": [utilities.obs_size], "hidden": memory, "next_hidden": memory}
+    sizes |= dict.fromkeys(("action_mask", "utilities", "logits", "probabilities"), n_actions)
+    ports = PORTS | (DRAWN if stochastic else {})
     return [
-        {"name": name, "dtype": PORTS[name][0], "shape": ["batch", *sizes.get(name, [])], "meaning": PORTS[name][1]}
+        {"name": name, "dtype": ports[name][0], "shape": ["batch", *sizes.get(name, [])], "meaning": ports[name][1]}
         | CARRIED.get(name, {})
         for name in used
         if used[name]

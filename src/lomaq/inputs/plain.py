@@ -35,6 +35,8 @@ TRAINED = {
     **dict.fromkeys((f"logger.{name}" for name in ("mlflow", "offline", "project", "tensorboard", "wandb")), object),
     **dict.fromkeys((f"trainer.{name}" for name in ("strategy", "threads")), object),
 }
+#: Settings of the evaluation that came later → what runs of before did.
+LATER = {"sample": False}
 #: Kinds of values besides dictionaries and lists.
 SCALARS = (str, int, float, bool, type(None))
 _MISSING = object()
@@ -50,7 +52,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def check_config(config: Any, name: str) -> dict[str, Any]:
-    """Return ``config`` when it is the configuration of a run, in plain values.
+    """Return ``config`` when it is the configuration of a run, in plain values, with the settings that came later.
 
     Args:
         config: What was read from a file.
@@ -63,7 +65,7 @@ def check_config(config: Any, name: str) -> dict[str, Any]:
     check_shape(config, SHAPE, name)
     if not all(type(x) in (int, float) for x in config["evaluation"]["thresholds_per_agent"]):
         raise InputError(name, "numbers as evaluation.thresholds_per_agent", "others")
-    return config
+    return {**config, "evaluation": {**LATER, **config["evaluation"]}}
 
 
 def check_shape(config: dict[str, Any], shape: Mapping[str, type], name: str) -> None:

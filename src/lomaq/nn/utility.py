@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph
-from lomaq.nn.acting import ActingState, epsilon_greedy
+from lomaq.nn.acting import ActingState, ActionSelector, epsilon_greedy
 from lomaq.nn.gru import GRU
 from lomaq.nn.norm import Norm
 
@@ -156,9 +156,24 @@ class Utilities(nn.Module):
         outputs, state.hidden = self(*sequence, state.hidden, mask)
         return outputs[0]
 
-    def greedy(self, observation: Tensor, state: ActingState, action_mask: Tensor | None = None) -> Tensor:
-        """The best allowed actions ``[B, N]`` for one step, noted in ``state``; arguments as in :meth:`step`."""
-        actions = epsilon_greedy(self.step(observation, state, action_mask), 0.0, None, action_mask)
+    def act(
+        self,
+        observation: Tensor,
+        state: ActingState,
+        action_mask: Tensor | None = None,
+        policy: ActionSelector = epsilon_greedy,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Actions ``[B, N]`` for one step, noted in ``state``.
+
+        Args:
+            observation: ``[B, N, O]`` float32.
+            state: What the agents carry.
+            action_mask: ``[B, N, A]`` bool, the allowed actions; None for all.
+            policy: How actions follow from the outputs, without exploration; by default each agent's best one.
+            generator: Source of randomness of a policy that draws.
+        """
+        actions = policy(self.step(observation, state, action_mask), 0.0, generator, action_mask)
         state.acted(actions, torch.zeros_like(state.is_first))
         return actions
 

@@ -131,7 +131,8 @@ class Objective(ABC):
         on_policy: Whether it must see rollouts of the present networks only, and so no replay memory.
         selects_online: Whether the targets take their actions from the online networks' outputs.
         policy: How agents act on their networks' outputs while they collect; in tests each takes its best action.
-        stochastic: Whether the outputs are logits of policies, so that agents may also draw in tests.
+        stochastic: Whether the outputs are logits of policies, so that agents may also draw in tests, and an export has
+            the probabilities.
     """
 
     on_policy: ClassVar[bool] = False

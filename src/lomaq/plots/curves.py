@@ -60,7 +60,7 @@ def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references
     finish_axes(axes, min(curve.low))
     axes.set_title(title, fontsize=11)
     episodes = len(evaluations[-1].returns)
-    axes.set_ylabel("test return" + (f" ({episodes} greedy episodes)" if episodes > 1 else ""))
+    axes.set_ylabel("test return" + (f" ({episodes} episodes)" if episodes > 1 else ""))
     axes.legend(loc="lower right", fontsize=9, frameon=False)
     for panel, name in zip(below, names, strict=True):
         each = [test.metrics[name] for test in evaluations]

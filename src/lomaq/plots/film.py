@@ -16,11 +16,11 @@ from torch import Tensor
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError, check_choice
+from lomaq.evaluation import Actor
 from lomaq.plots.renderers import Frame, renderer, snapshot
 from lomaq.runs.files import replacing
-from lomaq.training.build import env_maker
+from lomaq.training.build import actor_of, env_maker
 from lomaq.training.callbacks import EVALUATION_SEED, EvaluationCallback
-from lomaq.training.evaluation import Actor, GreedyActor
 from lomaq.training.loggers import log_gif
 from lomaq.training.module import LomaqModule
 
@@ -119,7 +119,8 @@ class Film:
 class FilmCallback(EvaluationCallback):
     """Each evaluation leaves ``films/<env_steps>.gif`` or ``.mp4``, and a GIF in TensorBoard where that logs.
 
-    The episode is the evaluation's first, in an environment of its own, so that training is not changed by it.
+    The episode is the one that an evaluation of one episode would play, in an environment of its own, so that training
+    is not changed by it.
 
     Args:
         run_dir: The run folder.
@@ -130,24 +131,26 @@ class FilmCallback(EvaluationCallback):
         self.folder, self.ending = run_dir / "films", ending
 
     def on_evaluation(self, trainer: Any, module: LomaqModule) -> None:
-        actor = GreedyActor(module.networks.utilities)
+        seed = EVALUATION_SEED + module.seed
+        actor = actor_of(module.run_config, module.networks.utilities, seed)
         with module.make_env(1, 0, module.device) as env:
-            film = Film(env, play(actor, env, EVALUATION_SEED + module.seed, most_frames=SHORT_FILM))
+            film = Film(env, play(actor, env, seed, most_frames=SHORT_FILM))
         film.write(self.folder / f"{module.env_steps}.{self.ending}")
         log_gif(trainer.loggers, "film", film.gif, module.env_steps)
 
 
 def film_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int, render: str) -> None:
-    """Film the greedy episode that ``evaluate`` plays with the same seed and ``episodes=1``.
+    """Film the episode that ``evaluate`` plays with the same seed and ``episodes=1``.
 
     Args:
         stored: The checkpoint.
-        config: Its configuration, where ``env`` may have been changed.
+        config: Its configuration, where ``env`` and ``evaluation.sample`` may have been changed.
         seed: Seed of the episode, at least 0.
         render: A path, or ``human``, that passed :func:`check_render`.
     """
     with env_maker(config)(1, 0, torch.device("cpu")) as env:
-        film = Film(env, play(GreedyActor(stored.utilities(env)), env, FRESH_SEED + seed))
+        actor = actor_of(config, stored.utilities(env), FRESH_SEED + seed)
+        film = Film(env, play(actor, env, FRESH_SEED + seed))
     if render == "human":
         film.show()
     else:

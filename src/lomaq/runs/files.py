@@ -41,7 +41,7 @@ CHECKED = ("config.yaml", "metrics.csv", "results.json")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Greedy episodes after ``env_steps`` and ``train_seconds`` of training.
+    """Test episodes after ``env_steps`` and ``train_seconds`` of training.
 
     Attributes:
         returns: Of each episode, summed over agents.

@@ -17,8 +17,7 @@ from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.plots.voltage import draw_moment, hardest, voltage_profiles
 from lomaq.runs import Curve, RunFiles, RunRecord
-from lomaq.training.build import env_maker
-from lomaq.training.evaluation import GreedyActor
+from lomaq.training.build import actor_of, env_maker
 
 #: Fresh days of a policy on its own feeder, and those on the larger one, with that feeder's settings.
 DAYS, LARGER_DAYS = 100, 20
@@ -101,7 +100,8 @@ def _measured(env: Voltage, days: int) -> dict[str, dict[str, float]]:
 
 def _profiles(env: Voltage, run: RunRecord) -> dict[str, Any]:
     """Voltages of one day at the moments that are the hardest without control."""
-    actor = GreedyActor(open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=False).utilities(env))
+    stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=False)
+    actor = actor_of(stored.config, stored.utilities(env), FRESH_SEED + DAY_SEED)
     rules = env.baselines()
 
     def learned(states: Voltage) -> torch.Tensor:

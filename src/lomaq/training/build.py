@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 import torch
 
 from lomaq.envs import BatchedEnv, contract
-from lomaq.errors import EnvError, InputError, check_int
+from lomaq.errors import EnvError, InputError, check_bool, check_int
+from lomaq.evaluation import Actor, GreedyActor, SampleActor
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping, kept_files
 from lomaq.inputs.memory import fitting
 from lomaq.inputs.targets import TARGET, check_function, find_class, parameter_kinds
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
-from lomaq.objectives import ValueNetworks
+from lomaq.objectives import Objective, ValueNetworks
 from lomaq.rewards import BlockReward
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.process import building
@@ -134,6 +135,49 @@ def build_utilities(config: dict[str, Any], env: BatchedEnv) -> Utilities:
     return build(config["agent"], Utilities, graph=env.graph, obs_size=env.obs_size, n_actions=env.n_actions)
 
 
+def is_stochastic(config: dict[str, Any]) -> bool:
+    """Whether the outputs of the agents' networks are logits of policies.
+
+    Raises:
+        InputError: If the objective is a class of a module that is not imported.
+    """
+    return find_class(config["learner"]["objective"].get(TARGET), [Objective]).stochastic  # type: ignore[type-abstract]
+
+
+def samples(config: dict[str, Any]) -> bool:
+    """Whether agents draw their actions in tests.
+
+    Raises:
+        InputError: If they are to, but their networks' outputs are no policies.
+    """
+    if not check_bool("evaluation.sample", config["evaluation"]["sample"]):
+        return False
+    if not is_stochastic(config):
+        objective = str(config["learner"]["objective"][TARGET]).rpartition(".")[2]
+        expected = f"false for {objective}, whose networks' outputs are values and no policy to draw from"
+        raise InputError("evaluation.sample", expected, True, "train a policy, such as algo=coma")
+    return True
+
+
+def with_sample(config: dict[str, Any], sample: bool | None) -> dict[str, Any]:
+    """``config`` with another ``evaluation.sample``; None for its own."""
+    return config if sample is None else {**config, "evaluation": {**config["evaluation"], "sample": sample}}
+
+
+def actor_of(config: dict[str, Any], utilities: Utilities, seed: int) -> Actor:
+    """Who plays the tests of a run: each agent takes its best action, or draws it, as ``evaluation.sample`` says.
+
+    Args:
+        config: Its configuration.
+        utilities: Its networks.
+        seed: Seed of the episodes, which are the same again with an actor made anew.
+
+    Raises:
+        InputError: As :func:`samples`.
+    """
+    return SampleActor(utilities, seed) if samples(config) else GreedyActor(utilities)
+
+
 def _with_partition(node: dict[str, Any], key: str, graph: AgentGraph) -> dict[str, Any]:
     """``node`` with the partition that its ``key`` describes, where it does."""
     return {**node, key: Partition.from_spec(node[key], graph)} if node.get(key) is not None else node
@@ -175,6 +219,7 @@ def _build_run(config: dict[str, Any]) -> Run:
     with fitting(type(settings.objective).__name__, config["agent"]):
         networks = ValueNetworks(utilities, mixer, settings.objective.make_critic(utilities, mixer))
     settings.objective.check(networks)
+    samples(config)
     reward = build(
         _with_partition(config["reward"], "redistribute", env.graph),
         BlockReward,

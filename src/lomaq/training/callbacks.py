@@ -19,11 +19,12 @@ from rich.table import Column
 
 from lomaq.envs import BatchedEnv
 from lomaq.errors import check_bool, check_int
+from lomaq.evaluation import Played, evaluate, make_test_env
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.checked import non_finite
 from lomaq.runs.stop import asked, heed, listening
+from lomaq.training.build import actor_of
 from lomaq.training.checkpoint import save_atomic
-from lomaq.training.evaluation import GreedyActor, Played, evaluate, make_test_env
 from lomaq.training.module import EnvMaker, LomaqModule, NonFiniteLossError
 
 #: Metrics that are logged and left out of the progress line.
@@ -48,7 +49,7 @@ class Recorder(Checkpoint):
     Args:
         files: The run folder.
         make_env: Makes evaluation environments.
-        episodes: Greedy episodes of an evaluation.
+        episodes: Episodes of an evaluation.
         every_env_steps: Env steps between evaluations.
         at_start: Whether there is one before training, too.
         best_by: What best.ckpt goes by, see :meth:`lomaq.runs.Evaluation.score`.
@@ -138,8 +139,9 @@ class Recorder(Checkpoint):
             raise NonFiniteLossError(f"{bad} became NaN or infinite by {module.env_steps} env steps; {kept}")
         history["evaluated_at"] = module.env_steps
         if self.env is not None:
-            actor = GreedyActor(module.networks.utilities)
-            tests = evaluate(actor, self.env, self.episodes, EVALUATION_SEED + module.seed)
+            seed = EVALUATION_SEED + module.seed
+            actor = actor_of(module.run_config, module.networks.utilities, seed)
+            tests = evaluate(actor, self.env, self.episodes, seed)
             result = evaluation_of(tests, module.env_steps, history["train_seconds"])
             history["evaluations"].append(asdict(result))
             tested = {

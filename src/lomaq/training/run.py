@@ -21,6 +21,7 @@ from rich.console import Console
 
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
+from lomaq.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
 from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import replacing, settings_of
@@ -28,10 +29,9 @@ from lomaq.runs.lock import free_folder, locked
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, end, follow_leader, watched
 from lomaq.runs.stop import unsignalled
 from lomaq.runs.stopped import explained
-from lomaq.training.build import Run, build_run, env_maker
+from lomaq.training.build import Run, build_run, env_maker, samples
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder, evaluation_of
 from lomaq.training.checkpoint import AtomicCheckpointIO
-from lomaq.training.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
@@ -249,6 +249,7 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
             "first_seconds_at": {name: e and round(e.train_seconds, 2) for name, e in first.items()},
             "parameters": sum(p.numel() for p in module.networks.parameters()),
             "env_statistics": module.collector.env.statistics(),
+            **({"sample": True} if samples(config) else {}),
             **({} if run.resumable else {"new_episodes_at": history["new_episodes_at"]}),
         },
     )

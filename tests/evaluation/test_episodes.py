@@ -5,9 +5,9 @@ import torch
 
 from lomaq.envs import BatchedEnv, MatrixGame, SysAdmin
 from lomaq.errors import EnvError, InputError
+from lomaq.evaluation import BaselineActor, GreedyActor, RandomActor, evaluate, make_test_env
 from lomaq.graphs import AgentGraph
 from lomaq.nn import Utilities
-from lomaq.training.evaluation import BaselineActor, GreedyActor, RandomActor, evaluate, make_test_env
 
 THREE_SIZES = [[[[0], [1]], [[1], [2]]], [[[2], [1]], [[1], [1]]], [[[0], [1]], [[0], [3]]]]  # 2, 2 and 1 actions
 NEVER_EXACT = [("gru", False), ("gru", True), ("mlp", True)]
