@@ -7,8 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.analysis.certificate import N_ENVS, certify_checkpoint, visit
-from lomaq.analysis.joint import exact_qsm
+from lomaq.analysis.certificate.checkpoint import N_ENVS, certify_checkpoint, probe_mixer, visit
+from lomaq.analysis.certificate.joint import exact_qsm
 from lomaq.analysis.stored import FRESH_SEED, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError, NonFiniteLossError
@@ -207,7 +207,8 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
     folder = trained(*overrides)
     run = build_run(checkpoint(folder).config)
     networks = run.module.networks.eval()
-    seen = visit(networks, run, 10**6, 0.0, seed=3)
+    seen = visit(run, 10**6, 0.0, seed=3)
+    probe, values = probe_mixer(run, seen)
 
     env = run.make_env(N_ENVS, FRESH_SEED + 3, torch.device("cpu"))
     env.reset()  # as a collector does before its episodes
@@ -221,8 +222,8 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
             observation, _, terminated, truncated = env.step(actor.act(env, observation))
         running &= ~(terminated | truncated)
         ends.append(int(running.sum()))
-    assert torch.equal(seen.observations, torch.cat(expected))  # none twice, none of an ended environment
-    assert torch.equal(seen.chosen, seen.utilities.amax(dim=-1))  # greedy
+    assert torch.equal(probe.observations, torch.cat(expected))  # none twice, none of an ended environment
+    assert torch.equal(probe.utilities, values.amax(dim=-1))  # greedy
     assert seen.action_mask is None
     assert overrides or 0 < ends[-2] < N_ENVS  # carts fall at different times
 
@@ -230,27 +231,28 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
 def test_fewer_states_are_drawn_from_the_visited_ones_without_repetition(trained):
     folder = trained()
     run = build_run(checkpoint(folder).config)
-    networks = run.module.networks.eval()
-    everything, some, others = (visit(networks, run, states, 0.3, 0) for states in (10**6, 20, 20))
+    found = [probe_mixer(run, visit(run, states, 0.3, 0)) for states in (10**6, 20, 20)]
+    (everything, all_values), (some, values), (others, _) = found
     assert torch.equal(some.observations, others.observations)
     rows = (everything.observations[None] == some.observations[:, None]).all(dim=3).all(dim=2)  # [20, all]
     assert rows.sum(dim=1).tolist() == [1] * 20
     picked = rows.long().argmax(dim=1)
     assert len(picked.unique()) == 20
-    assert picked.max() > len(everything.chosen) // 2  # not only the first steps
-    assert torch.equal(everything.chosen[picked], some.chosen)
+    assert picked.max() > len(everything.utilities) // 2  # not only the first steps
     assert torch.equal(everything.utilities[picked], some.utilities)
+    assert torch.equal(all_values[picked], values)
 
 
 def test_chosen_actions_are_allowed_ones_whatever_epsilon_is(trained):
     folder = trained("env=matrix")
     run = build_run(checkpoint(folder).config)
-    seen = visit(run.module.networks.eval(), run, 100, 1.0, 0)
+    seen = visit(run, 100, 1.0, 0)
+    probe, values = probe_mixer(run, seen)
     assert seen.action_mask is not None
     assert seen.action_mask[0].tolist() == [[True, True], [True, True], [True, False]]
-    allowed = (seen.utilities == seen.chosen[..., None]) & seen.action_mask
+    allowed = (values == probe.utilities[..., None]) & seen.action_mask
     assert allowed.any(dim=-1).all()
-    assert not torch.equal(seen.chosen, seen.utilities.masked_fill(~seen.action_mask, -torch.inf).amax(dim=-1))
+    assert not torch.equal(probe.utilities, values.masked_fill(~seen.action_mask, -torch.inf).amax(dim=-1))
 
 
 # -------------------------------------------------------------------- mistakes
