@@ -8,11 +8,15 @@ import torch
 from rich.console import Console
 
 from lomaq.analysis.certificate.checkpoint import N_ENVS, certify_checkpoint, probe_mixer, visit
+from lomaq.analysis.certificate.gradient import shells
 from lomaq.analysis.certificate.joint import exact_qsm
 from lomaq.analysis.stored import FRESH_SEED, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError, NonFiniteLossError
 from lomaq.graphs import Partition
+from lomaq.nn import gather_actions
+from lomaq.objectives import PPO
+from lomaq.objectives.base import Batch
 from lomaq.training.build import build_run
 from lomaq.training.evaluation import GreedyActor
 from lomaq.training.run import train
@@ -39,6 +43,8 @@ MISTAKES = {
     "a large epsilon": ({"epsilon": 1.5}, "epsilon"),
     "no tolerance": ({"tolerance": 0}, "tolerance"),
     "no samples": ({"samples": 0}, "samples"),
+    "too few episodes": ({"episodes": 7}, "episodes"),
+    "no hops": ({"hops": -1}, "hops"),
     "a negative seed": ({"seed": -1}, "seed"),
     "a seed that no generator takes": ({"seed": 2**70}, "seed"),
 }
@@ -253,6 +259,95 @@ def test_chosen_actions_are_allowed_ones_whatever_epsilon_is(trained):
     allowed = (values == probe.utilities[..., None]) & seen.action_mask
     assert allowed.any(dim=-1).all()
     assert not torch.equal(probe.utilities, values.masked_fill(~seen.action_mask, -torch.inf).amax(dim=-1))
+
+
+# --------------------------------------------------------------- actor-critics
+
+CRITICS = {
+    "kappa": (("algo=khop_ppo",), (1, 3, 2)),  # kappa, blocks, pairs beyond
+    "memories": (("algo=khop_ppo", "agent=gru", "kappa=0"), (0, 3, 6)),
+    "independent": (("algo=ippo", "kappa=2"), (0, 3, 6)),  # whatever kappa is
+    "one block": (("algo=mappo",), (0, 1, 0)),
+    "masks": (("env=matrix", "algo=khop_ppo"), (1, 3, 0)),
+}
+
+
+@pytest.mark.parametrize(("overrides", "counts"), CRITICS.values(), ids=CRITICS.keys())
+def test_critics_are_certified_where_agents_ascend_them(trained, overrides, counts):
+    stored = checkpoint(trained(*overrides))
+    found = certify_checkpoint(stored, episodes=8)
+    assert found.passed, found.lines()
+    assert (found.kappa, found.n_blocks, found.locality.n_pairs) == counts
+    assert [name for name, _, _ in found.checks()] == ["local", "consistent", "truncation", "gradient"]
+    assert (found.gradient.n_episodes, found.gradient.kappa) == (8, counts[0])
+    assert plain(found) == plain(certify_checkpoint(stored, episodes=8))
+    assert plain(found) != plain(certify_checkpoint(stored, episodes=8, seed=1))
+
+
+def test_shells_of_advantages_within_kappa_are_what_ppo_ascends(trained):
+    stored = checkpoint(trained("algo=khop_ppo"))
+    run = stored.run()
+    networks, objective = run.module.networks.eval(), run.module.settings.objective
+    rollout = visit(run, 2, 0.0, 0).rollout
+    batch = Batch(networks, networks, rollout, rollout.rewards, 3.0)
+    ascent = objective.ascent(batch)
+    near = shells(networks.mixer.graph, run.partition, 1).to_dense().view(2, 3, 3)  # distance, agent, block
+    mine = (ascent.advantages @ near.sum(dim=0).T)[rollout.mask]
+    targets = objective.targets(batch)
+    ascended = targets.advantages[rollout.mask]
+    assert torch.allclose((mine - mine.mean()) / mine.std(correction=0), ascended, atol=1e-5)
+    assert torch.equal(ascent.log_probs.detach(), targets.log_probs)
+    assert torch.allclose(ascent.critic(ascent.seen)[:-1] * 3.0 + ascent.advantages, targets.returns, atol=1e-5)
+    ascent.log_probs.sum().backward()
+    assert all(parameter.grad is not None for parameter in networks.utilities.parameters())
+    assert all(parameter.grad is None for parameter in networks.critic.parameters())
+
+
+def test_a_critic_that_leaks_fails(trained, monkeypatch):
+    stored = checkpoint(trained("algo=khop_ppo"))
+    sound = PPO.ascent
+
+    def leaking(objective, batch):
+        ascent = sound(objective, batch)
+        return ascent._replace(critic=lambda seen: ascent.critic(seen) + seen.mean(dim=(-2, -1))[..., None])
+
+    monkeypatch.setattr(PPO, "ascent", leaking)
+    found = certify_checkpoint(stored, episodes=8)
+    assert (found.passed, found.locality.passed, found.consistency.passed) == (False, False, True)
+
+
+def test_a_mixer_of_critics_is_examined_at_the_critics_values(trained):
+    stored = checkpoint(trained("algo=loc_facmac"))
+    assert certify_checkpoint(stored).passed
+    run = stored.run()
+    networks = run.module.networks.eval()
+    seen = visit(run, 64, 0.3, 0)
+    probe, values = probe_mixer(run, seen)
+    with torch.no_grad():
+        critics = networks.critic(networks.utilities.scaled(probe.observations))  # no memory
+    assert torch.allclose(values, critics, atol=1e-6)
+    assert torch.equal(probe.utilities, gather_actions(values, seen.pick(seen.rollout.actions)))
+    assert not torch.allclose(values, seen.pick(networks.unroll(seen.rollout)))  # nor the policies' logits
+
+
+def test_states_are_visited_as_the_policies_draw(trained):
+    run = checkpoint(trained("algo=khop_ppo")).run()
+    seen = visit(run, 10**6, 0.0, 0)
+    with torch.no_grad():
+        logits = run.module.networks.unroll(seen.rollout, seen.rollout.n_steps)
+    share = seen.pick((logits.argmax(dim=-1) == seen.rollout.actions).float()).mean()
+    assert 0.2 < share < 0.8  # hardly trained: not the most probable action each time
+
+
+@pytest.mark.parametrize(
+    ("algo", "instead"),
+    [("coma", None), ("khop_ppo", lambda utilities, observations: utilities)],
+    ids=["no critics of blocks", "a mixer in place of none"],
+)
+def test_without_a_mixer_or_critics_to_ascend_nothing_is_examined(trained, algo, instead):
+    stored = checkpoint(trained(f"algo={algo}"))
+    with pytest.raises(InputError, match=r"^checkpoint: expected values that a mixer makes .* whose values no mixer "):
+        certify_checkpoint(stored, instead)
 
 
 # -------------------------------------------------------------------- mistakes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -27,8 +26,9 @@ from lomaq.training.evaluation import GreedyActor
 N_ENVS = 16
 #: Hops beyond kappa that the gradient is looked for.
 BEYOND = 3
-#: Most steps times agents that the gradient is estimated from: beyond, fewer episodes are played, but at least LEAST.
-BUDGET, LEAST = 2**21, 8
+#: Episodes that the gradient is estimated from where nothing else is asked for: so many that their steps times agents
+#: do not exceed BUDGET, between LEAST and MOST.
+BUDGET, LEAST, MOST = 2**20, 8, 512
 
 
 def certify_checkpoint(
@@ -39,7 +39,7 @@ def certify_checkpoint(
     epsilon: float = 0.1,
     tolerance: float = 0.05,
     samples: int = 64,
-    episodes: int = 128,
+    episodes: int | None = None,
     hops: int | None = None,
     seed: int = 0,
 ) -> MixerCertificate | CriticCertificate:
@@ -52,8 +52,9 @@ def certify_checkpoint(
         tolerance: Truncation error that is small enough, in standard deviations of a block's value: it answers "which
             kappa do I need?".
         samples: Joint actions to draw where there are more than 4,096, too many to try them all. Critics: not used.
-        episodes: Episodes, at least 8, that the policy gradient of critics is estimated from. Mixers: not used.
-        hops: Distance up to which that gradient is looked for; null for 3 hops beyond kappa.
+        episodes: Episodes, at least 8, that the policy gradient is estimated from; null for up to 512, fewer where they
+            are long or agents many. Mixers: not used.
+        hops: Distance up to which that gradient is looked for; null for 3 hops beyond kappa. Mixers: not used.
         seed: Seed of the episodes and of everything drawn.
         mixer: A function of utilities ``[M, N]`` and observations ``[M, N, O]`` to examine in place of the mixer.
 
@@ -62,17 +63,19 @@ def certify_checkpoint(
     """
     check_int("states", states, 2)
     check_float("epsilon", epsilon, 0, 1)
-    check_int("episodes", episodes, LEAST)
     check_int("seed", seed, 0, 2**32 - 1)
+    if episodes is not None:
+        check_int("episodes", episodes, LEAST)
     if hops is not None:
         check_int("hops", hops, 0)
     run = stored.run()
     networks = run.module.networks.eval()
     seen = visit(run, states, epsilon, seed)
-    critics = probe_critics(stored, run, seen) if mixer is None else None
-    if critics is not None:
-        reach = critics.kappa + BEYOND if hops is None else hops
-        return certify_critics(critics, _gradient(stored, run, critics.kappa, reach, episodes, seed), tolerance, seed)
+    ascent = _ascent(stored, run, seen.rollout) if mixer is None else None
+    if ascent is not None:
+        hops = ascent.kappa + BEYOND if hops is None else hops
+        found = _gradient(stored, run, hops, episodes, seed)
+        return certify_critics(_probe_critics(run, ascent, seen), found, tolerance, seed)
     probe, values = probe_mixer(run, seen, mixer)
     exact = _exact(networks, run)
     return certify(probe, values, seen.action_mask, tolerance=tolerance, samples=samples, seed=seed, exact=exact)
@@ -133,18 +136,15 @@ def probe_mixer(run: Run, seen: Visited, mixer: MixerFunction | None = None) -> 
 
 
 @torch.no_grad()
-def probe_critics(stored: Checkpoint, run: Run, seen: Visited) -> Probe | None:
-    """The critics that a run's agents ascend, at visited states, without utilities; None where they ascend none."""
-    ascent = _ascent(stored, run, seen.rollout)
-    if ascent is None:
-        return None
-    what, graph, critic = seen.pick(ascent.seen), run.module.networks.mixer.graph, ascent.critic
+def _probe_critics(run: Run, ascent: Ascent, seen: Visited) -> Probe:
+    """The critics that a run's agents ascend, at visited states, without utilities."""
+    what, graph = seen.pick(ascent.seen), run.module.networks.mixer.graph
 
-    def of_what_they_see(utilities: Tensor, x: Tensor | None) -> Tensor:
+    def critics(utilities: Tensor, x: Tensor | None) -> Tensor:
         assert x is not None
-        return critic(x)
+        return ascent.critic(x)
 
-    return Probe(of_what_they_see, graph, run.partition, ascent.kappa, torch.zeros(what.shape[:2]), what)
+    return Probe(critics, graph, run.partition, ascent.kappa, torch.zeros(what.shape[:2]), what)
 
 
 def _ascent(stored: Checkpoint, run: Run, rollout: Rollout) -> Ascent | None:
@@ -152,29 +152,37 @@ def _ascent(stored: Checkpoint, run: Run, rollout: Rollout) -> Ascent | None:
     return run.module.settings.objective.ascent(Batch(networks, networks, rollout, rewards, stored.sigma))
 
 
-def _gradient(stored: Checkpoint, run: Run, kappa: int, hops: int, episodes: int, seed: int) -> Gradient:
-    """Play episodes with ε = 0 and estimate the gradient from them."""
-    networks = run.module.networks
+def _gradient(stored: Checkpoint, run: Run, hops: int, episodes: int | None, seed: int) -> Gradient:
+    """Play episodes with ε = 0 and estimate the gradient from them.
+
+    Others, played before, give the mean advantage of each block. Taken off, it leaves the gradient as it is and less
+    noise in its estimate.
+    """
+    networks, policy = run.module.networks, run.module.settings.objective.policy
     near = shells(networks.mixer.graph, run.partition, hops)
     parameters = [parameter for parameter in networks.utilities.parameters() if parameter.requires_grad]
     rows, n_transitions = [], 0
-    for episode in _episodes(run, episodes, seed):  # one backward pass each, no hot path
-        ascent = _ascent(stored, run, episode)
+
+    def ascended(rollout: Rollout) -> Ascent:
+        ascent = _ascent(stored, run, rollout)
         assert ascent is not None
-        rows.append(episode_gradients(ascent, episode.mask, near, parameters))
-        n_transitions += int(episode.mask.sum())
-    return gradient(rows, kappa, n_transitions, networks.mixer.n_agents)
+        return ascent
 
-
-def _episodes(run: Run, episodes: int, seed: int) -> Iterator[Rollout]:
-    """Single episodes from starts that training did not use."""
     with run.make_env(N_ENVS, FRESH_SEED + seed, torch.device("cpu")) as env:
-        episodes = min(episodes, max(LEAST, BUDGET // (env.max_steps * env.n_agents)))
-        collector = Collector(env, run.module.networks.utilities, seed, None, run.module.settings.objective.policy)
+        if episodes is None:
+            episodes = min(MOST, max(LEAST, BUDGET // (env.max_steps * env.n_agents)))
+        collector = Collector(env, networks.utilities, seed, None, policy)
+        before = collector.collect(0.0)
+        baseline = ascended(before).advantages[before.mask].mean(dim=0)
         for begin in range(0, episodes, N_ENVS):
             rollout = collector.collect(0.0)
-            for column in range(min(N_ENVS, episodes - begin)):
-                yield rollout.select(torch.tensor([column]))
+            for column in range(min(N_ENVS, episodes - begin)):  # backward passes of its own each, no hot path
+                episode = rollout.select(torch.tensor([column]))
+                ascent = ascended(episode)
+                ascent = ascent._replace(advantages=ascent.advantages - baseline)
+                rows.append(episode_gradients(ascent, episode.mask, near, parameters))
+                n_transitions += int(episode.mask.sum())
+    return gradient(rows, ascent.kappa, n_transitions, networks.mixer.n_agents)
 
 
 def _exact(networks: ValueNetworks, run: Run) -> ExactQSM | None:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from lomaq.graphs import AgentGraph, Partition, csr_matrix
 from lomaq.objectives.base import Ascent
 
-#: An estimate is called detected where it is further from 0 than this many standard errors.
-DETECTED = 2.0
+#: A share counts as detected where it is further from 0 than DETECTED standard errors, a gradient where its squared
+#: norm is more than CLEAR of them above 0: the shares of a smaller one would be divided by noise.
+DETECTED, CLEAR = 2.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class Gradient:
 
     The squared norm of a mean of samples is too large by their noise. All inner products are therefore means over pairs
     of different episodes, which are independent given the networks: U-statistics, without bias whatever the noise is.
-    Their ratios and roots have a bias that shrinks with the number of episodes. Standard errors are those of the
-    jackknife over episodes, which errs on the side of too large ones (Efron and Stein, 1981).
+    Their ratios and roots have a bias that shrinks with the number of episodes, so that a cosine may come out above 1.
+    Standard errors are those of the jackknife over episodes, which errs on the side of too large ones for U-statistics
+    (Efron and Stein, 1981). A constant may be taken off the advantages of each block if it is of other episodes: that
+    changes no g_d, only the noise.
 
     Attributes:
         n_episodes: Episodes that were played.
@@ -36,7 +39,7 @@ class Gradient:
         kappa: Hops within which the agents ascend blocks.
         squared_norm: ⟨g, g⟩; may be negative by noise.
         squared_norm_error: Its standard error.
-        detected: Whether ``squared_norm`` is more than two standard errors above 0; there are no shares where not.
+        detected: Whether ``squared_norm`` is more than three standard errors above 0; there are no shares where not.
         share: Share of each distance d = 0 … D.
         share_error: Their standard errors.
         within: Share of all distances up to k, for k = 0 … D; the last is 1.
@@ -72,7 +75,8 @@ class Gradient:
         if farthest == 0:
             return f"all agents are in the same block, at distance 0, in {played}"
         shown = [f"{_percent(self.within[k], self.within_error[k])} of it within k={k}" for k in range(farthest)][:8]
-        text = f"{', '.join(shown)} (of all within {farthest} hops, in {played})"
+        far = f"{farthest} hop" + ("" if farthest == 1 else "s")
+        text = f"{', '.join(shown)} (± standard error; of all within {far}, in {played})"
         if self.beyond is None or self.beyond_error is None:
             return f"{text}; no block is farther than κ={self.kappa}"
         text += f"; beyond κ={self.kappa}: {_percent(self.beyond, self.beyond_error)}"
@@ -83,7 +87,8 @@ class Gradient:
 
 
 def _percent(share: float, error: float) -> str:
-    return f"{share:.0%} ± {error:.1%}" if error < 0.01 else f"{share:.0%} ± {error:.0%}"
+    digits = 1 if error < 0.01 else 0
+    return f"{round(share, 2 + digits) + 0.0:.{digits}%} ± {error:.{digits}%}"  # no -0
 
 
 def shells(graph: AgentGraph, partition: Partition, hops: int) -> Tensor:
@@ -137,10 +142,10 @@ def gradient(per_episode: Iterable[Tensor], kappa: int, n_transitions: int, n_ag
     without = (total - with_all - with_all.mT) / ((n_episodes - 1) * (n_episodes - 2))  # [B, D + 1, D + 1]
     norm, share, within, cosine = _statistics(products)
     errors = [_jackknife(values) for values in _statistics(without)]
-    detected = bool(norm > DETECTED * errors[0])
+    detected = bool(norm > CLEAR * errors[0])
     truncated = products.cumsum(-1).cumsum(-2).diagonal()
     truncated_error = _jackknife(without.cumsum(-1).cumsum(-2).diagonal(dim1=-2, dim2=-1))
-    known = (truncated > DETECTED * truncated_error) & detected & errors[3].isfinite()
+    known = (truncated > CLEAR * truncated_error) & detected & errors[3].isfinite()
     beyond = beyond_error = None
     if detected and kappa + 1 < len(share):
         beyond = float(1 - within[kappa])
