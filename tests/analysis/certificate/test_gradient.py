@@ -103,6 +103,8 @@ def test_beyond_begins_after_kappa_and_ends_with_the_graph_or_the_hops_that_were
     assert abs(estimate(neighbours, kappa=1).beyond) < 0.2
     last = estimate(neighbours, kappa=2)
     assert (last.beyond, last.beyond_error) == (None, None)
+    nearest = "all of it within k=0, the only distance that was looked at, in 300 episodes"
+    assert estimate(own, hops=0).line() == nearest
     assert last.line().endswith(
         " (± standard error; of all within 2 hops, in 300 episodes); no block is farther than κ=2"
     )

@@ -73,12 +73,12 @@ class Gradient:
             return f"not detected in {played}: {norm}; the policy may be near a stationary point, or take more episodes"
         farthest = len(self.within) - 1
         if farthest == 0:
-            return f"all agents are in the same block, at distance 0, in {played}"
+            return f"all of it within k=0, the only distance that was looked at, in {played}"
         shown = [f"{_percent(self.within[k], self.within_error[k])} of it within k={k}" for k in range(farthest)][:8]
         far = f"{farthest} hop" + ("" if farthest == 1 else "s")
         text = f"{', '.join(shown)} (± standard error; of all within {far}, in {played})"
         if self.beyond is None or self.beyond_error is None:
-            return f"{text}; no block is farther than κ={self.kappa}"
+            return f"{text}; none of it beyond κ={self.kappa}, where no block was looked at"
         text += f"; beyond κ={self.kappa}: {_percent(self.beyond, self.beyond_error)}"
         if abs(self.beyond) <= DETECTED * self.beyond_error:
             text += ", undetected"
