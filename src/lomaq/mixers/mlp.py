@@ -96,9 +96,7 @@ class MaskedMLPMixer(MonotoneNetwork):
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         buckets = range(self.slots.n_buckets)
-        return self.slots.in_order(
-            [self._mix_bucket(self.slots.gather(utilities, b), observations, b) for b in buckets]
-        )
+        return self.slots.in_order([self._mix_bucket(self.slots.gather(utilities, b), observations, b) for b in buckets])
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As in :class:`Mixer`; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
