@@ -33,7 +33,7 @@ def draw_certificate(path: Path, certificate: Certificate, title: str) -> None:
     figure.suptitle(title, fontsize=15)
     axes = figure.subplot_mosaic([["by hops", "truncation"], ["verdicts", "verdicts"]], height_ratios=[1.15, 1.2])
     _draw_by_hops(certificate, axes["by hops"])
-    _draw_truncation(axes["truncation"], certificate.truncation)
+    _draw_truncation(axes["truncation"], certificate.truncation, certificate.symbol)
     _write_verdicts(axes["verdicts"], certificate)
     figure.savefig(path)
 
@@ -92,7 +92,7 @@ def _draw_gradient(certificate: CriticCertificate, axes: Axes) -> None:
     _finish(axes, "hops from agent i to block J")
 
 
-def _draw_truncation(axes: Axes, truncation: Truncation) -> None:
+def _draw_truncation(axes: Axes, truncation: Truncation, symbol: str) -> None:
     """Error against k on a log axis; errors that are zero or rounding are hollow on its lower edge."""
     axes.set_title("Value lost beyond k hops", fontsize=13)
     if not truncation.mean_error:
@@ -116,7 +116,7 @@ def _draw_truncation(axes: Axes, truncation: Truncation) -> None:
         axes.plot(k[lost], line, "--", color="tab:blue", linewidth=1.5, label=label)
     axes.axhline(truncation.tolerance, color="tab:orange", linewidth=1.5, label=f"tolerance {truncation.tolerance:g}")
     axes.set_xlim(-0.5, len(k) - 0.5)
-    axes.set_ylabel("error / std of the block's value", fontsize=12)
+    axes.set_ylabel(f"error / std of {symbol}", fontsize=12)
     _finish(axes, "hops k")
 
 

@@ -24,7 +24,7 @@ class CriticCertificate(Certificate):
 
     gradient: Gradient
 
-    subject, part = "critics", "algo"
+    subject, part, symbol = "critics", "algo", "V_J"
 
     @property
     def passed(self) -> bool:

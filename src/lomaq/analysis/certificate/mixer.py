@@ -39,7 +39,7 @@ class MixerCertificate(Certificate):
     joint: JointMaximisation
     exact: ExactQSM | None = None
 
-    subject, part = "mixer", "mixer"
+    subject, part, symbol = "mixer", "mixer", "F_J"
 
     @property
     def passed(self) -> bool:

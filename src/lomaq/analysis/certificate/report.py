@@ -38,9 +38,10 @@ class Certificate(ABC):
     consistency: Consistency
     truncation: Truncation
 
-    #: What was examined, in a word, and the key of a configuration whose ``name`` says which.
+    #: What was examined, in a word; the key of a configuration whose ``name`` says which; how a value is written.
     subject: ClassVar[str]
     part: ClassVar[str]
+    symbol: ClassVar[str]
 
     @property
     @abstractmethod
