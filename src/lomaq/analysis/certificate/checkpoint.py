@@ -71,7 +71,8 @@ def certify_checkpoint(
     run = stored.run()
     networks = run.module.networks.eval()
     seen = visit(run, states, epsilon, seed)
-    ascent = _ascent(stored, run, seen.rollout) if mixer is None else None
+    with torch.no_grad():
+        ascent = _ascent(stored, run, seen.rollout) if mixer is None else None
     if ascent is not None:
         hops = ascent.kappa + BEYOND if hops is None else hops
         found = _gradient(stored, run, hops, episodes, seed)
@@ -173,7 +174,8 @@ def _gradient(stored: Checkpoint, run: Run, hops: int, episodes: int | None, see
             episodes = min(MOST, max(LEAST, BUDGET // (env.max_steps * env.n_agents)))
         collector = Collector(env, networks.utilities, seed, None, policy)
         before = collector.collect(0.0)
-        baseline = ascended(before).advantages[before.mask].mean(dim=0)
+        with torch.no_grad():
+            baseline = ascended(before).advantages[before.mask].mean(dim=0)
         for begin in range(0, episodes, N_ENVS):
             rollout = collector.collect(0.0)
             for column in range(min(N_ENVS, episodes - begin)):  # backward passes of its own each, no hot path
