@@ -16,7 +16,7 @@ from rich.console import Console
 
 import lomaq
 from lomaq.analysis import stored
-from lomaq.analysis.certificate import certify_checkpoint
+from lomaq.analysis.certificate.checkpoint import certify_checkpoint
 from lomaq.analysis.compare import compare, describe_run
 from lomaq.analysis.episode import decompose_checkpoint
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint

@@ -16,11 +16,13 @@ from numpy.typing import ArrayLike
 from rich.console import Console
 from torch import Tensor
 
-from lomaq.analysis.certificate import Certificate, certify_checkpoint, probe_run, visit
+from lomaq.analysis.certificate.checkpoint import certify_checkpoint, probe_mixer, visit
+from lomaq.analysis.certificate.critic import CriticCertificate
+from lomaq.analysis.certificate.locality import influence
+from lomaq.analysis.certificate.mixer import MixerCertificate
 from lomaq.analysis.compare import Comparison
 from lomaq.analysis.compare import compare as compare_runs
 from lomaq.analysis.episode import EpisodeRewards, decompose_checkpoint
-from lomaq.analysis.locality import influence
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint, open_checkpoint
 from lomaq.config import choices, compose
 from lomaq.config.own import write_env
@@ -124,22 +126,22 @@ class Policy:
         """The utilities and the mixer of the checkpoint, built anew as its run built them."""
         return self.stored.run().module.networks.eval()
 
-    def certify(self, **options: Any) -> Certificate:
+    def certify(self, **options: Any) -> MixerCertificate | CriticCertificate:
         """Whether the mixer is monotone and local; options as of ``lomaq certify``, and a ``mixer`` to examine instead.
 
-        Such a function is examined as a mixer that promises to be monotone everywhere; nothing is proved of it.
-        See :func:`lomaq.analysis.certificate.certify_checkpoint`.
+        Such a function is examined as a mixer that promises to be monotone everywhere; nothing is proved of it. Where
+        agents ascend advantages of critics, whether these are local, and how far away the gradient comes from.
+        See :func:`lomaq.analysis.certificate.checkpoint.certify_checkpoint`.
         """
         return certify_checkpoint(self.stored, **options)
 
     def influence(self, states: int = 64, epsilon: float = 0.1, seed: int = 0) -> np.ndarray:
         """How strongly each block's mixer depends on each edge, ``[E]``, mean over visited states.
 
-        The arguments are those of :func:`lomaq.analysis.certificate.certify_checkpoint`.
+        The arguments are those of :func:`lomaq.analysis.certificate.checkpoint.certify_checkpoint`.
         """
         run = self.stored.run()
-        networks = run.module.networks
-        return influence(probe_run(networks, run, visit(networks, run, states, epsilon, seed)))
+        return influence(probe_mixer(run, visit(run, states, epsilon, seed))[0])
 
     def decompose(self, seed: int = 0) -> EpisodeRewards:
         """Learned and true rewards of one greedy episode, as ``lomaq decompose`` plays it."""
@@ -210,7 +212,7 @@ class Trained:
         """The utilities and the mixer of the best policy."""
         return self.policy.networks
 
-    def certify(self, **options: Any) -> Certificate:
+    def certify(self, **options: Any) -> MixerCertificate | CriticCertificate:
         """:meth:`Policy.certify` of the best policy."""
         return self.policy.certify(**options)
 

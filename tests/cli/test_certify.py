@@ -86,6 +86,23 @@ def test_a_mixer_with_negative_weights_gets_no_certificate_and_status_1(command,
     assert (tmp_path / "run" / "certificate.png").is_file()
 
 
+def test_of_critics_the_lines_tell_how_far_away_the_gradient_comes_from(command, small, tmp_path) -> None:
+    assert command(cli.train_main, *small, "algo=khop_ppo", "run_dir=run")[0] == 0
+    status, out, err = command(cli.main, "certify", "checkpoint=run", "episodes=8")
+    assert (status, err) == (0, "")
+    local, consistent, truncated, gradient, _, picture = out.splitlines()
+    assert local.startswith("local       pass  ")
+    assert consistent.startswith("consistent  pass  ")
+    assert truncated.startswith("truncation        ")
+    assert gradient.startswith("gradient          ")
+    assert " in 8 episodes" in gradient
+    assert picture == "picture    run/certificate.png"
+    page = (ROOT / "docs" / "certificate.md").read_text()
+    for key, value in json.loads((tmp_path / "run" / "certificate.json").read_text()).items():
+        (row,) = [line for line in page.splitlines() if line.startswith("| `") and f"`{key}`" in line.split("|")[1]]
+        assert all(f"`{inner}`" in row for inner in (value if isinstance(value, dict) else ()))
+
+
 def test_the_page_on_certificates_names_every_key_of_the_file_and_shows_its_picture(command, small, tmp_path) -> None:
     page = (ROOT / "docs" / "certificate.md").read_text()
     assert command(cli.train_main, *small, "env=sysadmin", "evaluation.references=false", "run_dir=run")[0] == 0
@@ -109,6 +126,8 @@ CERTIFY_MISTAKES = {
     "a large epsilon": (["checkpoint={run}", "epsilon=2"], "epsilon"),
     "no tolerance": (["checkpoint={run}", "tolerance=0"], "tolerance"),
     "no samples": (["checkpoint={run}", "samples=0"], "samples"),
+    "few episodes": (["checkpoint={run}", "episodes=1"], "episodes"),
+    "hops in words": (["checkpoint={run}", "hops=all"], "hops"),
     "a seed that no generator takes": (["checkpoint={run}", "seed=99999999999999999999"], "seed"),
     "a file for a folder": (["checkpoint={run}", "output={run}/config.yaml"], "output"),
     "a file above the folder": (["checkpoint={run}", "output={run}/config.yaml/here"], "config.yaml"),

@@ -76,3 +76,13 @@ def test_previous_actions_of_a_selection_are_the_selected_previous_actions():
 def test_record_cannot_be_changed_by_name():
     with pytest.raises(dataclasses.FrozenInstanceError):
         rollout().rewards = torch.zeros(1)
+
+
+def test_observations_that_begin_episodes_are_a_rollout_without_a_step():
+    seen = torch.rand(SEQUENCES, AGENTS, FEATURES)
+    begun = Rollout.beginning(seen, torch.zeros(SEQUENCES, AGENTS, HIDDEN))
+    assert (begun.n_steps, begun.n_sequences, int(begun.n_transitions)) == (0, SEQUENCES, 1)
+    assert torch.equal(begun.observations, seen[None])
+    assert begun.previous_actions().tolist() == [[[-1] * AGENTS] * SEQUENCES]
+    assert begun.is_first.tolist() == [[True] * SEQUENCES]
+    assert begun.select(torch.tensor([1])).rewards.shape == (0, 1, AGENTS)

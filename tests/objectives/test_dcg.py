@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.analysis.certificate import certify_checkpoint
+from lomaq.analysis.certificate.checkpoint import certify_checkpoint
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.analysis.certificate import certify_checkpoint
+from lomaq.analysis.certificate.checkpoint import certify_checkpoint
 from lomaq.analysis.stored import open_checkpoint
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition

@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from lomaq.analysis.locality import influence
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.locality import influence
+from lomaq.analysis.certificate.probe import Probe
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer

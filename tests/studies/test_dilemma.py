@@ -26,6 +26,7 @@ GRID = [
     {"env.n_agents": [6], "env.cost": [5], "algo": ["lomaq"], "mixer.weight_sharing": [0, 1], "seed": [0, 1]},
     {"env.n_agents": [6], "env.cost": [5], "algo": ["vdn_local"], "kappa": [0], "seed": [0]},
     {"env.n_agents": [6], "env.cost": [5], "algo": ["dcg"], "seed": [0]},
+    {"env.n_agents": [6], "env.cost": [5], "algo": ["loc_facmac"], "seed": [0]},
     {"env.n_agents": [9], "env.cost": [5], "env.permute": [True], "algo": ["iql_local"], "seed": [0]},
 ]
 
@@ -50,6 +51,7 @@ def test_every_setting_is_reported_with_its_seeds_and_its_share_of_the_reference
         ("LOMAQ, tied", 1, False),
         ("local VDN", 0, False),
         ("DCG", 1, False),
+        ("Loc-FACMAC", 1, False),
         ("IQL local", 1, True),
     }
     row = rows["LOMAQ, tied", 1, False]
@@ -75,6 +77,7 @@ def test_slopes_and_gaps_are_read_from_runs_on_few_machines_whose_values_are_mix
         ("LOMAQ, tied", 0),
         ("LOMAQ, tied", 1),
         ("local VDN", 0),
+        ("Loc-FACMAC", 0),
     ]
     tied = drifts[2]
     assert tied["slopes"][0] == pytest.approx(tied["slopes"][1], rel=1e-4)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from lomaq.analysis import compare as comparison
-from lomaq.analysis.certificate import certify_checkpoint
+from lomaq.analysis.certificate.checkpoint import certify_checkpoint
 from lomaq.analysis.episode import decompose_checkpoint
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.cli.command import Command
@@ -131,12 +131,13 @@ def evaluate(
 
 
 def certify(checkpoint: str, output: str | None = None, **options: Any) -> int:
-    """Is the mixer monotone and local? lomaq certify checkpoint=RUN.
+    """Is the mixer monotone and local, or are the critics? lomaq certify checkpoint=RUN.
 
     Examines it at states that its agents visit, prints one line a check, and writes certificate.json and
     certificate.png. Exit status 1 if the mixer was found not to be monotone, not local, or no function of one state, or
-    if greedy actions do not maximise (IGM, QSM) and it is not soft. docs/certificate.md explains what each line proves
-    and what it does not.
+    if greedy actions do not maximise (IGM, QSM) and it is not soft. Of agents that ascend critics' advantages it tells
+    how much of the policy gradient comes from how far; status 1 if the critics are not local, or no function of one
+    state. docs/certificate.md explains what each line proves and what it does not.
 
     Args:
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
@@ -148,8 +149,8 @@ def certify(checkpoint: str, output: str | None = None, **options: Any) -> int:
     config = stored.config
     folder.mkdir(parents=True, exist_ok=True)
     RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
-    mixer = f"{config['mixer']['name']} mixer, κ = {config['kappa']}"
-    title = f"{mixer}, on {config['env']['name']} after {stored.env_steps:,} env steps"
+    subject = f"{config[certificate.part]['name']} {certificate.subject}, κ = {certificate.kappa}"
+    title = f"{subject}, on {config['env']['name']} after {stored.env_steps:,} env steps"
     draw_certificate(folder / "certificate.png", certificate, title)
     print("\n".join(certificate.lines()))
     print(f"report     {folder / 'certificate.json'}\npicture    {folder / 'certificate.png'}")

@@ -69,6 +69,16 @@ class Rollout:
         before = torch.cat([self.last_actions[None], self.actions])
         return before.masked_fill(self.is_first[..., None], -1)
 
+    @classmethod
+    def beginning(cls, observations: Tensor, hidden: Tensor) -> Rollout:
+        """No step yet (T = 0): observations ``[B, N, O]`` that begin episodes, and empty memories ``[B, N, H]``."""
+        batch, agents, _ = observations.shape
+        no = torch.zeros(0, batch, dtype=torch.bool, device=observations.device)
+        none = torch.full((batch, agents), -1, device=observations.device)
+        first = torch.ones(1, batch, dtype=torch.bool, device=observations.device)
+        actions, rewards = none[None][:0], observations[None, ..., 0][:0]
+        return cls(observations[None], actions, rewards, no, no, no, first, none, hidden)
+
     def select(self, columns: Tensor) -> Rollout:
         """The sequences ``columns`` (``[B']`` int64)."""
 

@@ -21,8 +21,8 @@ State = Literal["none", "local"]
 class MaskedMLPMixer(MonotoneNetwork):
     """F_J = Linear – act – Linear – act – Linear of the utilities in the receptive field of block J.
 
-    Blocks are gathered into padded arrays (:class:`lomaq.nn.slots.Slots`) and multiplied with the weights of their class
-    in batched products, so nothing loops over agents, blocks or classes, and cost is O(sum of neighbourhoods).
+    Blocks are gathered into padded arrays (:class:`lomaq.nn.slots.Slots`) and multiplied with the weights of their
+    class in batched products, so nothing loops over agents, blocks or classes, and cost is O(sum of neighbourhoods).
 
     Args:
         share: Which blocks use the same network: ``ego`` those with isomorphic surroundings (on the paper's line, the
@@ -95,10 +95,8 @@ class MaskedMLPMixer(MonotoneNetwork):
         self._n_pairs = len(found)
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
-        buckets = range(self.slots.n_buckets)
-        return self.slots.in_order(
-            [self._mix_bucket(self.slots.gather(utilities, b), observations, b) for b in buckets]
-        )
+        seen = [self.slots.gather(utilities, bucket) for bucket in range(self.slots.n_buckets)]
+        return self.slots.in_order([self._mix_bucket(x, observations, bucket) for bucket, x in enumerate(seen)])
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As in :class:`Mixer`; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""

@@ -38,7 +38,7 @@ class Slots(nn.Module):
         blocks: Agents of each block.
         kappa: Number of hops, at least 0.
         share: Which blocks use the same network: ``ego`` those with isomorphic surroundings, ``none`` every block its
-            own, ``all`` a single one, whose first layer has one row a hop distance, for the mean input at that distance.
+            own, ``all`` a single one, whose first layer has one row a hop distance, for the mean input there.
 
     Attributes:
         n_networks: Number of networks.

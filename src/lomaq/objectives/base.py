@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +122,24 @@ class Targets:
         return replace(self, **{name: value.index_select(1, columns) for name, value in tensors.items()})
 
 
+class Ascent(NamedTuple):
+    """Critics of blocks along a rollout and the policies that ascend their advantages.
+
+    Attributes:
+        kappa: Hops within which a critic sees agents, and an agent ascends blocks.
+        critic: V_J ``[..., P]`` of what the agents see, ``[..., N, S]`` float32; in units of σ.
+        seen: What they see, ``[T + 1, B, N, S]``.
+        advantages: A_J of what was done, ``[T, B, P]`` float32 in units of rewards.
+        log_probs: log π_i of what was done, ``[T, B, N]``, differentiable by the agents' networks.
+    """
+
+    kappa: int
+    critic: Callable[[Tensor], Tensor]
+    seen: Tensor
+    advantages: Tensor
+    log_probs: Tensor
+
+
 class Objective(ABC):
     """What the networks are trained for.
 
@@ -164,6 +183,10 @@ class Objective(ABC):
     def mixed_values(self, networks: ValueNetworks, rollout: Rollout, steps: int | None = None) -> Tensor:
         """What the trained mixer mixes, ``[steps, B, N, A]``: a value of every agent's every action; here utilities."""
         return networks.unroll(rollout, steps)
+
+    def ascent(self, batch: Batch) -> Ascent | None:
+        """The critics of blocks whose advantages the agents ascend; None where they ascend none."""
+        return None
 
     def another_pass(self, metrics: Metrics) -> bool:
         """Whether to learn from the same rollout again, by the mean metrics of the last pass over it; here always."""

@@ -15,7 +15,7 @@ from lomaq.mixers import Mixer, SumMixer
 from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.nn.moments import deviation, moments, sum_over_processes
 from lomaq.nn.slots import SHARES, Share
-from lomaq.objectives.base import Batch, Metrics, Objective, Targets, ValueNetworks, td_error
+from lomaq.objectives.base import Ascent, Batch, Metrics, Objective, Targets, ValueNetworks, td_error
 from lomaq.objectives.block_critic import BlockCritic, seen_by_agents, unroll_with_memories
 from lomaq.objectives.coma import SMALLEST, entropy
 from lomaq.objectives.returns import Returns
@@ -109,9 +109,8 @@ class PPO(Objective):
         """λ-returns of the critics, what each agent ascends, and how likely its actions were."""
         rollout, critic = batch.rollout, batch.target.critic
         logits, memories = self.unroll(batch.online, rollout) if batch.unrolled is None else batch.unrolled
-        values = critic(seen_by_agents(batch.online, rollout.observations, memories))[..., 0] * batch.scale
-        returns = self.returns(batch.rewards, values[1:], rollout)
-        advantages = critic.credit(returns - values[:-1])
+        returns, advantages = self._estimates(batch, seen_by_agents(batch.online, rollout.observations, memories))
+        advantages = critic.credit(advantages)
         sums = moments(advantages[rollout.mask])
         mean, spread = float(sums[1] / sums[0].clamp(min=1)), deviation(sums) if sums[0] else 1.0
         return PolicyTargets(
@@ -120,6 +119,20 @@ class PPO(Objective):
             advantages=(advantages - mean) / max(spread, 1e-8),
             entropy=self.entropy + (self.entropy_end - self.entropy) * batch.progress,
         )
+
+    @torch.no_grad()
+    def _estimates(self, batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """λ-returns y_J and advantages A_J = y_J - V_J, ``[T, B, P]`` each, in units of rewards."""
+        values = batch.target.critic(seen)[..., 0] * batch.scale
+        returns = self.returns(batch.rewards, values[1:], batch.rollout)
+        return returns, returns - values[:-1]
+
+    def ascent(self, batch: Batch) -> Ascent:
+        rollout, critic = batch.rollout, batch.target.critic
+        logits, memories = self.unroll(batch.online, rollout)
+        seen = seen_by_agents(batch.online, rollout.observations, memories)
+        log_probs, _ = log_probabilities(logits[:-1], rollout)
+        return Ascent(critic.kappa, lambda x: critic(x)[..., 0], seen, self._estimates(batch, seen)[1], log_probs)
 
     def transition_loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
@@ -159,6 +172,7 @@ class LocalCritic(BlockCritic):
         self, utilities: Utilities, graph: Any, partition: Any, kappa: int, hidden: int, share: Share = "ego"
     ) -> None:
         super().__init__(utilities, graph, partition, kappa, hidden, share)
+        self.kappa = kappa
         field = partition.receptive_field(graph, kappa).to_sparse_coo()
         blocks, agents = field.indices()
         matrix = csr_matrix(agents, blocks, field.values(), (graph.n_agents, partition.n_blocks))
@@ -187,7 +201,7 @@ def log_probabilities(logits: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]
 
 
 def _explained(error: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
-    """1 - Var(error) / Var(returns) over the transitions of a minibatch, mean over blocks; the same number ``[T, B]``."""
+    """1 - Var(error) / Var(returns) over the transitions of a minibatch, mean over blocks: one number, ``[T, B]``."""
     weight = mask[..., None] / mask.sum().clamp(min=1)
 
     def variance(x: Tensor) -> Tensor:

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 import textwrap
+from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lomaq.analysis.certificate import VERDICTS, Certificate
-from lomaq.analysis.locality import Slopes
-from lomaq.analysis.truncation import Truncation
+from lomaq.analysis.certificate.critic import CriticCertificate
+from lomaq.analysis.certificate.gradient import DETECTED
+from lomaq.analysis.certificate.mixer import MixerCertificate
+from lomaq.analysis.certificate.report import VERDICTS, Certificate
+from lomaq.analysis.certificate.truncation import Truncation
 
 COLOURS = {True: "tab:green", False: "tab:red", None: "black"}
 
 
 def draw_certificate(path: Path, certificate: Certificate, title: str) -> None:
-    """Draw slopes against distance, truncation error against hops, and the verdicts; ``.png`` or another ending."""
+    """Draw slopes of a mixer or shares of a gradient against distance, truncation error against hops, and the verdicts.
+
+    Args:
+        path: A ``.png`` file, or one with another ending.
+        certificate: What to draw.
+        title: What stands above.
+    """
     figure = Figure(figsize=(9, 8), layout="constrained", dpi=120)
     figure.suptitle(title, fontsize=15)
-    axes = figure.subplot_mosaic([["slopes", "truncation"], ["verdicts", "verdicts"]], height_ratios=[1.15, 1.2])
-    _draw_slopes(axes["slopes"], certificate.slopes, certificate.monotone)
-    _draw_truncation(axes["truncation"], certificate.truncation)
+    axes = figure.subplot_mosaic([["by hops", "truncation"], ["verdicts", "verdicts"]], height_ratios=[1.15, 1.2])
+    _draw_by_hops(certificate, axes["by hops"])
+    _draw_truncation(axes["truncation"], certificate.truncation, certificate.symbol)
     _write_verdicts(axes["verdicts"], certificate)
     figure.savefig(path)
 
 
-def _draw_slopes(axes: Axes, slopes: Slopes, monotone: bool) -> None:
+@singledispatch
+def _draw_by_hops(certificate: Certificate, axes: Axes) -> None:
+    """The panel against distance that a kind of certificate has of its own."""
+    raise NotImplementedError(type(certificate).__name__)
+
+
+@_draw_by_hops.register
+def _draw_slopes(certificate: MixerCertificate, axes: Axes) -> None:
     """Mean and span of the slopes at each hop distance; on a log axis where all are positive and span decades.
 
     They are red where the mixer falls, also if only its values show it.
     """
+    slopes, monotone = certificate.slopes, certificate.monotone
     smallest, mean, largest = map(np.array, (slopes.smallest_by_hop, slopes.mean_by_hop, slopes.largest_by_hop))
     hops, colour = np.arange(len(mean)), COLOURS[monotone]
     axes.set_ymargin(0.3)  # room for the legend
@@ -48,7 +66,33 @@ def _draw_slopes(axes: Axes, slopes: Slopes, monotone: bool) -> None:
     _finish(axes, "hops from block J to agent i")
 
 
-def _draw_truncation(axes: Axes, truncation: Truncation) -> None:
+@_draw_by_hops.register
+def _draw_gradient(certificate: CriticCertificate, axes: Axes) -> None:
+    """Share of the gradient at each hop distance with two standard errors; hollow where that interval holds 0."""
+    gradient = certificate.gradient
+    axes.set_title("Policy gradient by distance", fontsize=13)
+    if not gradient.detected:
+        text = f"no gradient was detected in {gradient.n_episodes:,} episodes"
+        axes.text(0.5, 0.5, textwrap.fill(text, 28), ha="center", va="center", fontsize=12)
+        axes.set_axis_off()
+        return
+    share, error = 100 * np.array(gradient.share), 100 * np.array(gradient.share_error)
+    hops, found = np.arange(len(share)), np.abs(share) > DETECTED * error
+    axes.set_ymargin(0.3)  # room for the legend
+    axes.errorbar(hops, share, DETECTED * error, fmt="none", color="tab:blue", linewidth=2, capsize=4)
+    axes.plot(hops[found], share[found], "o", color="tab:blue", markersize=8, label="share ± 2 standard errors")
+    if not found.all():
+        look: dict[str, Any] = {"color": "tab:blue", "markerfacecolor": "white", "markersize": 8}
+        axes.plot(hops[~found], share[~found], "o", label="undetected", **look)
+    axes.axhline(0, color="black", linewidth=1)
+    if gradient.beyond is not None:
+        axes.axvline(gradient.kappa + 0.5, color="tab:orange", linewidth=1.5, linestyle="--", label="κ")
+    axes.set_xlim(-0.5, len(hops) - 0.5)
+    axes.set_ylabel("share of the gradient, %", fontsize=12)
+    _finish(axes, "hops from agent i to block J")
+
+
+def _draw_truncation(axes: Axes, truncation: Truncation, symbol: str) -> None:
     """Error against k on a log axis; errors that are zero or rounding are hollow on its lower edge."""
     axes.set_title("Value lost beyond k hops", fontsize=13)
     if not truncation.mean_error:
@@ -72,7 +116,7 @@ def _draw_truncation(axes: Axes, truncation: Truncation) -> None:
         axes.plot(k[lost], line, "--", color="tab:blue", linewidth=1.5, label=label)
     axes.axhline(truncation.tolerance, color="tab:orange", linewidth=1.5, label=f"tolerance {truncation.tolerance:g}")
     axes.set_xlim(-0.5, len(k) - 0.5)
-    axes.set_ylabel("error / std of F_J", fontsize=12)
+    axes.set_ylabel(f"error / std of {symbol}", fontsize=12)
     _finish(axes, "hops k")
 
 
@@ -87,8 +131,7 @@ def _finish(axes: Axes, label: str) -> None:
 def _write_verdicts(axes: Axes, certificate: Certificate) -> None:
     axes.set_axis_off()
     sizes = f"{certificate.n_agents:,} agents, {certificate.n_blocks:,} blocks, κ = {certificate.kappa}"
-    asked = "monotone, local, consistent" + (", IGM and QSM" if certificate.hard else "; a soft mixer promises no more")
-    total = "certificate", certificate.passed, f"{asked}; {sizes}"
+    total = "certificate", certificate.passed, f"{certificate.asked}; {sizes}"
     wrapped = [(name, passed, textwrap.wrap(text, 88)) for name, passed, text in [total, *certificate.checks()]]
     height = 1 / sum(len(text) + 0.35 for _, _, text in wrapped)
     top = 1.0

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import bootstrap
 
-from lomaq.analysis.locality import slopes
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.locality import slopes
+from lomaq.analysis.certificate.probe import Probe
 from lomaq.analysis.stored import open_checkpoint
-from lomaq.envs import SysAdmin
+from lomaq.envs import Rollout, SysAdmin
 from lomaq.envs.sysadmin.exact import EXACT_LIMIT
 from lomaq.plots.curves import looks
 from lomaq.runs import RunRecord
@@ -67,7 +67,7 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
 
 @torch.no_grad()
 def _drift(run: RunRecord) -> dict[str, Any] | None:
-    """What the blocks of a run's last checkpoint depend on, and what its utilities make of a reboot.
+    """What the blocks of a run's last checkpoint depend on, and what the values that they mix make of a reboot.
 
     ``slopes`` are the mean ∂F_J/∂U_i over all states, of the block's own agent and of those at each further hop;
     ``gaps`` are U(reboot) - U(leave) in rewards, for each local state. None for many machines, or without a mixer.
@@ -77,16 +77,15 @@ def _drift(run: RunRecord) -> dict[str, Any] | None:
         return None
     stored = open_checkpoint(run.folder, resume=True)
     built = stored.run()
-    networks = built.module.networks
-    if built.module.settings.objective.trained_mixer(networks) is None:
+    networks, objective = built.module.networks, built.module.settings.objective
+    if objective.trained_mixer(networks) is None:
         return None
     env = built.make_env(1, 0, torch.device("cpu"))
     assert isinstance(env, SysAdmin)
     states = env.all_states()
     seen = states.observe()
-    utilities = networks.utilities.step(
-        seen, networks.utilities.initial_state(states.n_envs, states.device)
-    )  # [S, N, A]
+    begun = Rollout.beginning(seen, networks.utilities.initial_hidden(states.n_envs, states.device))
+    utilities = objective.mixed_values(networks, begun, 1)[0]  # [S, N, A]
     chosen, kappa = utilities.amax(dim=-1), networks.mixer.kappa
     found = slopes(Probe(networks.mixer, env.graph, built.partition, kappa, chosen, seen))
     gap = (utilities[..., 1] - utilities[..., 0]) * stored.sigma

@@ -6,9 +6,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from lomaq.analysis.certificate import certify
-from lomaq.analysis.joint import exact_qsm
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.joint import exact_qsm
+from lomaq.analysis.certificate.mixer import certify
+from lomaq.analysis.certificate.probe import Probe
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer, SumMixer
 from lomaq.plots.certificate import draw_certificate

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from lomaq.analysis.probe import Colour, Probe, like
+from lomaq.analysis.certificate.probe import Colour, Probe, like
 from lomaq.errors import InputError
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import linregress
 
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.probe import Probe
 from lomaq.errors import check_float
 
 #: Changes up to here, relative to a block's value, are rounding of float32.

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.analysis.locality import locality, slopes
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.locality import locality, slopes
+from lomaq.analysis.certificate.probe import Probe
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.probe import Probe
 
 #: Most states that are mixed alone.
 ALONE = 16

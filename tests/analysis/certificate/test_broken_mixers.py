@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lomaq.analysis.certificate import certify
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.mixer import certify
+from lomaq.analysis.certificate.probe import Probe
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, GraphMIXMixer, MaskedMLPMixer, QMIXMixer, SumMixer

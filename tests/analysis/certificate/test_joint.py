@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.analysis.joint import exact_qsm, joint_maximisation
-from lomaq.analysis.probe import Probe, rank_actions
+from lomaq.analysis.certificate.joint import exact_qsm, joint_maximisation
+from lomaq.analysis.certificate.probe import Probe, rank_actions
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lomaq.analysis.probe import CHUNK, Actions, Probe
+from lomaq.analysis.certificate.probe import CHUNK, Actions, Probe
 
 #: Utilities that are mixed altogether: beyond the first number fewer rows are drawn, as long as every agent is moved;
 #: beyond the second some agents are not.

@@ -130,14 +130,18 @@ class Probe:
     def _noise(self) -> tuple[Tensor, Tensor]:
         """Rounding of each block as a share of the block's size, and that size, ``[P]`` each.
 
-        It is measured at random utilities, where a staircase has no edge: they are nudged by a unit in the last place.
+        It is measured at random utilities, where a staircase has no edge: they, and the observations, are nudged by a
+        unit in the last place.
         """
         generator = torch.Generator().manual_seed(0)
-        at = like(self.utilities, generator)
-        values, moved = self.mix(at, self.observations), torch.zeros(self.partition.n_blocks, dtype=torch.float64)
+        at, seen = like(self.utilities, generator), self.observations
+
+        def nudged(x: Tensor) -> Tensor:
+            return x * (1 + torch.randint(-1, 2, x.shape, generator=generator) * torch.finfo(x.dtype).eps)
+
+        values, moved = self.mix(at, seen), torch.zeros(self.partition.n_blocks, dtype=torch.float64)
         for _ in range(NUDGES):
-            nudge = torch.randint(-1, 2, at.shape, generator=generator) * torch.finfo(at.dtype).eps
-            change = self.mix(at * (1 + nudge), self.observations).double() - values.double()
+            change = self.mix(nudged(at), None if seen is None else nudged(seen)).double() - values.double()
             moved = torch.maximum(moved, change.abs().nan_to_num(posinf=0.0).amax(dim=0))
         size = torch.maximum(values.abs().amax(dim=0), self.values.abs().amax(dim=0)).double().nan_to_num(posinf=0.0)
         share = torch.where(size > 0, SAFETY * moved / size, 0.0)

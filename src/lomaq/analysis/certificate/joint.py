@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lomaq.analysis.probe import CHUNK, Actions, Probe
+from lomaq.analysis.certificate.probe import CHUNK, Actions, Probe
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import Partition, csr_matrix
 

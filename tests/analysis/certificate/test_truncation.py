@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lomaq.analysis.probe import Probe
-from lomaq.analysis.truncation import truncation
+from lomaq.analysis.certificate.probe import Probe
+from lomaq.analysis.certificate.truncation import truncation
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import GCNMixer, MaskedMLPMixer

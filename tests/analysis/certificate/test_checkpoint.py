@@ -7,13 +7,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from lomaq.analysis.certificate import N_ENVS, certify_checkpoint, visit
-from lomaq.analysis.joint import exact_qsm
+from lomaq.analysis.certificate.checkpoint import N_ENVS, certify_checkpoint, probe_mixer, visit
+from lomaq.analysis.certificate.gradient import shells
+from lomaq.analysis.certificate.joint import exact_qsm
 from lomaq.analysis.stored import FRESH_SEED, open_checkpoint
 from lomaq.config import compose
 from lomaq.errors import InputError, NonFiniteLossError
 from lomaq.evaluation import GreedyActor
 from lomaq.graphs import Partition
+from lomaq.nn import gather_actions
+from lomaq.objectives import PPO
+from lomaq.objectives.base import Batch
 from lomaq.training.build import build_run
 from lomaq.training.run import train
 
@@ -39,6 +43,8 @@ MISTAKES = {
     "a large epsilon": ({"epsilon": 1.5}, "epsilon"),
     "no tolerance": ({"tolerance": 0}, "tolerance"),
     "no samples": ({"samples": 0}, "samples"),
+    "too few episodes": ({"episodes": 7}, "episodes"),
+    "no hops": ({"hops": -1}, "hops"),
     "a negative seed": ({"seed": -1}, "seed"),
     "a seed that no generator takes": ({"seed": 2**70}, "seed"),
 }
@@ -207,7 +213,8 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
     folder = trained(*overrides)
     run = build_run(checkpoint(folder).config)
     networks = run.module.networks.eval()
-    seen = visit(networks, run, 10**6, 0.0, seed=3)
+    seen = visit(run, 10**6, 0.0, seed=3)
+    probe, values = probe_mixer(run, seen)
 
     env = run.make_env(N_ENVS, FRESH_SEED + 3, torch.device("cpu"))
     env.reset()  # as a collector does before its episodes
@@ -221,8 +228,8 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
             observation, _, terminated, truncated = env.step(actor.act(env, observation))
         running &= ~(terminated | truncated)
         ends.append(int(running.sum()))
-    assert torch.equal(seen.observations, torch.cat(expected))  # none twice, none of an ended environment
-    assert torch.equal(seen.chosen, seen.utilities.amax(dim=-1))  # greedy
+    assert torch.equal(probe.observations, torch.cat(expected))  # none twice, none of an ended environment
+    assert torch.equal(probe.utilities, values.amax(dim=-1))  # greedy
     assert seen.action_mask is None
     assert overrides or 0 < ends[-2] < N_ENVS  # carts fall at different times
 
@@ -230,27 +237,117 @@ def test_visited_states_are_those_of_real_steps(trained, overrides):
 def test_fewer_states_are_drawn_from_the_visited_ones_without_repetition(trained):
     folder = trained()
     run = build_run(checkpoint(folder).config)
-    networks = run.module.networks.eval()
-    everything, some, others = (visit(networks, run, states, 0.3, 0) for states in (10**6, 20, 20))
+    found = [probe_mixer(run, visit(run, states, 0.3, 0)) for states in (10**6, 20, 20)]
+    (everything, all_values), (some, values), (others, _) = found
     assert torch.equal(some.observations, others.observations)
     rows = (everything.observations[None] == some.observations[:, None]).all(dim=3).all(dim=2)  # [20, all]
     assert rows.sum(dim=1).tolist() == [1] * 20
     picked = rows.long().argmax(dim=1)
     assert len(picked.unique()) == 20
-    assert picked.max() > len(everything.chosen) // 2  # not only the first steps
-    assert torch.equal(everything.chosen[picked], some.chosen)
+    assert picked.max() > len(everything.utilities) // 2  # not only the first steps
     assert torch.equal(everything.utilities[picked], some.utilities)
+    assert torch.equal(all_values[picked], values)
 
 
 def test_chosen_actions_are_allowed_ones_whatever_epsilon_is(trained):
     folder = trained("env=matrix")
     run = build_run(checkpoint(folder).config)
-    seen = visit(run.module.networks.eval(), run, 100, 1.0, 0)
+    seen = visit(run, 100, 1.0, 0)
+    probe, values = probe_mixer(run, seen)
     assert seen.action_mask is not None
     assert seen.action_mask[0].tolist() == [[True, True], [True, True], [True, False]]
-    allowed = (seen.utilities == seen.chosen[..., None]) & seen.action_mask
+    allowed = (values == probe.utilities[..., None]) & seen.action_mask
     assert allowed.any(dim=-1).all()
-    assert not torch.equal(seen.chosen, seen.utilities.masked_fill(~seen.action_mask, -torch.inf).amax(dim=-1))
+    assert not torch.equal(probe.utilities, values.masked_fill(~seen.action_mask, -torch.inf).amax(dim=-1))
+
+
+# --------------------------------------------------------------- actor-critics
+
+CRITICS = {
+    "kappa": (("algo=khop_ppo",), (1, 3, 2)),  # kappa, blocks, pairs beyond
+    "memories": (("algo=khop_ppo", "agent=gru", "kappa=0"), (0, 3, 6)),
+    "independent": (("algo=ippo", "kappa=2"), (0, 3, 6)),  # whatever kappa is
+    "one block": (("algo=mappo",), (0, 1, 0)),
+    "masks": (("env=matrix", "algo=khop_ppo"), (1, 3, 0)),
+}
+
+
+@pytest.mark.parametrize(("overrides", "counts"), CRITICS.values(), ids=CRITICS.keys())
+def test_critics_are_certified_where_agents_ascend_them(trained, overrides, counts):
+    stored = checkpoint(trained(*overrides))
+    found = certify_checkpoint(stored, episodes=8)
+    assert found.passed, found.lines()
+    assert (found.kappa, found.n_blocks, found.locality.n_pairs) == counts
+    assert [name for name, _, _ in found.checks()] == ["local", "consistent", "truncation", "gradient"]
+    assert (found.gradient.n_episodes, found.gradient.kappa) == (8, counts[0])
+    assert plain(found) == plain(certify_checkpoint(stored, episodes=8))
+    assert plain(found) != plain(certify_checkpoint(stored, episodes=8, seed=1))
+
+
+def test_shells_of_advantages_within_kappa_are_what_ppo_ascends(trained):
+    stored = checkpoint(trained("algo=khop_ppo"))
+    run = stored.run()
+    networks, objective = run.module.networks.eval(), run.module.settings.objective
+    rollout = visit(run, 2, 0.0, 0).rollout
+    batch = Batch(networks, networks, rollout, rollout.rewards, 3.0)
+    ascent = objective.ascent(batch)
+    near = shells(networks.mixer.graph, run.partition, 1).to_dense().view(2, 3, 3)  # distance, agent, block
+    mine = (ascent.advantages @ near.sum(dim=0).T)[rollout.mask]
+    targets = objective.targets(batch)
+    ascended = targets.advantages[rollout.mask]
+    assert torch.allclose((mine - mine.mean()) / mine.std(correction=0), ascended, atol=1e-5)
+    assert torch.equal(ascent.log_probs.detach(), targets.log_probs)
+    assert torch.allclose(ascent.critic(ascent.seen)[:-1] * 3.0 + ascent.advantages, targets.returns, atol=1e-5)
+    ascent.log_probs.sum().backward()
+    assert all(parameter.grad is not None for parameter in networks.utilities.parameters())
+    assert all(parameter.grad is None for parameter in networks.critic.parameters())
+
+
+def test_a_critic_that_leaks_fails(trained, monkeypatch):
+    stored = checkpoint(trained("algo=khop_ppo"))
+    sound = PPO.ascent
+
+    def leaking(objective, batch):
+        ascent = sound(objective, batch)
+        return ascent._replace(critic=lambda seen: ascent.critic(seen) + seen.mean(dim=(-2, -1))[..., None])
+
+    monkeypatch.setattr(PPO, "ascent", leaking)
+    found = certify_checkpoint(stored, episodes=8)
+    assert (found.passed, found.locality.passed, found.consistency.passed) == (False, False, True)
+
+
+def test_a_mixer_of_critics_is_examined_at_the_critics_values(trained):
+    stored = checkpoint(trained("algo=loc_facmac"))
+    assert certify_checkpoint(stored).passed
+    run = stored.run()
+    networks = run.module.networks.eval()
+    seen = visit(run, 64, 0.3, 0)
+    probe, values = probe_mixer(run, seen)
+    with torch.no_grad():
+        critics = networks.critic(networks.utilities.scaled(probe.observations))  # no memory
+    assert torch.allclose(values, critics, atol=1e-6)
+    assert torch.equal(probe.utilities, gather_actions(values, seen.pick(seen.rollout.actions)))
+    assert not torch.allclose(values, seen.pick(networks.unroll(seen.rollout)))  # nor the policies' logits
+
+
+def test_states_are_visited_as_the_policies_draw(trained):
+    run = checkpoint(trained("algo=khop_ppo")).run()
+    seen = visit(run, 10**6, 0.0, 0)
+    with torch.no_grad():
+        logits = run.module.networks.unroll(seen.rollout, seen.rollout.n_steps)
+    share = seen.pick((logits.argmax(dim=-1) == seen.rollout.actions).float()).mean()
+    assert 0.2 < share < 0.8  # hardly trained: not the most probable action each time
+
+
+@pytest.mark.parametrize(
+    ("algo", "instead"),
+    [("coma", None), ("khop_ppo", lambda utilities, observations: utilities)],
+    ids=["no critics of blocks", "a mixer in place of none"],
+)
+def test_without_a_mixer_or_critics_to_ascend_nothing_is_examined(trained, algo, instead):
+    stored = checkpoint(trained(f"algo={algo}"))
+    with pytest.raises(InputError, match=r"^checkpoint: expected values that a mixer makes .* whose values no mixer "):
+        certify_checkpoint(stored, instead)
 
 
 # -------------------------------------------------------------------- mistakes

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.analysis.probe import Probe
+from lomaq.analysis.certificate.probe import Probe
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph, Partition
 
