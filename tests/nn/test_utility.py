@@ -234,3 +234,42 @@ def test_a_single_hidden_size_is_enough_for_either_network():
         values, hidden = utilities(*inputs(), start(utilities))
         assert values.shape == (T, B, N, A)
         assert hidden.size(-1) == (5 if network == "gru" else 0)
+
+
+# ------------------------------------------------------------- what critics see
+
+
+@pytest.mark.parametrize("agent_type", [None, [1, 0, 1]])
+def test_with_memories_gives_the_outputs_and_the_memory_after_every_step(agent_type):
+    utilities = make("gru", agent_type, last_action=True)
+    observations, previous, first = inputs()
+    first[2, 1] = True
+    hidden = torch.randn(B, N, 6)
+    values, memories = utilities.with_memories(observations, previous, first, hidden)
+    torch.testing.assert_close(values, utilities(observations, previous, first, hidden)[0])
+    for t in range(T):
+        now = slice(t, t + 1)
+        _, hidden = utilities(observations[now], previous[now], first[now], hidden)
+        torch.testing.assert_close(memories[t], hidden)
+
+
+def test_a_feed_forward_network_has_memories_of_no_size():
+    utilities = make("mlp")
+    values, memories = utilities.with_memories(*inputs(), start(utilities))
+    torch.testing.assert_close(values, utilities(*inputs(), start(utilities))[0])
+    assert memories.shape == (T, B, N, 0)
+
+
+def test_scaled_observations_are_normalised_by_type_and_then_times_their_factors():
+    utilities = make("mlp", [0, 1, 0], observation_scale=[1.0, 2.0, 0.5, -1.0], normalise=True)
+    seen = 3 * torch.randn(50, B, N, OBS) + 7
+    utilities.norm.add(utilities.norm.sums(seen, torch.ones(50, B, dtype=torch.bool)))
+    found = utilities.scaled(seen)
+    for agents in ([0, 2], [1]):
+        own = seen[:, :, agents]
+        expected = (own - own.mean(dim=(0, 1, 2))) / own.std(dim=(0, 1, 2), correction=0)
+        torch.testing.assert_close(found[:, :, agents], expected * torch.tensor([1.0, 2.0, 0.5, -1.0]))
+    assert torch.equal(make("mlp").scaled(seen), seen)
+    torch.testing.assert_close(
+        make("mlp", observation_scale=[1.0, 2.0, 0.5, -1.0]).scaled(seen), seen * torch.tensor([1.0, 2.0, 0.5, -1.0])
+    )
