@@ -39,9 +39,18 @@ def test_the_installed_command_works_outside_a_checkout(tmp_path, small) -> None
 
 
 @pytest.mark.slow
-def test_two_processes_train_with_own_environments_and_one_set_of_files(tmp_path, small) -> None:
+@pytest.mark.parametrize(
+    "method",
+    [
+        (),
+        # both processes must agree on how many passes they make, or one waits for the other for ever
+        ("algo=khop_ppo", "learner.epochs=4", "learner.objective.max_kl=0.0005", "agent=gru"),
+    ],
+    ids=["lomaq", "khop_ppo"],
+)
+def test_two_processes_train_with_own_environments_and_one_set_of_files(tmp_path, small, method) -> None:
     words = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu", "run_dir=both")
-    result = run_process(sys.executable, ROOT / "train.py", *small, *words, folder=tmp_path)
+    result = run_process(sys.executable, ROOT / "train.py", *small, *words, *method, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     state = load_checkpoint(tmp_path / "both" / "checkpoints" / "last.ckpt")["lomaq"]
     first, second = (rank["collector"]["env"]["offset"] for rank in state["ranks"])

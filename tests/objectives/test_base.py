@@ -17,6 +17,7 @@ from lomaq.nn import CoordinationGraph, Utilities, epsilon_greedy, epsilon_softm
 from lomaq.objectives import (
     COMA,
     DCG,
+    PPO,
     QPLEX,
     QTRAN,
     GraphMIX,
@@ -28,7 +29,10 @@ from lomaq.objectives import (
     WeightedQMIX,
 )
 from lomaq.objectives.base import Batch, greedy_actions, mean_over_transitions, td_error
+from lomaq.objectives.block_critic import BlockCritic
 from lomaq.objectives.coma import CounterfactualCritic
+from lomaq.objectives.loc_facmac import LocFACMAC
+from lomaq.objectives.ppo import LocalCritic
 from lomaq.objectives.qplex import DuplexDuelling
 from lomaq.objectives.qtran import JointCritic
 from lomaq.objectives.wqmix import CentralValue
@@ -224,7 +228,10 @@ JOINT = [(QTRAN, PLAIN), (WeightedQMIX, PLAIN), (QPLEX, PLAIN), (DCG, GRAPH)]
 @pytest.mark.parametrize(
     ("make", "utilities", "mixer", "key", "names"),
     [
-        *((make, GRAPH, SUM, "agent._target_", ["CoordinationGraph", "algo=dcg"]) for make in (*Q_LEARNING, COMA)),
+        *(
+            (make, GRAPH, SUM, "agent._target_", ["CoordinationGraph", "algo=dcg"])
+            for make in (*Q_LEARNING, COMA, PPO, LocFACMAC)
+        ),
         (PolicyGradient, GRAPH, SUM, "agent._target_", ["agents that act alone for PolicyGradient", "algo=dcg"]),
         (GraphMIX, GRAPH, LEARNED, "agent._target_", ["CoordinationGraph", "algo=dcg"]),
         (DCG, PLAIN, SUM, "agent._target_", ["lomaq.nn.CoordinationGraph", "Utilities", "algo=dcg"]),
@@ -234,6 +241,8 @@ JOINT = [(QTRAN, PLAIN), (WeightedQMIX, PLAIN), (QPLEX, PLAIN), (DCG, GRAPH)]
         (COMA, PLAIN, SUM, "partition", ["a block for each agent", "1 blocks", "partition=singletons"]),
         (COMA, PLAIN, SUMS, "mixer", ["none", "SumMixer", "mixer=none"]),
         (COMA, PLAIN, MaskedMLPMixer(LINE, EACH, 1), "mixer", ["none", "MaskedMLPMixer", "mixer=none"]),
+        (PPO, PLAIN, MaskedMLPMixer(LINE, EACH, 1), "mixer", ["none", "MaskedMLPMixer", "mixer=none"]),
+        (PPO, PLAIN, QMIX, "mixer", ["none", "QMIXMixer", "mixer=none"]),
         (GraphMIX, PLAIN, QMIX, "mixer", ["graphmix", "QMIXMixer", "algo=graphmix"]),
         (GraphMIX, PLAIN, FROZEN, "mixer.learn_fractions", ["true", "false", "algo=graphmix"]),
     ],
@@ -258,6 +267,7 @@ class Promise:
     critic: type | None = None
     mixes: bool = True
     on_policy: bool = False
+    stochastic: bool = False
 
 
 PROMISES = [
@@ -268,7 +278,12 @@ PROMISES = [
     Promise(WeightedQMIX, PLAIN, QMIX, CentralValue),
     Promise(QPLEX, PLAIN, SUM, DuplexDuelling, mixes=False),
     Promise(DCG, GRAPH, SUM, mixes=False),
-    Promise(COMA, PLAIN, NONE, CounterfactualCritic, mixes=False, on_policy=True),
+    Promise(COMA, PLAIN, NONE, CounterfactualCritic, mixes=False, on_policy=True, stochastic=True),
+    Promise(PPO, PLAIN, SUM, LocalCritic, mixes=False, on_policy=True, stochastic=True),
+    Promise(PPO, PLAIN, NONE, LocalCritic, mixes=False, on_policy=True, stochastic=True),
+    Promise(LocFACMAC, PLAIN, SUMS, BlockCritic, stochastic=True),
+    Promise(LocFACMAC, PLAIN, SOFT, BlockCritic, stochastic=True),
+    Promise(LocFACMAC, PLAIN, QMIX, BlockCritic, stochastic=True),
 ]
 
 
@@ -281,7 +296,9 @@ def test_what_an_objective_trains_and_what_it_needs_for_it(promise):
     objective.check(networks)
     assert objective.trained_mixer(networks) is (promise.mixer if promise.mixes else None)
     assert objective.on_policy == promise.on_policy
-    assert objective.policy is (epsilon_softmax if promise.on_policy else epsilon_greedy)
+    assert objective.stochastic == promise.stochastic
+    assert objective.policy is (epsilon_softmax if promise.stochastic else epsilon_greedy)
+    assert objective.another_pass({}) is True
     assert objective.selects_online is False
-    if not promise.on_policy:
+    if not promise.stochastic:
         assert promise.make(RETURNS, double_q=True).selects_online is True

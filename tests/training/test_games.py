@@ -59,3 +59,44 @@ def test_a_payoff_for_the_pair_finds_8_in_the_one_step_game(run_small, rank):
 def test_in_a_stag_hunt_along_the_edges_only_a_joint_choice_hunts_stag(run_small, algo, found):
     _, summary = run_small("run", "env=polymatrix", "env.n_agents=6", f"algo={algo}", *QUICK, "total_env_steps=1000")
     assert summary["test_return_mean"] == pytest.approx(found * 6)  # 6 edges
+
+
+# ---------------------------------------------------------------- policy gradients
+
+DRAWN = ("learner.n_envs=64", "learner.rollout_steps=4", "learner.minibatches=4", "learner.lr=0.01")
+#: Figure 7 of the paper: the sum is 3 for the joint action (1, 1) and else 2.
+PAPER = "env.payoffs=[[[0,1],[1,2]],[[2,1],[1,1]]]"
+ONCE = ("evaluation.every_env_steps=100000", "evaluation.at_start=false")
+
+
+@pytest.mark.parametrize(
+    ("algo", "found"), [("mappo", 3.0), ("ippo", 3.0), ("khop_ppo", 3.0), ("loc_facmac", 3.0), ("ippo_local", 2.0)]
+)
+def test_game_of_the_paper_in_which_agents_that_ascend_their_own_reward_alone_miss_3(run_small, algo, found):
+    _, summary = run_small("run", "env=matrix", PAPER, f"algo={algo}", *DRAWN, *ONCE, "total_env_steps=600")
+    assert summary["test_return_mean"] == pytest.approx(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["mappo", "ippo", "khop_ppo", "loc_facmac"])
+def test_one_step_game_in_which_every_policy_gradient_walks_away_from_8(run_small, algo):
+    # next to random policies the first action is worth (4 - 6 - 6) / 3 to either agent, the others -2
+    _, summary = run_small("run", "env=matrix", ONE_STEP, f"algo={algo}", *DRAWN, *ONCE, "total_env_steps=4000")
+    assert summary["test_return_mean"] == pytest.approx(0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["mappo", "ippo"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_step_game_in_which_a_policy_gradient_ends_in_either_equilibrium(run_small, algo, seed):
+    words = ("learner.objective.entropy=0.02", "total_env_steps=4000", f"seed={seed}")
+    _, summary = run_small("run", "env=two_step", f"algo={algo}", *DRAWN, *ONCE, *words)
+    assert summary["test_return_mean"] in (pytest.approx(7.0), pytest.approx(8.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["mappo", "khop_ppo"])
+def test_in_a_stag_hunt_along_the_edges_policy_gradients_settle_for_hare(run_small, algo):
+    words = ("env=polymatrix", "env.n_agents=6", "total_env_steps=4000")
+    _, summary = run_small("run", *words, f"algo={algo}", *DRAWN, *ONCE)
+    assert summary["test_return_mean"] == pytest.approx(2.0 * 6)  # 6 edges

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lomaq.envs import Rollout
 from lomaq.mixers import MaskedMLPMixer
-from lomaq.objectives import Objective, PartitionTD, Targets
+from lomaq.objectives import PPO, Objective, PartitionTD, Targets
 from lomaq.objectives.base import Metrics, ValueNetworks
 from lomaq.objectives.scale import ValueScale
 from lomaq.rewards import RewardSource
@@ -94,6 +94,42 @@ def test_an_iteration_passes_over_every_sequence_once_an_epoch(run_small, spy) -
         assert len(sequences) == 3 * 5
         epochs = [sorted(sequences[5 * k : 5 * (k + 1)]) for k in range(3)]
         assert epochs[0] == epochs[1] == epochs[2]
+
+
+@pytest.mark.parametrize(("max_kl", "passes"), [("null", 3), ("1e9", 3), ("1e-12", 1)])
+def test_passes_over_a_rollout_end_once_the_policies_have_moved_too_far(run_small, spy, max_kl, passes) -> None:
+    updates: list[int] = []
+    spy("run_iteration", lambda module: updates.append(0))
+    spy("training_step", lambda module, batch, index: updates.append(updates.pop() + 1))
+    words = ("algo=khop_ppo", "learner.epochs=3", "learner.lr_decay=none", f"learner.objective.max_kl={max_kl}")
+    run_small("run", *words)
+    learned = [count for count in updates if count]
+    assert len(learned) > 3
+    assert set(learned) == {passes * 2}  # minibatches
+
+
+def test_a_pass_is_judged_by_its_own_metrics_alone(run_small, monkeypatch) -> None:
+    judged, made = [], []
+
+    def another_pass(self: PPO, metrics: dict[str, Tensor]) -> bool:
+        judged.append({name: float(value) for name, value in metrics.items()})
+        return True
+
+    def recorded(self: PPO, *arguments: Any) -> tuple[Tensor, Metrics]:
+        loss, metrics = of_part(self, *arguments)
+        made.append(float(metrics["kl"]))
+        return loss, metrics
+
+    of_part = PPO.loss
+    monkeypatch.setattr(PPO, "another_pass", another_pass)
+    monkeypatch.setattr(PPO, "loss", recorded)
+    folder, _ = run_small("run", "algo=ippo", "learner.epochs=3", "learner.minibatches=2")
+    passes = [(a + b) / 2 for a, b in zip(made[::2], made[1::2], strict=True)]
+    judged_passes = [kl for number, kl in enumerate(passes, start=1) if number % 3]  # there is none after the last
+    assert [metrics["kl"] for metrics in judged] == pytest.approx(judged_passes, abs=1e-7)
+    assert {"loss", "entropy", "clip_fraction"} <= judged[0].keys()
+    means = [sum(passes[i : i + 3]) / 3 for i in range(0, len(passes), 3)]
+    assert [float(row["kl"]) for row in rows_of(folder) if row["kl"]] == pytest.approx(means, rel=1e-3, abs=1e-6)
 
 
 def test_minibatches_carry_the_targets_of_their_own_sequences(run_small, spy, monkeypatch) -> None:
@@ -236,6 +272,8 @@ def test_metrics_of_an_own_objective_and_reward_are_columns_by_their_names(run_s
         "ow_qmix": {"td_error", "critic_loss", "full_weight_share"},
         "graphmix": {"td_error", "local_loss"},
         "coma": {"td_error", "critic_loss", "entropy"},
+        "khop_ppo": {"td_error", "critic_loss", "entropy", "kl", "clip_fraction", "explained_variance"},
+        "loc_facmac": {"td_error", "critic_loss", "entropy"},
         "dcg": {"td_error"},
         "qplex": {"td_error"},
     }.items(),

@@ -20,6 +20,19 @@ VARIANTS = {
     "nav": ("env=nav",),
     "gru": ("agent=gru", "agent.last_action=true"),
     "soft target": ("learner.target=soft",),
+    "passes that end early": (
+        "algo=khop_ppo",
+        "agent=gru",
+        "learner.epochs=3",
+        "learner.objective.max_kl=0.001",
+        "learner.objective.entropy_end=0.1",
+    ),
+    "actors and replay": (
+        "algo=loc_facmac",
+        "learner.target=soft",
+        "learner.replay_capacity=12",
+        "learner.batch_size=4",
+    ),
     "drawn tests": ("algo=coma", "evaluation.sample=true"),
     "hard target and replay": (
         "learner.target=hard",
