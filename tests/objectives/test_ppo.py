@@ -324,6 +324,13 @@ def test_another_pass_is_made_until_the_policies_have_moved_too_far(max_kl, kl, 
     assert PPO(ONE_STEP, max_kl=max_kl).another_pass({"kl": torch.tensor(kl)}) is more
 
 
+@pytest.mark.parametrize(("theirs", "more"), [(0.014, True), (0.016, False)])
+def test_all_processes_make_as_many_passes_by_the_mean_over_them(monkeypatch, theirs, more):
+    another = torch.tensor([theirs, 1.0])
+    monkeypatch.setattr("lomaq.objectives.ppo.sum_over_processes", lambda mine: mine + another)
+    assert PPO(ONE_STEP, max_kl=0.01).another_pass({"kl": torch.tensor(0.005)}) is more
+
+
 # --------------------------------------------------------------------- mistakes
 
 
