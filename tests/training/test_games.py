@@ -77,6 +77,12 @@ def test_game_of_the_paper_in_which_agents_that_ascend_their_own_reward_alone_mi
     assert summary["test_return_mean"] == pytest.approx(found)
 
 
+def test_actors_that_learn_from_a_replay_memory_find_3_in_the_game_of_the_paper(run_small):
+    words = ("env=matrix", PAPER, "algo=loc_facmac", "learner=replay", "learner.n_envs=8", "learner.lr=0.01")
+    _, summary = run_small("run", *words, *ONCE, "total_env_steps=500")
+    assert summary["test_return_mean"] == pytest.approx(3.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("algo", ["mappo", "ippo", "khop_ppo", "loc_facmac"])
 def test_one_step_game_in_which_every_policy_gradient_walks_away_from_8(run_small, algo):

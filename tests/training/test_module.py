@@ -190,6 +190,27 @@ def test_a_hard_target_is_renewed_every_so_many_rollouts(run_small, spy) -> None
     assert len(renewed) > 6
 
 
+@pytest.mark.parametrize("learner", ["replay", "paper"])
+def test_actors_learn_from_old_sequences_with_slow_targets(run_small, spy, learner) -> None:
+    learned: list[int] = []
+
+    def see(module: LomaqModule, batch: Any, index: int) -> None:
+        assert batch[0].epsilon is None  # of rollouts of several ages
+        learned.append(batch[0].n_sequences)
+
+    spy("training_step", see)
+    words = ("env.max_steps=20", "learner.replay_capacity=30", "learner.batch_size=6", "learner.target_every=2")
+    folder, _ = run_small("run", "algo=loc_facmac", f"learner={learner}", *words, "learner.minibatches=1")
+    assert len(learned) > 3
+    assert set(learned) == {6}
+    rows = [row for row in rows_of(folder) if row["loss"]]
+    assert all(float(row[name]) > 0 for row in rows for name in ("critic_loss", "entropy", "grad_norm"))
+    state = last(folder)["state_dict"]
+    for part in ("utilities", "critic", "mixer"):
+        moved = [name for name in state if name.startswith(f"networks.{part}.")]
+        assert any(not state[name].equal(state[name.replace("networks", "target_copy", 1)]) for name in moved)
+
+
 # ------------------------------------------------------------------ scale and schedules
 
 
