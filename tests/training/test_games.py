@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 
 HALF = [[4, -6, -6], [-6, 0, 0], [-6, 0, 0]]
@@ -75,6 +77,24 @@ ONCE = ("evaluation.every_env_steps=100000", "evaluation.at_start=false")
 def test_game_of_the_paper_in_which_agents_that_ascend_their_own_reward_alone_miss_3(run_small, algo, found):
     _, summary = run_small("run", "env=matrix", PAPER, f"algo={algo}", *DRAWN, *ONCE, "total_env_steps=600")
     assert summary["test_return_mean"] == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("algo", "other"),
+    [
+        (("khop_ppo", "kappa=0"), ("ippo_local", "kappa=2")),
+        (("lomaq_ppo", "partition=full"), ("mappo",)),
+    ],
+    ids=" ".join,
+)
+def test_named_methods_are_settings_of_one_class_and_learn_alike(run_small, algo, other):
+    rows = []
+    for number, (name, *words) in enumerate((algo, other)):
+        folder, _ = run_small(f"{number}", f"algo={name}", *words, "total_env_steps=200", "deterministic=true")
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows.append([{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)])
+    assert rows[0] == rows[1]
+    assert any(float(row["critic_loss"] or 0) > 0 for row in rows[0])
 
 
 def test_actors_that_learn_from_a_replay_memory_find_3_in_the_game_of_the_paper(run_small):
