@@ -90,7 +90,7 @@ def test_game_of_the_paper_in_which_agents_that_ascend_their_own_reward_alone_mi
 def test_named_methods_are_settings_of_one_class_and_learn_alike(run_small, algo, other):
     rows = []
     for number, (name, *words) in enumerate((algo, other)):
-        folder, _ = run_small(f"{number}", f"algo={name}", *words, "total_env_steps=200", "deterministic=true")
+        folder, _ = run_small(f"{number}", f"algo={name}", *words, "total_env_steps=120", "deterministic=true")
         with (folder / "metrics.csv").open(newline="") as file:
             rows.append([{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)])
     assert rows[0] == rows[1]

@@ -96,7 +96,7 @@ def test_an_iteration_passes_over_every_sequence_once_an_epoch(run_small, spy) -
         assert epochs[0] == epochs[1] == epochs[2]
 
 
-@pytest.mark.parametrize(("max_kl", "passes"), [("null", 3), ("1e9", 3), ("1e-12", 1)])
+@pytest.mark.parametrize(("max_kl", "passes"), [("1e9", 3), ("1e-12", 1)])
 def test_passes_over_a_rollout_end_once_the_policies_have_moved_too_far(run_small, spy, max_kl, passes) -> None:
     updates: list[int] = []
     spy("run_iteration", lambda module: updates.append(0))
