@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py [--repeat 5] [--json FILE]
     python benchmarks/speed.py --methods 15        # training of every method with 15 agents
+    python benchmarks/speed.py --methods 15 --only lomaq,khop_ppo
 
 One thread. Every number is the median of several rounds, and the rounds of all rows are interleaved, so that a machine
 that slows down or is shared slows all rows alike.
@@ -89,11 +90,11 @@ def system() -> Rows:
     }
 
 
-def every_method(n_agents: int) -> Rows:
-    """Training of every method on the environments that methods are compared on."""
+def every_method(n_agents: int, only: list[str]) -> Rows:
+    """Training of every method, or some, on the environments that methods are compared on."""
     rows: Rows = {"matrix product": ("GFLOP/s", matrix_product)}
     for env in ("cartpole", "nav", "sysadmin"):
-        for algo in methods():
+        for algo in only or methods():
             words = f"env={env}", f"algo={algo}"
             run = training(*words, f"env.n_agents={n_agents}", "total_env_steps=16000", "evaluation.references=false")
             rows[" ".join(words)] = "env steps/s", run
@@ -108,8 +109,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="rounds")
     parser.add_argument("--json", type=Path, help="file to write as well")
     parser.add_argument("--methods", type=int, metavar="N", help="train every method with N agents, and no more")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="of the methods, those named")
     options = parser.parse_args()
-    rows = system() if options.methods is None else every_method(options.methods)
+    rows = system() if options.methods is None else every_method(options.methods, options.only)
     found: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(options.repeat):
         for name, (_, measure) in rows.items():

@@ -69,6 +69,12 @@ METHODS = [
     "dcg",
     "coma",
     "iql",
+    "ippo",
+    "ippo_local",
+    "khop_ppo",
+    "mappo",
+    "lomaq_ppo",
+    "loc_facmac",
 ]
 FOUR = "env.n_agents=4"
 #: Name of a run → environment and what else is set; ``resumed`` stops in the middle.
@@ -76,7 +82,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     **{method: ("cartpole", FOUR, f"algo={method}") for method in METHODS},
     **{
         f"paper_{method}": ("cartpole", FOUR, *PAPER, f"algo={method}")
-        for method in ("lomaq", "lomaq_rd", "vdn", "qmix", "qplex", "qtran", "dcg", "graphmix", "cw_qmix")
+        for method in ("lomaq", "lomaq_rd", "vdn", "qmix", "qplex", "qtran", "dcg", "graphmix", "cw_qmix", "loc_facmac")
     },
     "oracle": ("nav", FOUR, "algo=oracle"),
     "random": ("sysadmin", "algo=random"),
@@ -103,6 +109,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "communities": ("cartpole", "env.n_agents=9", "partition=communities"),
     "gru": ("cartpole", FOUR, "agent=gru", "agent.last_action=true"),
     "gru_coma": ("cartpole", FOUR, "algo=coma", "agent=gru"),
+    "gru_khop_ppo": ("cartpole", FOUR, "algo=khop_ppo", "agent=gru", "learner.objective.max_kl=0.01"),
+    "share_all_ppo": ("cartpole", "env.n_agents=9", "algo=lomaq_ppo", "learner.objective.share=all"),
     "graphmix_edges": ("cartpole", FOUR, "algo=graphmix", "mixer.edges=graph", "agent.agent_id=true"),
     "soft_target_double": ("cartpole", FOUR, "algo=qplex", "learner.target=soft", "learner.objective.double_q=true"),
     "raw_values": ("cartpole", FOUR, "learner.value_scale=none", "learner.optimizer=adam"),

@@ -213,3 +213,35 @@ def test_the_search_counts_trained_networks_only(env) -> None:
                 (stored,) = stored.values()
             tests = [test for name, test in stored.items() if name.startswith("step_") and test["step_count"]]
             assert mean == pytest.approx(fmean(fmean(test["return"]) for test in tests)), folder
+
+
+# --------------------------------------------------------------------- actor-critics
+
+
+def between(mean: float, interval: Sequence[float]) -> str:
+    return f"{number(mean)} ({number(interval[0])}–{number(interval[1])})"
+
+
+def actor_critics(experiment: str) -> Iterator[str]:
+    """The rows of docs/actor-critics.md."""
+    for words, row in summary(experiment)["rows"].items():
+        name = words.replace("kappa=", "κ = ").replace("partition=", "").replace("mixer.weight_sharing", "weight_sharing")
+        cells = between(row["mean"], row["interval"]), between(row["mean_along"], row["interval_along"])
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("experiment", ["ac_cartpole", "ac_nav", "ac_sysadmin"])
+def test_the_page_of_the_actor_critics_has_what_the_stored_runs_gave(experiment) -> None:
+    page = (ROOT / "docs" / "actor-critics.md").read_text()
+    assert [row for row in actor_critics(experiment) if row not in page] == []
+
+
+def test_the_page_of_the_actor_critics_has_what_the_searches_chose() -> None:
+    page = (ROOT / "docs" / "actor-critics.md").read_text()
+    for experiment in ("tune_ac_cartpole", "tune_ac_nav", "tune_ac_sysadmin"):
+        search = summary(experiment)
+        for name, found in ((name, search[name]) for name in search if name != "sha256"):
+            lr, lam = (word.rpartition("=")[2] for word in found["chosen"].split())
+            tried = found["tried"].values()
+            row = f"{lr}, λ {lam} ({number(max(tried))}; worst {number(min(tried))})"
+            assert any(f"`{name}`" in line and row in line for line in page.splitlines()), (experiment, name, row)

@@ -151,7 +151,7 @@ class PPO(Objective):
             "critic_loss": error.square().mean(dim=-1),
             "entropy": spread.mean(dim=-1),
             "kl": (ratio - 1 - change).mean(dim=-1),
-            "clip_fraction": ((ratio - 1).abs() > self.clip).float().mean(dim=-1),
+            "ratio_clip_share": ((ratio - 1).abs() > self.clip).float().mean(dim=-1),
             "explained_variance": _explained(error.detach(), targets.returns, rollout.mask),
         }
         return loss, metrics
