@@ -225,7 +225,9 @@ def between(mean: float, interval: Sequence[float]) -> str:
 def actor_critics(experiment: str) -> Iterator[str]:
     """The rows of docs/actor-critics.md."""
     for words, row in summary(experiment)["rows"].items():
-        name = words.replace("kappa=", "κ = ").replace("partition=", "").replace("mixer.weight_sharing", "weight_sharing")
+        name = (
+            words.replace("kappa=", "κ = ").replace("partition=", "").replace("mixer.weight_sharing", "weight_sharing")
+        )
         cells = between(row["mean"], row["interval"]), between(row["mean_along"], row["interval_along"])
         yield f"| {name} | {' | '.join(cells)} |"
 

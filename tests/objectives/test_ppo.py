@@ -99,7 +99,7 @@ def test_before_the_first_update_every_ratio_is_1_and_nothing_is_clipped(rollout
     objective, networks = PPO(LONG, entropy=0.1, entropy_end=0.1), real_networks(network)
     targets = objective.targets(batch_of(networks, rollout))
     loss, metrics = objective.loss(networks, rollout, targets)
-    assert (metrics["kl"].item(), metrics["clip_fraction"].item()) == (0, 0)
+    assert (metrics["kl"].item(), metrics["ratio_clip_share"].item()) == (0, 0)
     # with ratios of 1 the policies gain the mean advantage, which is 0
     assert loss.item() == pytest.approx((metrics["critic_loss"] - 0.1 * metrics["entropy"]).item(), abs=1e-5)
 
@@ -244,7 +244,7 @@ def test_loss_and_gradient_equal_a_loop_where_ratios_are_inside_above_and_below_
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     loss.backward()
     np.testing.assert_allclose(logits.grad[0, 0], gradient, rtol=1e-3, atol=1e-5)
-    assert metrics["clip_fraction"].item() == 0.5
+    assert metrics["ratio_clip_share"].item() == 0.5
     kl = np.mean([ratio - 1 - np.log(ratio) for ratio, _ in chosen])
     assert metrics["kl"].item() == pytest.approx(kl, rel=1e-4)
     assert metrics["td_error"].item() == pytest.approx(10 * returns.abs().mean().item(), rel=1e-5)

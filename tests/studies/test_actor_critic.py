@@ -17,8 +17,8 @@ def record(folder: Path, algo: str, seed: int, last: float, **settings: Any) -> 
     return RunRecord(
         folder=folder,
         config={"method": algo, "algo": {"label": algo.upper(), "reads": "local"}},
-        summary={"env": "sysadmin", "n_agents": 50, "env_steps_per_second": 100.0 + seed},
-        tests=Curve([0, 500, 1000], [-5.0, 99.0, last], [-6.0, 98.0, last - 1], [-4.0, 100.0, last + 1]),
+        summary={"env": "sysadmin", "n_agents": 50, "references": {"optimum": 12.5}},
+        tests=Curve([0, 500, 1000], [-500.0, 2.0, last], [-501.0, 1.0, last - 1], [-499.0, 3.0, last + 1]),
         env_steps=1000,
         train_seconds=1.0,
         settings={"algo": algo, "seed": seed, **settings},
@@ -30,7 +30,14 @@ def runs(tmp_path: Path) -> list[RunRecord]:
     return [
         *(record(tmp_path, "ippo", seed, 4.0) for seed in (0, 1, 2)),
         *(
-            record(tmp_path, "khop", seed, 10.0 * kappa + seed, kappa=kappa, **{"env.cost": 5, "learner.lr": 0.01})
+            record(
+                tmp_path,
+                "khop",
+                seed,
+                10.0 * kappa + seed,
+                kappa=kappa,
+                **{"mixer.weight_sharing": 1, "learner.lr": 0.01},
+            )
             for kappa in (0, 1)
             for seed in (0, 1, 2)
         ),
@@ -42,26 +49,28 @@ def test_a_row_is_a_method_and_its_settings_but_for_seeds_and_what_a_search_chos
     rows = report(tmp_path, runs)["rows"]
     assert list(rows) == [
         "IPPO",
-        "KHOP, env.cost=5, kappa=0",
-        "KHOP, env.cost=5, kappa=1",
+        "KHOP, mixer.weight_sharing=1, kappa=0",
+        "KHOP, mixer.weight_sharing=1, kappa=1",
         "KHOP, partition=[[0, 1], [2]]",
     ]
-    row = rows["KHOP, env.cost=5, kappa=1"]
+    row = rows["KHOP, mixer.weight_sharing=1, kappa=1"]
     assert (row["label"], row["seeds"], row["last"]) == ("KHOP", [0, 1, 2], [10.0, 11.0, 12.0])
-    assert row["setting"] == {"algo": "khop", "env.cost": 5, "kappa": 1}
-    assert row["rates"] == [100.0, 101.0, 102.0]
-    assert row["mean"] == 11.0
-    low, high = row["interval"]
-    assert 10 <= low < 11 < high <= 12
+    assert row["setting"] == {"algo": "khop", "mixer.weight_sharing": 1, "kappa": 1}
+    assert row["along"] == [6.0, 6.5, 7.0]  # with the test on the way, without that of the untrained networks
+    for name, mean in (("", 11.0), ("_along", 6.5)):
+        low, high = row[f"interval{name}"]
+        assert row[f"mean{name}"] == mean
+        assert mean - 1 <= low < mean < high <= mean + 1
     assert rows["IPPO"]["interval"] == (4.0, 4.0)
     assert rows["KHOP, partition=[[0, 1], [2]]"]["interval"] == (3.0, 3.0)
 
 
 def test_the_report_says_where_it_was_measured_and_draws_a_picture(runs, tmp_path: Path) -> None:
     found = report(tmp_path, runs)
-    assert {key: found[key] for key in ("env", "n_agents", "env_steps")} == {
+    assert {key: found[key] for key in ("env", "n_agents", "references", "env_steps")} == {
         "env": "sysadmin",
         "n_agents": 50,
+        "references": {"optimum": 12.5},
         "env_steps": 1000,
     }
     assert (tmp_path / f"{tmp_path.name}.png").stat().st_size > 5000
