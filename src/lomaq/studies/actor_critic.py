@@ -19,8 +19,8 @@ PARTS = ("algo", "mixer.weight_sharing", "kappa", "partition")
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """For each method and setting the last tests and the means of all tests of its seeds, and 95 % intervals.
 
-    The intervals are bias-corrected and accelerated bootstraps of the mean over seeds. The means of all tests, but for the
-    one before training, tell apart methods that all solve a task.
+    The intervals are bias-corrected and accelerated bootstraps of the mean over seeds. The means of all tests, but for
+    the one before training, tell apart methods that all solve a task.
     """
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
