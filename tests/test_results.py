@@ -247,3 +247,34 @@ def test_the_page_of_the_actor_critics_has_what_the_searches_chose() -> None:
             tried = found["tried"].values()
             row = f"{lr}, λ {lam} ({number(max(tried))}; worst {number(min(tried))})"
             assert any(f"`{name}`" in line and row in line for line in page.splitlines()), (experiment, name, row)
+
+
+#: Methods of the README's table of actor-critics, in its order.
+README_ACTOR_CRITICS = (
+    "LOMAQ, kappa=1, partition=singletons",
+    "IPPO local",
+    "PPO κ-hop",
+    "Loc-FACMAC, kappa=1, partition=singletons",
+    "IPPO",
+    "MAPPO",
+)
+
+
+def test_the_readme_has_what_the_actor_critics_gave() -> None:
+    page, rows = (ROOT / "README.md").read_text(), summary("ac_nav")["rows"]
+    cells = [between(rows[name]["mean"], rows[name]["interval"]) for name in README_ACTOR_CRITICS]
+    assert f"| {' | '.join(cells)} |" in page
+    for kappa in (0, 1):
+        last = summary("ac_sysadmin")["rows"][f"PPO κ-hop, kappa={kappa}"]["last"]
+        assert f"{', '.join(number(x) for x in last)}" in page
+
+
+@pytest.mark.parametrize("name", ["ippo", "ippo_local", "khop_ppo", "mappo", "lomaq_ppo", "loc_facmac"])
+def test_the_page_of_an_actor_critic_has_what_the_comparisons_gave(name) -> None:
+    page = (ROOT / "docs" / "algorithms" / f"{name}.md").read_text()
+    for experiment in ("ac_cartpole", "ac_nav", "ac_sysadmin"):
+        rows = [row for row in summary(experiment)["rows"].values() if row["setting"]["algo"] == name]
+        cells = [
+            f"{between(r['mean'], r['interval'])} | {between(r['mean_along'], r['interval_along'])} |" for r in rows
+        ]
+        assert any(cell in page for cell in cells)

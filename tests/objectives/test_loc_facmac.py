@@ -196,6 +196,7 @@ def test_a_soft_mixer_is_trained_with_its_violation_and_its_weight(rollout_of):
     mixer.penalty = 0.0
     without, same = objective.loss(online, rollout, targets)
     assert violation.mean() > 0.1
+    assert metrics["violation"].item() == pytest.approx(violation.mean().item(), rel=1e-3)
     assert (loss - without).item() == pytest.approx(0.7 * violation.mean().item(), rel=1e-3)
     assert metrics["critic_loss"].item() == pytest.approx(same["critic_loss"].item(), rel=1e-4)
 
@@ -226,7 +227,7 @@ def test_targets_are_returns_of_the_blocks_values_of_what_the_policies_do_next(
     rewards = mixer.partition.block_sum(rollout.rewards)
     expected = slow_returns(rewards, mixer(chosen).detach() * 2.5, rollout, 0.9, lam, time_limit)
     np.testing.assert_allclose(found.returns, expected, rtol=1e-4, atol=1e-4)
-    assert torch.equal(found.drawn, LAST.expand(T, B, N))
+    assert torch.equal(found.drawn, LAST.flip(0).expand(T, B, N))  # of the networks that are trained
     assert not found.returns.requires_grad
 
 

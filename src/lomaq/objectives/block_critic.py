@@ -53,7 +53,7 @@ class BlockCritic(Critic):
         self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
 
     def forward(self, seen: Tensor) -> Tensor:
-        """Values ``[..., P, outputs]`` of what the agents see, ``[..., N, O + H]`` float32."""
+        """Values ``[T, B, P, outputs]`` of what the agents see, ``[T, B, N, O + H]`` float32."""
         flat = seen.flatten(0, -3).transpose(0, 1)  # [N, M, S]
         values = self.slots.in_order([self._values(flat, bucket) for bucket in range(self.slots.n_buckets)])
         return values.transpose(0, 1).unflatten(0, seen.shape[:-2])  # [..., P, outputs]

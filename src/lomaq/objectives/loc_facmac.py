@@ -34,7 +34,7 @@ class LocFACMAC(Objective):
     """Σ_J (F_J(Q(a)) - y_J)² - Σ_i [Σ_a π_i(a) ∂_i F(Q(u)) Q_i(a) / s + β H(π_i)], F = Σ_J F_J.
 
     Every agent has a critic Q_i(τ_i, ·) of its own. Mixers F_J make block values of them as LOMAQ's make them of
-    utilities, trained on block rewards by the λ-returns that follow actions u' drawn from the present policies.
+    utilities, trained on block rewards by the λ-returns that follow actions u' drawn from the target's policies.
     Actors π_i ascend F.
 
     F depends on the action of agent i through Q_i alone, so at the drawn actions u of the others its expectation over
@@ -75,11 +75,13 @@ class LocFACMAC(Objective):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> ActorTargets:
-        rollout, target = batch.rollout, batch.target
+        rollout, target, mask = batch.rollout, batch.target, batch.rollout.action_mask
         logits, memories = self.unroll(target, rollout)
-        drawn = epsilon_softmax(logits, 0.0, batch.generator, rollout.action_mask)  # [T + 1, B, N]
+        following = drawn = epsilon_softmax(logits, 0.0, batch.generator, mask)  # [T + 1, B, N]
+        if batch.online is not target:
+            drawn = epsilon_softmax(self.unroll(batch.online, rollout)[0], 0.0, batch.generator, mask)
         seen = seen_by_agents(target, rollout.observations, memories)[1:]
-        values = target.mixer(gather_actions(target.critic(seen), drawn[1:]), rollout.observations[1:])
+        values = target.mixer(gather_actions(target.critic(seen), following[1:]), rollout.observations[1:])
         return ActorTargets(self.returns(batch.rewards, values * batch.scale, rollout), drawn=drawn[:-1])
 
     def transition_loss(
@@ -89,12 +91,12 @@ class LocFACMAC(Objective):
         (logits, memories), observations = outputs, rollout.observations[:-1]
         critics = online.critic(seen_by_agents(online, observations, memories))  # [T, B, N, A]
         chosen = gather_actions(critics, rollout.actions)
-        violation: Tensor | float = 0.0
+        metrics: Metrics = {}
         if online.mixer.penalty == 0:
-            error = online.mixer(chosen, observations) - targets.returns
+            values = online.mixer(chosen, observations)
         else:
-            values, violation = online.mixer.forward_with_violation(chosen, observations)
-            error = values - targets.returns
+            values, metrics["violation"] = online.mixer.forward_with_violation(chosen, observations)
+        error = values - targets.returns
         mask = None if rollout.action_mask is None else rollout.action_mask[:-1]
         gain = tangent(online.mixer, critics.detach(), targets.drawn, observations)
         allowed = torch.ones_like(gain) if mask is None else mask.to(gain)
@@ -104,8 +106,8 @@ class LocFACMAC(Objective):
         policy = softmax_policy(logits, 0.0, mask)
         spread = entropy(policy)
         ascended = (policy * gain).sum(dim=-1) / size + self.entropy * spread  # [T, B, N]
-        loss = error.square().sum(dim=-1) + online.mixer.penalty * violation - ascended.sum(dim=-1)
-        metrics = {"critic_loss": error.square().sum(dim=-1), "entropy": spread.mean(dim=-1)}
+        loss = error.square().sum(dim=-1) + online.mixer.penalty * metrics.get("violation", 0.0) - ascended.sum(dim=-1)
+        metrics |= {"critic_loss": error.square().sum(dim=-1), "entropy": spread.mean(dim=-1)}
         return loss, {"td_error": td_error(error, targets), **metrics}
 
 

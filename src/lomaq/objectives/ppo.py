@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.sparse import csr_matrix
 from lomaq.mixers import Mixer, SumMixer
 from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
@@ -169,7 +170,13 @@ class LocalCritic(BlockCritic):
     _within: Tensor
 
     def __init__(
-        self, utilities: Utilities, graph: Any, partition: Any, kappa: int, hidden: int, share: Share = "ego"
+        self,
+        utilities: Utilities,
+        graph: AgentGraph,
+        partition: Partition,
+        kappa: int,
+        hidden: int,
+        share: Share = "ego",
     ) -> None:
         super().__init__(utilities, graph, partition, kappa, hidden, share)
         self.kappa = kappa
@@ -179,7 +186,7 @@ class LocalCritic(BlockCritic):
         self.register_buffer("_within", matrix, persistent=False)
 
     def credit(self, advantages: Tensor) -> Tensor:
-        """Σ A_J over the blocks that each agent is within κ hops of: ``[..., P]`` → ``[..., N]``."""
+        """Σ A_J over the blocks that each agent is within κ hops of: ``[T, B, P]`` → ``[T, B, N]``."""
         flat = advantages.flatten(0, -2).T.contiguous()  # [P, M]
         return (self._within @ flat).T.unflatten(0, advantages.shape[:-1])
 
@@ -208,5 +215,6 @@ def _explained(error: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         mean = (x * weight).sum(dim=(0, 1))
         return ((x - mean).square() * weight).sum(dim=(0, 1))
 
-    share = 1 - variance(error) / variance(returns).clamp(min=1e-12)
+    whole = variance(returns)
+    share = torch.where(whole > 1e-12, 1 - variance(error) / whole.clamp(min=1e-12), 0.0)  # 0 of what never varies
     return share.mean().expand(mask.shape)
