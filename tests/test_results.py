@@ -278,3 +278,16 @@ def test_the_page_of_an_actor_critic_has_what_the_comparisons_gave(name) -> None
             f"{between(r['mean'], r['interval'])} | {between(r['mean_along'], r['interval_along'])} |" for r in rows
         ]
         assert any(cell in page for cell in cells)
+
+
+def test_the_page_of_the_actor_critics_has_what_voltage_control_gave() -> None:
+    page = (ROOT / "docs" / "actor-critics.md").read_text()
+
+    def cell(values: Sequence[float], scale: float, digits: int) -> str:
+        shown = [f"{x * scale:.{digits}f}".replace("-", "−") for x in (median(values), min(values), max(values))]
+        return shown[0] if len(values) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+    for experiment in ("voltage", "voltage_ac"):
+        for found in summary(experiment)["methods"].values():
+            cells = cell(found["last"]["return"], 1, 1), cell(found["last"]["mean_violation"], 1e4, 2)
+            assert f"| {found['label']} | {len(found['seeds'])} | {' | '.join(cells)} |" in page

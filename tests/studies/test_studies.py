@@ -124,6 +124,7 @@ def test_every_experiment_of_the_configuration_is_tested_here() -> None:
         "tune_nav",
         "tune_sysadmin",
         "voltage",
+        "voltage_ac",
         *(f"{kind}_{env}" for kind in ("ac", "tune_ac") for env in ("cartpole", "nav", "sysadmin")),
     }
     assert {p.stem for p in (CONF / "experiment").glob("*.yaml")} == {*TINY, *own_files}
