@@ -17,8 +17,9 @@ def check_bytes(path: Path) -> None:
         zipfile.BadZipFile: If they differ.
     """
     with zipfile.ZipFile(path) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise zipfile.BadZipFile("a compressed part, which torch does not write")
+        if any(member.compress_type != zipfile.ZIP_STORED or member.external_attr for member in archive.infolist()):
+            # of a folder, torch would return memory as it happens to be
+            raise zipfile.BadZipFile("a compressed part or a folder, which torch does not write")
         if (damaged := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
 
