@@ -29,7 +29,7 @@ class Observed(LocalCritic):
     """V_J is the first number that the first agent of J observes, but for a factor."""
 
     def __init__(self, graph=LINE, partition=EACH, kappa=0, factor=1.0):
-        super().__init__(Utilities(graph, OBS, A), graph, partition, kappa, 2)
+        super().__init__(Utilities(graph, OBS, A), SumMixer(graph, partition, kappa), kappa, 2, "ego")
         self.first, self.factor = torch.tensor([block[0] for block in partition.blocks]), factor
 
     def forward(self, seen):

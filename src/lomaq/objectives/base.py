@@ -237,6 +237,12 @@ def greedy_actions(utilities: Tensor, rollout: Rollout) -> Tensor:
     return utilities.argmax(dim=-1)
 
 
+def epsilon_of(rollout: Rollout) -> Tensor:
+    """ε of each sequence, ``[B, 1, 1]``; a rollout from a replay memory has none."""
+    assert rollout.epsilon is not None
+    return rollout.epsilon[:, None, None]
+
+
 def mean_over_transitions(values: Tensor, rollout: Rollout) -> Tensor:
     """Mean of ``values`` ``[T, B]`` over the transitions; a part of a rollout may have none."""
     return (values * rollout.mask).sum() / rollout.n_transitions

@@ -11,7 +11,7 @@ from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.mixers import Mixer, SumMixer
 from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
-from lomaq.objectives.base import Batch, Critic, Metrics, Objective, Targets, ValueNetworks, td_error
+from lomaq.objectives.base import Batch, Critic, Metrics, Objective, Targets, ValueNetworks, epsilon_of, td_error
 from lomaq.objectives.returns import Returns
 
 #: What smaller probabilities count as in logarithms: forbidden actions have 0, where the slope is infinite.
@@ -66,7 +66,7 @@ class COMA(Objective):
         """λ-returns of the values of the actions taken next; after the last step, of actions drawn from the policy."""
         rollout, mask = batch.rollout, batch.rollout.action_mask
         logits = (batch.online.unroll(rollout) if batch.unrolled is None else batch.unrolled)[-1]
-        last = epsilon_softmax(logits, _epsilon(rollout), batch.generator, None if mask is None else mask[-1])
+        last = epsilon_softmax(logits, epsilon_of(rollout), batch.generator, None if mask is None else mask[-1])
         following = torch.cat([rollout.actions[1:], last[None]])
         values = gather_actions(batch.target.critic(rollout.observations[1:], following), following)  # [T, B, N]
         return Targets(self.returns(batch.rewards, values * batch.scale, rollout))
@@ -75,7 +75,7 @@ class COMA(Objective):
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
     ) -> tuple[Tensor, Metrics]:
         mask = None if rollout.action_mask is None else rollout.action_mask[:-1]
-        policy = softmax_policy(outputs, _epsilon(rollout), mask)
+        policy = softmax_policy(outputs, epsilon_of(rollout), mask)
         values = online.critic(rollout.observations[:-1], rollout.actions)
         advantage = counterfactual_advantage(values.detach(), policy.detach(), rollout.actions)
         if rollout.mask.any():  # a part of a rollout may have no transition
@@ -142,9 +142,3 @@ class CounterfactualCritic(Critic):
 
     def last_layer(self) -> list[nn.Parameter]:
         return list(self.head[-1].parameters())
-
-
-def _epsilon(rollout: Rollout) -> Tensor:
-    """ε of each sequence, ``[B, 1, 1]``."""
-    assert rollout.epsilon is not None
-    return rollout.epsilon[:, None, None]

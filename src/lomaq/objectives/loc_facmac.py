@@ -106,8 +106,9 @@ class LocFACMAC(Objective):
         policy = softmax_policy(logits, 0.0, mask)
         spread = entropy(policy)
         ascended = (policy * gain).sum(dim=-1) / size + self.entropy * spread  # [T, B, N]
-        loss = error.square().sum(dim=-1) + online.mixer.penalty * metrics.get("violation", 0.0) - ascended.sum(dim=-1)
-        metrics |= {"critic_loss": error.square().sum(dim=-1), "entropy": spread.mean(dim=-1)}
+        critic_loss = error.square().sum(dim=-1)
+        loss = critic_loss + online.mixer.penalty * metrics.get("violation", 0.0) - ascended.sum(dim=-1)
+        metrics |= {"critic_loss": critic_loss, "entropy": spread.mean(dim=-1)}
         return loss, {"td_error": td_error(error, targets), **metrics}
 
 

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
-from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.sparse import csr_matrix
 from lomaq.mixers import Mixer, SumMixer
 from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.nn.moments import deviation, moments, sum_over_processes
 from lomaq.nn.slots import SHARES, Share
-from lomaq.objectives.base import Ascent, Batch, Metrics, Objective, Targets, ValueNetworks, td_error
+from lomaq.objectives.base import Ascent, Batch, Metrics, Objective, Targets, ValueNetworks, epsilon_of, td_error
 from lomaq.objectives.block_critic import BlockCritic, seen_by_agents, unroll_with_memories
 from lomaq.objectives.coma import SMALLEST, entropy
 from lomaq.objectives.returns import Returns
@@ -93,7 +92,7 @@ class PPO(Objective):
 
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> LocalCritic:
         kappa = 0 if self.independent else mixer.kappa
-        return LocalCritic(utilities, mixer.graph, mixer.partition, kappa, self.hidden, self.share)
+        return LocalCritic(utilities, mixer, kappa, self.hidden, self.share)
 
     def trained_mixer(self, networks: ValueNetworks) -> None:
         return None
@@ -146,10 +145,11 @@ class PPO(Objective):
         kept = ratio.clamp(1 - self.clip, 1 + self.clip)
         gain = torch.minimum(ratio * targets.advantages, kept * targets.advantages)
         error = online.critic(seen_by_agents(online, rollout.observations[:-1], memories))[..., 0] - targets.returns
-        loss = error.square().mean(dim=-1) - (gain + targets.entropy * spread).mean(dim=-1)
+        critic_loss = error.square().mean(dim=-1)
+        loss = critic_loss - (gain + targets.entropy * spread).mean(dim=-1)
         metrics = {
             "td_error": td_error(error, targets),
-            "critic_loss": error.square().mean(dim=-1),
+            "critic_loss": critic_loss,
             "entropy": spread.mean(dim=-1),
             "kl": (ratio - 1 - change).mean(dim=-1),
             "ratio_clip_share": ((ratio - 1).abs() > self.clip).float().mean(dim=-1),
@@ -165,24 +165,16 @@ class PPO(Objective):
 
 
 class LocalCritic(BlockCritic):
-    """V_J of every block, and how the blocks' advantages become those of the agents; arguments as of BlockCritic."""
+    """V_J of every block of the mixer's partition, and how the blocks' advantages become those of the agents."""
 
     _within: Tensor
 
-    def __init__(
-        self,
-        utilities: Utilities,
-        graph: AgentGraph,
-        partition: Partition,
-        kappa: int,
-        hidden: int,
-        share: Share = "ego",
-    ) -> None:
-        super().__init__(utilities, graph, partition, kappa, hidden, share)
+    def __init__(self, utilities: Utilities, mixer: Mixer, kappa: int, hidden: int, share: Share) -> None:
+        super().__init__(utilities, mixer.graph, mixer.partition, kappa, hidden, share)
         self.kappa = kappa
-        field = partition.receptive_field(graph, kappa).to_sparse_coo()
+        field = mixer.partition.receptive_field(mixer.graph, kappa).to_sparse_coo()
         blocks, agents = field.indices()
-        matrix = csr_matrix(agents, blocks, field.values(), (graph.n_agents, partition.n_blocks))
+        matrix = csr_matrix(agents, blocks, field.values(), (mixer.n_agents, mixer.n_blocks))
         self.register_buffer("_within", matrix, persistent=False)
 
     def credit(self, advantages: Tensor) -> Tensor:
@@ -201,9 +193,8 @@ def log_probabilities(logits: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]
     Returns:
         ``[T, B, N]`` each.
     """
-    assert rollout.epsilon is not None
     mask = None if rollout.action_mask is None else rollout.action_mask[:-1]
-    policy = softmax_policy(logits, rollout.epsilon[:, None, None], mask)
+    policy = softmax_policy(logits, epsilon_of(rollout), mask)
     return gather_actions(policy, rollout.actions).clamp(min=SMALLEST).log(), entropy(policy)
 
 
