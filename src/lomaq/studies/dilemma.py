@@ -34,7 +34,7 @@ class _Case(NamedTuple):
     def of(cls, run: RunRecord) -> _Case:
         settings, summary = run.settings, run.summary
         method = run.label + (", tied" if settings.get("mixer.weight_sharing") else "")
-        permuted = bool(settings.get("env.permute", False))
+        permuted = settings.get("env.permute", False) is not False  # 0 is a shuffle
         return cls(summary["n_agents"], settings["env.cost"], method, summary["kappa"], permuted)
 
 

@@ -339,7 +339,15 @@ def test_discount_is_an_attribute():
         ("n_agents", 2.5),
         ("graph", "torus"),
         ("graph", 3),
-        ("permute", 1),
+        ("permute", -1),
+        ("permute", 1.5),
+        ("permute", "yes"),
+        ("cost", True),
+        ("cost", []),
+        ("cost", [4.0, 5.0]),
+        ("cost", ["4"]),
+        ("cost", [-1.0]),
+        ("cost", [math.nan]),
     ],
 )
 def test_impossible_settings_are_refused_by_name(setting, value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from lomaq.envs.base import BatchedEnv, PolicyFn
 from lomaq.envs.graphs import make_graph
 from lomaq.envs.sysadmin import exact
-from lomaq.errors import InputError, check_bool, check_float, check_int
+from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import AgentGraph, csr_matrix
 
 #: Episodes of each simulated reference return, and the most machines that step together for it.
@@ -35,23 +36,27 @@ class SysAdmin(BatchedEnv):
     - Actions: 0 leaves the machine, 1 reboots it; both are always allowed.
     - Observations ``[4]``, all in [0, 1]: 1 if the agent's machine works; share of its neighbours that are failed (0
       without any); probability that a working machine in its place fails in this step if it is left; 1 / (1 + degree).
+      ``[5]`` where ``cost`` is a list: the agent's own cost as a share of the largest.
     - Reward: 1 if the agent's machine works, less ``cost`` if it is rebooted; of the state before the step.
     - Start: all machines work.
     - End: never terminated; truncated after ``max_steps``. The return is discounted, Σ_t discount^t Σ_i r_i.
 
     Args:
         n_agents: Number of machines n, at least 1; None where a graph file gives it.
-        cost: Price of a reboot, at least 0; a working machine earns 1 a step.
+        cost: Price of a reboot, at least 0; a working machine earns 1 a step. Or a list of prices, one for each type of
+            agents in the graph (0, 1, …), which agents then observe.
         graph: Name or file, see :func:`lomaq.envs.graphs.make_graph`.
         fail_alone: Probability in [0, 1] that a machine fails in a step while its neighbours work.
         fail_per_neighbour: What each failed neighbour adds to it, in [0, 1].
         discount: Discount of the test return, in [0, 1).
         permute: The causal control. The machines stay as they are, but ``graph``, which mixers get, is the true graph
-            with its agents' names shuffled, so that few or no true neighbours remain neighbours.
+            with its agents' names shuffled, so that few or no true neighbours remain neighbours. False, or the seed of
+            the shuffle, at least 0; true is seed 0.
 
     The other arguments are those of :class:`BatchedEnv`.
 
     Attributes:
+        cost: The price of a reboot, a tuple where there is one for each type.
         up: ``[B, N]`` bool, the state: which machines work.
         failed_neighbours: ``[B, N]`` float32, how many neighbours of each machine are failed.
         risk: ``[B, N]`` float32, the probability that a working machine fails in this step if it is left.
@@ -71,31 +76,40 @@ class SysAdmin(BatchedEnv):
     def __init__(
         self,
         n_agents: int | None = 6,
-        cost: float = 4.0,
+        cost: float | Sequence[float] = 4.0,
         graph: str = "ring",
         fail_alone: float = 0.05,
         fail_per_neighbour: float = 0.3,
         discount: float = 0.95,
         max_steps: int = 200,
-        permute: bool = False,
+        permute: bool | int = False,
         *,
         n_envs: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.cost = check_float("env.cost", cost, 0)
         self.fail_alone = check_float("env.fail_alone", fail_alone, 0, 1)
         self.fail_per_neighbour = check_float("env.fail_per_neighbour", fail_per_neighbour, 0, 1)
         self.true_graph = make_graph(graph, n_agents)
-        seen = _shuffled(self.true_graph) if check_bool("env.permute", permute) else self.true_graph
-        super().__init__(seen, n_envs=n_envs, n_actions=2, obs_size=4, max_steps=max_steps, seed=seed, device=device)
+        types = self.true_graph.types
+        self.cost = _check_cost(cost, int(types.max()) + 1)
+        by_type = isinstance(self.cost, tuple)
+        seen = self.true_graph if permute is False else _shuffled(self.true_graph, permute)
+        size = 4 + by_type
+        super().__init__(seen, n_envs=n_envs, n_actions=2, obs_size=size, max_steps=max_steps, seed=seed, device=device)
         self.discount = check_float("env.discount", discount, 0, 1, below=True)
         source, target = self.true_graph.edge_index.to(self.device)
         one = torch.ones(len(source), device=self.device)
         self._adjacency = csr_matrix(source, target, one, (self.n_agents, self.n_agents))
         degree = self.true_graph.degree.to(self.device)
         self._most_failed = degree.clamp(min=1).float()  # [N]
-        self._closeness = 1 / (1 + degree)  # [N]
+        costs = self.cost if isinstance(self.cost, tuple) else (self.cost,)
+        self._type = types.to(self.device) if by_type else torch.zeros_like(degree)  # [N], the place in costs
+        self._costs = torch.tensor(costs, dtype=torch.float64)[self._type.cpu()]  # [N], for exact values
+        self._price = self._costs.float().to(self.device)  # [N]
+        self._constant = [1 / (1 + degree)]  # what an agent observes of itself in every state, each [N]
+        if by_type:
+            self._constant.append(self._price / (max(costs) or 1))
         self.up = torch.ones(n_envs, self.n_agents, dtype=torch.bool, device=self.device)
         self._refresh()
 
@@ -113,7 +127,7 @@ class SysAdmin(BatchedEnv):
 
     def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         reboot = actions.bool()
-        rewards = self.up.float().add_(reboot, alpha=-self.cost)
+        rewards = self.up.float().sub_(self._price * reboot)
         survives = self.uniform(*self.up.shape, low=0, high=1) >= self.risk
         self.up.logical_and_(survives).logical_or_(reboot)
         self._refresh()
@@ -121,7 +135,8 @@ class SysAdmin(BatchedEnv):
 
     def observe(self) -> Tensor:
         share = self.failed_neighbours / self._most_failed
-        return torch.stack([self.up.float(), share, self.risk, self._closeness.expand_as(share)], dim=-1)
+        constant = (own.expand_as(share) for own in self._constant)
+        return torch.stack([self.up.float(), share, self.risk, *constant], dim=-1)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
@@ -183,11 +198,12 @@ class SysAdmin(BatchedEnv):
         """Actions ``[B, N]`` of the baseline policy in the present states.
 
         Up to 8 machines the exact optimum of the endless problem; beyond, the best of the threshold policies ("reboot
-        if failed, or if at least k neighbours are failed") and "never", chosen once by simulation.
+        if failed, or if at least k neighbours are failed") and "never", chosen once by simulation. Where costs are by
+        type, each type has its own, chosen in turn until no other for one type alone is better.
         """
         if self.n_agents <= exact.EXACT_LIMIT:
             return self._optimum.actions.to(self.device)[exact.number_of(self.up)]
-        return self._thresholds[max(self._simulated, key=self._simulated.__getitem__)](self).long()
+        return self._best_thresholds[0](self).long()
 
     def baselines(self) -> dict[str, PolicyFn]:
         """``reboot_iff_failed`` and ``never``."""
@@ -205,7 +221,7 @@ class SysAdmin(BatchedEnv):
         """
         if self.n_agents > exact.EXACT_LIMIT:
             found = self._simulated
-            return {"best threshold policy": max(found.values()), **{name: found[name] for name in _BASELINES}}
+            return {"best threshold policy": self._best_thresholds[1], **{name: found[name] for name in _BASELINES}}
         every, returns = self.all_states(), {"optimum": self._optimum.test_return}
         local = self.machines.best_symmetric_local_policy(every.observe().cpu())
         returns |= {} if local is None else {"best local policy": local.test_return}
@@ -215,7 +231,7 @@ class SysAdmin(BatchedEnv):
     def machines(self) -> exact.Machines:
         """The machines as numbers, for exact values."""
         edges, risks = self.true_graph.edge_index.cpu(), (self.fail_alone, self.fail_per_neighbour)
-        return exact.Machines(self.n_agents, edges, self.cost, *risks, self.discount, self.max_steps)
+        return exact.Machines(self.n_agents, edges, self._costs, *risks, self.discount, self.max_steps)
 
     @cached_property
     def _optimum(self) -> exact.Solution:
@@ -229,7 +245,32 @@ class SysAdmin(BatchedEnv):
     @cached_property
     def _simulated(self) -> dict[str, float]:
         """Mean test return of each threshold policy, all on the same random numbers."""
-        return {name: float(self.simulate(act, REFERENCE_EPISODES).mean()) for name, act in self._thresholds.items()}
+        return {name: self._worth(act) for name, act in self._thresholds.items()}
+
+    def _worth(self, policy: PolicyFn) -> float:
+        return float(self.simulate(policy, REFERENCE_EPISODES).mean())
+
+    @cached_property
+    def _best_thresholds(self) -> tuple[PolicyFn, float]:
+        """The best threshold policy and its mean test return: the best for all agents, then by coordinate ascent.
+
+        Type by type the best threshold of its own, until a pass over the types brings nothing; one cost is one type.
+        """
+        n_types = len(self.cost) if isinstance(self.cost, tuple) else 1
+        worth = {(name,) * n_types: value for name, value in self._simulated.items()}
+        best, before = max(worth, key=worth.__getitem__), -math.inf
+        while worth[best] > before:
+            before = worth[best]
+            for k in range(n_types):
+                tried = [(*best[:k], name, *best[k + 1 :]) for name in self._thresholds]
+                worth |= {names: self._worth(self._by_type(names)) for names in tried if names not in worth}
+                best = max(tried, key=worth.__getitem__)
+        return self._by_type(best), worth[best]
+
+    def _by_type(self, names: Sequence[str]) -> PolicyFn:
+        """Each type of agents acts by its own threshold policy."""
+        acts = [self._thresholds[name] for name in names]
+        return lambda env: torch.stack([act(env) & (env._type == k) for k, act in enumerate(acts)]).any(dim=0)
 
 
 def never(env: SysAdmin) -> Tensor:
@@ -250,17 +291,32 @@ def _reboot_at(k: int) -> PolicyFn:
 _BASELINES: dict[str, PolicyFn] = {"reboot iff failed": reboot_iff_failed, "never": never}
 
 
-def _shuffled(graph: AgentGraph) -> AgentGraph:
-    """The same graph with the agents' names permuted: the draw of least true edges out of a fixed hundred.
+def _check_cost(cost: object, n_types: int) -> float | tuple[float, ...]:
+    if isinstance(cost, str) or not isinstance(cost, Sequence):
+        return check_float("env.cost", cost, 0)
+    if len(cost) != n_types:
+        kinds = f"the {n_types} types" if n_types > 1 else "the one type"
+        raise InputError("env.cost", f"a number, or a list of one for each of {kinds} of agents in the graph", [*cost])
+    return tuple(check_float("env.cost", price, 0) for price in cost)
+
+
+def _shuffled(graph: AgentGraph, permute: object) -> AgentGraph:
+    """The same graph with the agents' names permuted: the draw of least true edges out of a hundred.
 
     Positions stay with the places in the graph; types and names stay with the agents.
+
+    Args:
+        graph: The true graph.
+        permute: Seed of the draws, at least 0; true is 0.
     """
+    if not isinstance(permute, int) or permute < 0:
+        raise InputError("env.permute", "false, true or a seed of at least 0", repr(permute))
     pairs, n = graph.edge_index.cpu().numpy(), graph.n_agents
-    random, true = np.random.default_rng(0), pairs[0] * n + pairs[1]
+    random, true = np.random.default_rng(0 if permute is True else permute), pairs[0] * n + pairs[1]
     draws = [random.permutation(n) for _ in range(_PERMUTATIONS)]
     kept = [int(np.isin(name[pairs[0]] * n + name[pairs[1]], true).sum()) for name in draws]
     if min(kept) == len(true):
-        raise InputError("env.permute", "false on a graph that is the same whatever its agents' names", True)
+        raise InputError("env.permute", "false on a graph that is the same whatever its agents' names", permute)
     name = draws[int(np.argmin(kept))]  # of the agent in each place
     shuffled = graph.clone()
     moved = AgentGraph.from_edges(n, name[pairs].T, edge_weight=graph.edge_weight)

@@ -60,12 +60,13 @@ class Machines:
     Attributes:
         n_agents: Number of machines n.
         edge_index: ``[2, 2E]`` int64 on the CPU, each edge in both directions.
+        cost: ``[N]`` float64 on the CPU, the price of a reboot of each machine.
         max_steps: Steps of an episode.
     """
 
     n_agents: int
     edge_index: Tensor
-    cost: float
+    cost: Tensor
     fail_alone: float
     fail_per_neighbour: float
     discount: float
