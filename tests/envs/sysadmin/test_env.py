@@ -22,6 +22,14 @@ def kite(tmp_path):
     return str(tmp_path / "kite.json")
 
 
+@pytest.fixture
+def two_types(tmp_path):
+    """A file of a ring of ten whose even machines are of type 0 and the odd ones of type 1."""
+    edges = [(i, (i + 1) % 10) for i in range(10)]
+    AgentGraph.from_edges(10, edges, agent_type=[0, 1] * 5).to_file(tmp_path / "two.json")
+    return str(tmp_path / "two.json")
+
+
 def undirected(graph):
     return {(a, b) for a, b in graph.edge_index.T.tolist() if a < b}
 
@@ -67,6 +75,22 @@ def test_rewards_by_hand():
     assert rewards.tolist() == [[1.0, -3.0, 0.0, -4.0]]
     assert (terminated.dtype, truncated.dtype) == (torch.bool, torch.bool)
     assert env.up[0, 1:].tolist() == [True, False, True]  # rebooted works, failed stays failed, rebooted works
+
+
+def test_rewards_by_hand_where_costs_are_by_type(two_types):
+    env = SysAdmin(None, cost=[5, 40], graph=two_types)
+    put(env, [[1, 1, 0, 0] + [1] * 6])
+    _, rewards, _, _ = env.step(torch.tensor([[1, 1, 1, 1] + [0] * 6]))
+    assert rewards.tolist() == [[-4.0, -39.0, -5.0, -40.0] + [1.0] * 6]
+    assert env.cost == (5.0, 40.0)
+
+
+def test_one_number_is_the_cost_of_every_type(two_types):
+    one, two = SysAdmin(None, 4.3, two_types, n_envs=8), SysAdmin(None, [4.3, 4.3], two_types, n_envs=8)
+    actions = torch.randint(2, (8, 10), generator=torch.Generator().manual_seed(0))
+    assert one.cost == 4.3
+    assert torch.equal(one.step(actions)[1], two.step(actions)[1])
+    assert (one.observe().shape, two.observe().shape) == ((8, 10, 4), (8, 10, 5))
 
 
 def test_two_failed_neighbours_are_certain_where_the_probabilities_add_up_to_one():
@@ -150,6 +174,14 @@ def test_observations_by_hand(kite):
     torch.testing.assert_close(env.observe(), torch.tensor([expected]))
 
 
+def test_agents_observe_their_own_cost_where_there_are_several(two_types):
+    env = SysAdmin(None, cost=[5, 40], graph=two_types, n_envs=3)
+    plain = SysAdmin(None, cost=5, graph=two_types, n_envs=3)
+    assert torch.equal(env.observe()[..., :4], plain.observe())
+    assert env.observe()[..., 4].tolist() == [[0.125, 1.0] * 5] * 3
+    assert SysAdmin(None, cost=[0, 0], graph=two_types).observe()[..., 4].tolist() == [[0.0] * 10]
+
+
 @pytest.mark.parametrize(("n_agents", "graph"), [(1, "ring"), (7, "ring"), (8, "star"), (8, "grid")])
 def test_observations_lie_between_zero_and_one_in_every_state(n_agents, graph):
     observation = SysAdmin(n_agents, graph=graph, fail_per_neighbour=1.0).all_states().observe()
@@ -211,6 +243,19 @@ def test_positions_of_a_permuted_graph_stay_with_the_places():
     env = SysAdmin(12, graph="grid", permute=True)
     a, b = env.graph.edge_index
     torch.testing.assert_close((env.graph.pos[a] - env.graph.pos[b]).norm(dim=1), torch.ones(len(a)))
+
+
+def test_shuffles_of_different_seeds_differ_and_true_is_seed_0():
+    graphs = [SysAdmin(30, permute=seed).graph for seed in (True, *range(10))]
+    assert torch.equal(graphs[0].edge_index, graphs[1].edge_index)
+    assert len({frozenset(undirected(graph)) for graph in graphs[1:]}) == 10
+    assert all(len(undirected(graph) & undirected(AgentGraph.ring(30))) <= 1 for graph in graphs)
+    assert torch.equal(graphs[2].edge_index, SysAdmin(30, permute=1).graph.edge_index)
+
+
+def test_costs_stay_with_the_machines_when_the_graph_is_shuffled(two_types):
+    env = SysAdmin(None, cost=[5, 40], graph=two_types, permute=3)
+    assert env.step(torch.ones(1, 10, dtype=torch.int64))[1].tolist() == [[-4.0, -39.0] * 5]
 
 
 def test_permutation_changes_the_mixers_graph_and_nothing_else():
@@ -304,6 +349,24 @@ def test_reboots_that_cost_too_much_leave_never_as_the_best():
     assert not bool(env.oracle().any())
 
 
+def test_best_threshold_policy_of_two_costs_is_the_best_of_all_pairs_of_thresholds(two_types):
+    env = SysAdmin(None, cost=[1, 40], graph=two_types, max_steps=40)
+    names = list(env._thresholds)
+    pairs = {(a, b): env._worth(env._by_type((a, b))) for a in names for b in names}
+    best = env.references()["best threshold policy"]
+    assert best == max(pairs.values())
+    assert best > max(env._simulated.values())
+    put(env, [[0, 0] + [1] * 8])
+    assert env.oracle().nonzero()[:, 1].tolist() == [0]  # of the two that failed, the cheap one
+    assert env.references()["never"] == SysAdmin(None, cost=1, graph=two_types, max_steps=40).references()["never"]
+
+
+def test_equal_costs_of_all_types_have_the_reference_of_one(two_types):
+    one, two = (SysAdmin(None, cost, two_types, max_steps=40) for cost in (5, [5, 5]))
+    assert two.references()["best threshold policy"] >= one.references()["best threshold policy"]
+    assert two._simulated == one._simulated
+
+
 # ----------------------------------------------------------- settings and input
 
 
@@ -354,6 +417,16 @@ def test_impossible_settings_are_refused_by_name(setting, value):
     with pytest.raises(InputError, match=rf"^env\.{setting}: expected ") as error:
         SysAdmin(**{setting: value})
     assert "\n" not in str(error.value)
+
+
+def test_a_list_of_costs_of_another_length_is_refused_in_one_line(two_types):
+    expected = (
+        r"^env\.cost: expected a number, or a list of one for each of the 2 types of agents in the graph, got \[1\]$"
+    )
+    with pytest.raises(InputError, match=expected):
+        SysAdmin(None, cost=[1], graph=two_types)
+    with pytest.raises(InputError, match=r"for each of the one type of agents in the graph, got \[1, 2\]$"):
+        SysAdmin(6, cost=[1, 2])
 
 
 def test_a_damaged_graph_file_is_refused_by_name(tmp_path):

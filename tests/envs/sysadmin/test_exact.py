@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lomaq.envs import CartPole
 from lomaq.envs.sysadmin import SysAdmin, exact, never, reboot_iff_failed
 from lomaq.errors import InputError
+from lomaq.graphs import AgentGraph
 
 #: cost: optimum, reboot iff failed, never, agent's own gain from rebooting a lone failure; a ring of 6.
 RING_OF_SIX = {
@@ -19,9 +20,10 @@ RING_OF_SIX = {
 GRAPHS = ("ring", "star", "grid")
 
 
-def plain_model(env):
+def plain_model(env, costs=None):
     """Transition [S][joint action][S'] and local rewards [S][joint action][N] of plain loops."""
     n = env.n_agents
+    costs = [env.cost] * n if costs is None else costs
     neighbours = [[j for j in env.true_graph.neighbourhood(i, 1) if j != i] for i in range(n)]
     chance, reward = np.ones((2**n, 2**n, 2**n)), np.zeros((2**n, 2**n, n))
     for s, a in itertools.product(range(2**n), repeat=2):
@@ -29,7 +31,7 @@ def plain_model(env):
             up, reboot = s >> i & 1, a >> i & 1
             risk = min(1.0, env.fail_alone + env.fail_per_neighbour * sum(1 - (s >> j & 1) for j in neighbours[i]))
             works = 1.0 if reboot else up * (1 - risk)
-            reward[s, a, i] = up - env.cost * reboot
+            reward[s, a, i] = up - costs[i] * reboot
             for after in range(2**n):
                 chance[s, a, after] *= works if after >> i & 1 else 1 - works
     return chance, reward
@@ -152,6 +154,43 @@ def test_best_local_policy_is_the_best_of_all_tables_tried_one_by_one():
     assert len(kinds) == 10
     assert float(found.values[-1]) == pytest.approx(best)
     assert found.test_return == pytest.approx(float(env.machines.policy_values(found.actions, 200).sum(dim=0)[-1]))
+
+
+# --------------------------------------------------------------- costs by type
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two joined machines; a reboot of the first costs 0.2, one of the second 8."""
+    AgentGraph.from_edges(2, [(0, 1)], agent_type=[0, 1]).to_file(tmp_path / "pair.json")
+    return SysAdmin(None, [0.2, 8.0], str(tmp_path / "pair.json"), 0.1, 0.6, 0.5, max_steps=60)
+
+
+def test_values_of_two_costs_by_hand(pair):
+    always = torch.ones(4, 2, dtype=torch.int64)
+    values = pair.machines.policy_values(always)  # both work from the second step on
+    np.testing.assert_allclose(values[:, 0], [-0.2 + 0.8, -8 - 7], atol=1e-12)
+    np.testing.assert_allclose(values[:, 3], [0.8 / 0.5, -7 / 0.5], atol=1e-12)
+    q = pair.machines.block_q(always)  # [agent, state, joint action]
+    assert float(q[0, 3, 0]) == pytest.approx(1 + 0.5 * (0.9 * 1.6 + 0.1 * 0.6))
+    assert float(q[1, 3, 2]) == pytest.approx(1 - 8 + 0.5 * -14)
+
+
+def test_optimum_of_two_costs_reboots_the_cheap_machine_alone(pair):
+    chance, reward = plain_model(pair, costs=[0.2, 8.0])
+    values = np.zeros(4)
+    for _ in range(200):
+        values = (reward.sum(axis=2) + 0.5 * chance @ values).max(axis=1)
+    best = pair.machines.optimal()
+    np.testing.assert_allclose(best.values, values, atol=1e-12)
+    assert best.actions.tolist() == [[1, 0], [1, 0], [1, 0], [0, 0]]  # the first also where the second is failed
+
+
+def test_simulation_of_two_costs_agrees_with_exact_values(pair):
+    for policy in (SysAdmin.oracle, reboot_iff_failed):
+        returns = pair.simulate(policy, 4_000)
+        assert float(returns.mean()) == pytest.approx(pair.exact_return(policy), abs=4 * float(returns.std()) / 63)
+    assert pair.references()["optimum"] >= pair.references()["best local policy"]
 
 
 # ------------------------------------------------------------------ properties
