@@ -244,13 +244,9 @@ def test_impossible_payoffs_are_refused_in_one_line(payoff, line):
         (
             "graph",
             "torus",
-            r"env\.graph: expected line, ring, star, grid, complete, barabasi_albert, halves or an existing graph file, got 'torus'",
+            r"env\.graph: expected line, ring, star, grid, complete, .* or an existing graph file, got 'torus'",
         ),
-        (
-            "graph",
-            3,
-            r"env\.graph: expected line, ring, star, grid, complete, barabasi_albert, halves or an existing graph file, got 3",
-        ),
+        ("graph", 3, r"env\.graph: expected line, ring, star, grid, complete, .* or an existing graph file, got 3"),
         ("n_agents", 0, r"env\.n_agents: expected a whole number of at least 1, got 0"),
         ("n_agents", None, r"env\.n_agents: expected a whole number of at least 1, got None"),
         ("n_envs", 0, r"env\.n_envs: expected a whole number of at least 1, got 0"),

@@ -27,7 +27,7 @@ GRID = [
     {"env.n_agents": [6], "env.cost": [5], "algo": ["vdn_local"], "kappa": [0], "seed": [0]},
     {"env.n_agents": [6], "env.cost": [5], "algo": ["dcg"], "seed": [0]},
     {"env.n_agents": [6], "env.cost": [5], "algo": ["loc_facmac"], "seed": [0]},
-    {"env.n_agents": [9], "env.cost": [5], "env.permute": [True], "algo": ["iql_local"], "seed": [0]},
+    {"env.n_agents": [9], "env.cost": [5], "env.permute": [0], "algo": ["iql_local"], "seed": [0]},
 ]
 
 
