@@ -1,9 +1,11 @@
-"""Mean and standard deviation of numbers that are spread over the processes of a run."""
+"""Sums, means and standard deviations of numbers that are spread over the processes of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
@@ -11,6 +13,15 @@ def sum_over_processes(values: Tensor) -> Tensor:
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(values)
     return values
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average gradients over processes, for networks outside of DDP, whose reducer wants every parameter in a pass."""
+    if distributed.is_available() and distributed.is_initialized():
+        for parameter in parameters:
+            assert parameter.grad is not None
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= distributed.get_world_size()
 
 
 def moments(values: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ Share = Literal["ego", "all", "none"]
 SHARES = get_args(Share)
 
 
-class _Layout(NamedTuple):
-    """Where each block's first layer finds its weights: slots in the order of ``ego.agents``."""
+class Layout(NamedTuple):
+    """Where each block's first layer finds its weights: slots in the order of ``ego.agents``; arrays of int64."""
 
     network: np.ndarray  # [P] which network a block uses
     row: np.ndarray  # [S] which first-layer row a slot uses
@@ -52,12 +52,12 @@ class Slots(nn.Module):
     def __init__(self, graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int, share: Share) -> None:
         super().__init__()
         ego = ego_classes(graph, blocks, kappa)
-        layout = _lay_out(ego, share)
+        layout = lay_out(ego, share)
         self.n_networks = int(layout.network.max()) + 1
         self.fan_in, self.hops = torch.from_numpy(layout.fan_in).float(), torch.from_numpy(layout.hops)
         self._build_buckets(ego, layout)
 
-    def _build_buckets(self, ego: EgoClasses, layout: _Layout) -> None:
+    def _build_buckets(self, ego: EgoClasses, layout: Layout) -> None:
         """Padded indices ``[blocks, width]`` of each bucket, widest first."""
         by_width = np.argsort(-ego.widths, kind="stable")
         self.n_buckets, begin = 0, 0
@@ -96,14 +96,15 @@ class Slots(nn.Module):
         return parts[0] if self.n_buckets == 1 else torch.cat(parts).index_select(0, self._place)
 
 
-def _lay_out(ego: EgoClasses, share: Share) -> _Layout:
+def lay_out(ego: EgoClasses, share: Share) -> Layout:
+    """Which network each block uses and which row of its first layer each slot, see :class:`Slots`."""
     owner = np.repeat(np.arange(len(ego.widths)), ego.widths)
     if share == "all":
         n_rows = int(ego.distance.max()) + 1
         count = np.zeros((len(ego.widths), n_rows))
         np.add.at(count, (owner, ego.distance), 1)
         network, factor = np.zeros(len(ego.widths), dtype=np.int64), 1 / count[owner, ego.distance]
-        return _Layout(network, ego.distance, factor, np.full(n_rows, n_rows), np.arange(n_rows))
+        return Layout(network, ego.distance, factor, np.full(n_rows, n_rows), np.arange(n_rows))
     network = ego.class_of if share == "ego" else np.arange(len(ego.widths))
     width = ego.widths[np.unique(network, return_index=True)[1]]
     first_row = np.cumsum(width) - width
@@ -111,4 +112,4 @@ def _lay_out(ego: EgoClasses, share: Share) -> _Layout:
     row = first_row[network[owner]] + slot
     hops = np.empty(width.sum(), dtype=np.int64)
     hops[row] = ego.distance
-    return _Layout(network, row, np.ones(len(owner)), np.repeat(width, width), hops)
+    return Layout(network, row, np.ones(len(owner)), np.repeat(width, width), hops)

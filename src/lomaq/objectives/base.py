@@ -14,7 +14,7 @@ from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError
 from lomaq.mixers import Mixer
 from lomaq.nn import ActionSelector, Utilities, epsilon_greedy
-from lomaq.objectives.returns import Returns
+from lomaq.rewards.returns import Returns
 
 #: Numbers by the name under which metrics.csv, loggers and the progress line show them.
 Metrics = dict[str, Tensor]

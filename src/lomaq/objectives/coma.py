@@ -12,7 +12,7 @@ from lomaq.errors import InputError, check_float, check_int
 from lomaq.mixers import Mixer, SumMixer
 from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.objectives.base import Batch, Critic, Metrics, Objective, Targets, ValueNetworks, epsilon_of, td_error
-from lomaq.objectives.returns import Returns
+from lomaq.rewards.returns import Returns
 
 #: What smaller probabilities count as in logarithms: forbidden actions have 0, where the slope is infinite.
 SMALLEST = 1e-20

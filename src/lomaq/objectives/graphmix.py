@@ -14,7 +14,7 @@ from lomaq.mixers import GraphMIXMixer
 from lomaq.nn import gather_actions
 from lomaq.objectives.base import Batch, Metrics, Targets, ValueNetworks, greedy_actions, td_error
 from lomaq.objectives.q_learning import PartitionTD
-from lomaq.objectives.returns import Returns
+from lomaq.rewards.returns import Returns
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lomaq.nn import Utilities, epsilon_softmax, gather_actions, softmax_policy
 from lomaq.objectives.base import Batch, Metrics, Objective, Targets, ValueNetworks, td_error
 from lomaq.objectives.block_critic import BlockCritic, seen_by_agents, unroll_with_memories
 from lomaq.objectives.coma import entropy
-from lomaq.objectives.returns import Returns
+from lomaq.rewards.returns import Returns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from lomaq.nn.slots import SHARES, Share
 from lomaq.objectives.base import Ascent, Batch, Metrics, Objective, Targets, ValueNetworks, epsilon_of, td_error
 from lomaq.objectives.block_critic import BlockCritic, seen_by_agents, unroll_with_memories
 from lomaq.objectives.coma import SMALLEST, entropy
-from lomaq.objectives.returns import Returns
+from lomaq.rewards.returns import Returns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from lomaq.errors import InputError, check_bool
 from lomaq.mixers import Mixer
 from lomaq.nn import gather_actions
 from lomaq.objectives.base import Batch, Metrics, Objective, Targets, ValueNetworks, greedy_actions, td_error
-from lomaq.objectives.returns import Returns
+from lomaq.rewards.returns import Returns
 
 
 class QLearning(Objective):

@@ -13,7 +13,7 @@ from lomaq.mixers import Mixer
 from lomaq.nn import Utilities, gather_actions
 from lomaq.objectives.base import Critic, Metrics, Targets, ValueNetworks, greedy_actions, td_error
 from lomaq.objectives.q_learning import JointQLearning
-from lomaq.objectives.returns import Returns
+from lomaq.rewards.returns import Returns
 
 
 class WeightedQMIX(JointQLearning):

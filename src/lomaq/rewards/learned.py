@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_choice
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn import observation_factors
-from lomaq.nn.moments import deviation, moments, sum_over_processes
+from lomaq.nn.moments import average_gradients, deviation, moments, sum_over_processes
 from lomaq.rewards.classes import RewardClassification, Value
 from lomaq.rewards.decomposition import Decomposition, RewardDecomposition
 from lomaq.rewards.groups import RewardGroups
@@ -144,18 +144,10 @@ class DecomposedReward(nn.Module, BlockReward):
                 )
                 optimizer.zero_grad()
                 loss.backward()
-            self._average_gradients()
+            average_gradients(self.parameters())
             optimizer.step()
             total += loss.detach()
         return {"reward_loss": float(total) / self.fit.updates}
-
-    def _average_gradients(self) -> None:
-        """Over processes: these networks are outside of DDP, whose reducer wants every parameter in every pass."""
-        if distributed.is_available() and distributed.is_initialized():
-            for parameter in self.parameters():
-                assert parameter.grad is not None
-                distributed.all_reduce(parameter.grad)
-                parameter.grad /= distributed.get_world_size()
 
     @torch.no_grad()
     def _relabel(self, batch: Rollout) -> tuple[Rollout | None, Metrics]:

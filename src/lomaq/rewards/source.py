@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lomaq.envs import Rollout
-from lomaq.errors import check_choice, check_int
+from lomaq.errors import InputError, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
+from lomaq.rewards.sharing import LearnedSharing, ShareMatrix, SharingSettings
 
 #: Metrics of one iteration, by their column in ``metrics.csv``.
 Metrics = dict[str, float]
@@ -56,41 +58,89 @@ class BlockReward:
         return self.partition.block_sum(rewards)
 
 
-class RewardSource(BlockReward):
+class RewardSource(nn.Module, BlockReward):
     """The environment's own rewards.
 
     Args:
         partition: The blocks J.
         graph: The agents.
-        kappa: Number of hops of ``neighbourhood``, at least 0.
+        kappa: Number of hops of ``neighbourhood``, and within which blocks see agents, at least 0.
+        obs_size: Observation size O, for learned sharing.
+        n_actions: Number of actions A, for learned sharing.
         source: ``local``: r_J, the sum of its agents' local rewards; ``neighbourhood``: the sum over the agents within
-            ``kappa`` hops of J; ``team``: the sum over all agents.
+            ``kappa`` hops of J, which counts a reward once for every block that is near; ``team``: the sum over all.
         redistribute: Partition whose blocks share their agents' rewards equally first (Proposition 4); None for not.
+        share: Who answers for a local reward: ``none`` its agent; ``equal`` all agents within ``hops``, equally;
+            ``learned`` these by shares that are learned, see :class:`lomaq.rewards.LearnedSharing`. The sum over agents
+            stays in all cases.
+        hops: Hops that a reward may travel, at least 0.
+        observation_scale: Fixed factor for each observed number, for learned sharing; None for none.
+        sharing: How shares are learned.
     """
 
-    identity: ClassVar[tuple[str, ...]] = ("source", "redistribute")
+    _receptive_field: Tensor | None
+    identity: ClassVar[tuple[str, ...]] = ("source", "redistribute", "share")
 
     def __init__(
         self,
         partition: Partition,
         graph: AgentGraph,
         kappa: int,
+        obs_size: int,
+        n_actions: int,
         source: Literal["local", "neighbourhood", "team"] = "local",
         redistribute: Partition | None = None,
+        share: Literal["none", "equal", "learned"] = "none",
+        hops: int = 1,
+        observation_scale: Sequence[float] | None = None,
+        sharing: SharingSettings = SharingSettings(),
     ) -> None:
-        super().__init__(partition)
+        nn.Module.__init__(self)
+        BlockReward.__init__(self, partition)
         self.source = check_choice("reward.source", source, ("local", "neighbourhood", "team"))
         self.parent = redistribute
-        near = source == "neighbourhood"
-        self._receptive_field = partition.receptive_field(graph, check_int("kappa", kappa, 0)) if near else None
+        check_int("kappa", kappa, 0)
+        check_int("reward.hops", hops, 0)
+        if check_choice("reward.share", share, ("none", "equal", "learned")) != "none":
+            for name, value, plain in (("source", source, "local"), ("redistribute", redistribute, None)):
+                if value != plain:
+                    expected = f"{'null' if plain is None else plain} with reward.share={share}"
+                    raise InputError(f"reward.{name}", expected, value)
+        field = partition.receptive_field(graph, kappa) if source == "neighbourhood" else None
+        self.register_buffer("_receptive_field", field, persistent=False)
+        self.sharing: LearnedSharing | ShareMatrix | None = None
+        if share == "equal":
+            self.sharing = ShareMatrix(graph, hops, equal=True)
+        elif share == "learned":
+            sizes = (kappa, hops, obs_size, n_actions, observation_scale)
+            self.sharing = LearnedSharing(graph, partition, *sizes, sharing)
+
+    @property
+    def matrix(self) -> ShareMatrix | None:
+        """W, where rewards are shared."""
+        return self.sharing.matrix if isinstance(self.sharing, LearnedSharing) else self.sharing
+
+    def make_optimizer(self) -> torch.optim.Optimizer | None:
+        if not isinstance(self.sharing, LearnedSharing):
+            return None
+        return torch.optim.Adam(self.parameters(), lr=self.sharing.settings.lr, foreach=True)
+
+    def fit_and_relabel(
+        self, batch: Rollout, optimizer: torch.optim.Optimizer | None, generator: torch.Generator
+    ) -> tuple[Rollout | None, Metrics]:
+        if not isinstance(self.sharing, LearnedSharing):
+            return batch, {}
+        assert optimizer is not None
+        return batch, self.sharing.learn(batch, optimizer, generator)
 
     def aggregate(self, rewards: Tensor) -> Tensor:
         if self.parent is not None:
             rewards = self.parent.redistribute(rewards)
+        if (matrix := self.matrix) is not None:
+            rewards = matrix(rewards)
         if self.source == "team":
             return rewards.sum(dim=-1, keepdim=True).expand(*rewards.shape[:-1], self.partition.n_blocks)
         if self._receptive_field is None:
             return super().aggregate(rewards)
-        self._receptive_field = self._receptive_field.to(rewards.device)
         total = self._receptive_field @ rewards.reshape(-1, rewards.size(-1)).T  # [P, M]
         return total.T.reshape(*rewards.shape[:-1], -1)
