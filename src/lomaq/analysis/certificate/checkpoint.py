@@ -74,8 +74,8 @@ def certify_checkpoint(
     seen = visit(run, states, epsilon, seed)
     with torch.no_grad():
         ascent = _ascent(stored, run, seen.rollout) if mixer is None else None
-    env = run.make_env(1, 0, torch.device("cpu"))
-    q = _exact_q(networks, env)
+    with run.make_env(1, 0, torch.device("cpu")) as env:
+        q = _exact_q(networks, env)
     decay = None if q is None else _decay(env, q, tolerance)
     if ascent is not None:
         hops = ascent.kappa + BEYOND if hops is None else hops
