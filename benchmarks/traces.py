@@ -113,6 +113,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "share_all_ppo": ("cartpole", "env.n_agents=9", "algo=lomaq_ppo", "learner.objective.share=all"),
     "graphmix_edges": ("cartpole", FOUR, "algo=graphmix", "mixer.edges=graph", "agent.agent_id=true"),
     "soft_target_double": ("cartpole", FOUR, "algo=qplex", "learner.target=soft", "learner.objective.double_q=true"),
+    "sampled": ("cartpole", FOUR, "learner.objective.target=sampled", "learner.epsilon.spread=3"),
     "raw_values": ("cartpole", FOUR, "learner.value_scale=none", "learner.optimizer=adam"),
     "resumed": ("cartpole", FOUR, "env.max_steps=30"),
 }

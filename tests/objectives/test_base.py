@@ -302,3 +302,28 @@ def test_what_an_objective_trains_and_what_it_needs_for_it(promise):
     assert objective.selects_online is False
     if not promise.stochastic:
         assert promise.make(RETURNS, double_q=True).selects_online is True
+        assert promise.make(RETURNS, target="sampled").on_policy is True
+
+
+@pytest.mark.parametrize("promise", [p for p in PROMISES if not p.stochastic], ids=lambda p: p.make.__name__)
+def test_every_q_learner_follows_the_sampled_action_as_if_no_other_were_allowed(make_rollout, promise):
+    greedy, sampled = (promise.make(RETURNS, target=kind) for kind in ("greedy", "sampled"))
+    torch.manual_seed(0)
+    critic = greedy.make_critic(promise.utilities, promise.mixer)
+    networks = ValueNetworks(promise.utilities, promise.mixer, critic)
+
+    def returns_of(objective, **given):
+        rollout = make_rollout(**given)
+        rewards = torch.zeros(T, B, promise.mixer.n_blocks)
+        generator = torch.Generator().manual_seed(1)
+        return objective.targets(Batch(networks, networks, rollout, rewards, generator=generator)).returns
+
+    assert torch.equal(returns_of(sampled, epsilon=0.0), returns_of(greedy))
+    same = torch.Generator().manual_seed(1)
+    torch.rand(T, B, N, generator=same)  # whether an action is random: with ε = 1, all are
+    drawn = torch.rand(T, B, N, A, generator=same).argmax(dim=-1)
+    only = torch.nn.functional.one_hot(torch.cat([drawn[:1], drawn]), A).bool()
+    found = returns_of(sampled, epsilon=1.0)
+    assert not torch.equal(found, returns_of(greedy))
+    if promise.make is not QPLEX:  # whose value of an action has that of the best in it
+        torch.testing.assert_close(found, returns_of(greedy, mask=only))

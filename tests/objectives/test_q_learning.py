@@ -136,6 +136,72 @@ def test_real_networks_are_valued_like_stubs(make_rollout, state):
             torch.testing.assert_close(found[t, b], rollout.rewards[t, b] + following)
 
 
+# -------------------------------------------------------------- sampled targets
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("double_q", [False, True])
+def test_a_sampled_target_without_exploration_is_the_greedy_one_bit_for_bit(make_rollout, double_q):
+    mask = torch.rand(T + 1, B, N, A, generator=generator()) < 0.7
+    mask[..., 0] |= ~mask.any(dim=-1)
+    rollout, online, target = make_rollout(mask=mask, epsilon=0.0), stub(offset=(0.0, 3.0)), stub()
+    greedy, sampled = (
+        returns_of(PartitionTD(LONG, double_q, kind), online, target, rollout, generator=generator())
+        for kind in ("greedy", "sampled")
+    )
+    assert torch.equal(greedy, sampled)
+
+
+def test_a_greedy_target_draws_nothing(make_rollout):
+    random = generator()
+    returns_of(PartitionTD(LONG), stub(), stub(), make_rollout(epsilon=0.5), generator=random)
+    assert torch.equal(random.get_state(), generator().get_state())
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.6])
+def test_a_sampled_target_follows_the_actions_drawn_with_each_sequences_own_epsilon(make_rollout, slow_returns, lam):
+    rollout = make_rollout(terminated=("010", "000"), truncated=("000", "100"), epsilon=0.0)
+    rollout.epsilon[1] = 0.7
+    draw, noise = torch.rand(T, B, N, generator=(same := generator())), torch.rand(T, B, N, A, generator=same)
+    values = np.zeros((T, B, N))
+    for t, b, n in np.ndindex(T, B, N):
+        own = rollout.observations[t + 1, b, n]  # the stub's utilities
+        values[t, b, n] = own[(noise if draw[t, b, n] < (0.0, 0.7)[b] else rollout.observations[1:])[t, b, n].argmax()]
+    expected = slow_returns(rollout.rewards, values @ MIXING.numpy().T, rollout, 0.9, lam)
+    objective = PartitionTD(Returns(0.9, lam), target="sampled")
+    found = returns_of(objective, stub(), stub(), rollout, generator=generator())
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    greedy = returns_of(PartitionTD(Returns(0.9, lam)), stub(), stub(), rollout)
+    assert (found <= greedy).all()  # the stub's blocks are monotone
+    assert (found < greedy)[:, 1].any()
+
+
+@pytest.mark.parametrize(("epsilon", "forbidden"), [(1.0, False), (0.4, False), (1.0, True)])
+def test_sampled_targets_are_on_average_the_value_of_the_exploring_policy(make_rollout, epsilon, forbidden):
+    n = 20_000
+    mask = torch.ones(2, n, N, 3, dtype=torch.bool)
+    mask[..., 1, 2] = not forbidden
+    rollout = make_rollout(valid=("1",) * n, mask=mask, n_actions=3, obs_size=3, epsilon=epsilon)
+    rollout.observations[1] = torch.tensor([[0.0, 3.0, 6.0], [1.0, 2.0, 9.0]])
+    rollout.rewards.zero_()
+    networks = SimpleNamespace(unroll=lambda rollout, steps=None: rollout.observations[:steps], mixer=StubMixer())
+    found = returns_of(PartitionTD(ONE_STEP, target="sampled"), networks, networks, rollout, generator=generator())
+    best, mean = torch.tensor([6.0, 2.0 if forbidden else 9.0]), torch.tensor([3.0, 1.5 if forbidden else 4.0])
+    expected = 0.9 * MIXING @ (epsilon * mean + (1 - epsilon) * best)  # the stub is linear
+    torch.testing.assert_close(found.mean(dim=(0, 1)), expected, rtol=0, atol=0.15)  # five standard errors
+
+
+def test_a_sampled_target_is_drawn_at_random_and_anew(make_rollout):
+    rollout, objective, random = make_rollout(epsilon=1.0), PartitionTD(ONE_STEP, target="sampled"), generator()
+    one, two = (returns_of(objective, stub(), stub(), rollout, generator=random) for _ in range(2))
+    again = returns_of(objective, stub(), stub(), rollout, generator=generator())
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+
+
 # ------------------------------------------------------------------------- loss
 
 
@@ -227,3 +293,8 @@ def test_double_q_is_true_or_false():
     with pytest.raises(InputError) as error:
         PartitionTD(ONE_STEP, double_q="yes")
     assert all(name in str(error.value) for name in ("learner.objective.double_q", "true or false", "'yes'"))
+
+
+def test_the_target_is_greedy_or_sampled():
+    with pytest.raises(InputError, match=r"learner\.objective\.target: .*greedy.*sampled.*'sarsa'"):
+        PartitionTD(ONE_STEP, target="sarsa")

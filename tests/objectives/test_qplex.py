@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -229,3 +230,16 @@ def test_a_checkpoint_is_not_certified_since_its_values_are_no_plain_sum(run_sma
     folder, _ = run_small("run", "algo=qplex", "total_env_steps=80")
     with pytest.raises(InputError, match=r"^checkpoint: expected values that a mixer makes .*, got QPLEX"):
         certify_checkpoint(open_checkpoint(folder, resume=False))
+
+
+def test_a_sampled_target_is_the_value_that_the_loss_gives_the_drawn_action(make_rollout):
+    networks, rollout = real_networks(), make_rollout(epsilon=1.0, n_actions=A, obs_size=OBS, n_agents=N)
+    objective, zeros = QPLEX(ONE_STEP, target="sampled"), torch.zeros(3, 2, 1)
+    batch = Batch(networks, networks, rollout, zeros, generator=torch.Generator().manual_seed(0))
+    found = objective.targets(batch).returns / ONE_STEP.gamma
+    same = torch.Generator().manual_seed(0)
+    torch.rand(3, 2, N, generator=same)  # whether an action is random: with ε = 1, all are
+    drawn = torch.rand(3, 2, N, A, generator=same).argmax(dim=-1)
+    later = replace(rollout, observations=rollout.observations[[1, 2, 3, 3]], actions=drawn)
+    loss, _ = objective.transition_loss(networks, later, Targets(zeros), networks.unroll(rollout)[1:])
+    torch.testing.assert_close(found[..., 0].square(), loss)

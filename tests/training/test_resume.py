@@ -20,6 +20,7 @@ VARIANTS = {
     "nav": ("env=nav",),
     "gru": ("agent=gru", "agent.last_action=true"),
     "soft target": ("learner.target=soft",),
+    "sampled targets": ("learner.objective.target=sampled", "learner.target=soft", "learner.epsilon.spread=3"),
     "passes that end early": (
         "algo=khop_ppo",
         "agent=gru",

@@ -13,6 +13,14 @@ def test_what_learns_from_the_present_policy_only_refuses_a_replay_memory(make):
         LearnerSettings(make(Returns(0.9, 0.8)), replay_capacity=64, batch_size=8)
 
 
+def test_a_sampled_target_refuses_a_replay_memory_and_names_both_remedies():
+    returns, replay = Returns(0.9, 0.8), {"replay_capacity": 64, "batch_size": 8}
+    assert LearnerSettings(PartitionTD(returns), **replay).replay_capacity == 64
+    expected = r"learner\.replay_capacity: expected null for PartitionTD.*, got 64; .*=null.*, or .*\.target=greedy$"
+    with pytest.raises(InputError, match=expected):
+        LearnerSettings(PartitionTD(returns, target="sampled"), **replay)
+
+
 def test_an_objective_without_a_class_is_refused():
     with pytest.raises(InputError, match=r"learner\.objective: .*_target_"):
         LearnerSettings({"returns": None})

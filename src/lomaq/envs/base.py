@@ -69,6 +69,8 @@ class BatchedEnv(ABC):
     resumable: bool = True
     #: Most parallel environments that tests make at once; None for any number.
     max_envs: int | None = None
+    #: States K of each agent where the whole state is one of each agent's; :meth:`exact_q` numbers both.
+    agent_states: int | None = None
     _was_reset = _was_stepped = False
     _masks: bool | None = None  # whether there are action masks, once that is known
 
@@ -173,7 +175,8 @@ class BatchedEnv(ABC):
     def exact_q(self, policy: PolicyFn) -> Tensor | None:
         """Each agent's action values if a policy without memory is followed from the next step on.
 
-        ``[N, S, joint actions]`` float64 of all states S; None where they cannot be computed.
+        ``[N, S, joint actions]`` float64 of all states S; None where they cannot be computed. With ``agent_states`` K,
+        states and joint actions are numbered Σ_j s_j K^j and Σ_j a_j A^j.
         """
         return None
 

@@ -8,8 +8,8 @@ from lomaq.objectives.ppo import PPO
 from lomaq.objectives.q_learning import PartitionTD, QLearning
 from lomaq.objectives.qplex import QPLEX
 from lomaq.objectives.qtran import QTRAN
-from lomaq.rewards.returns import Returns, lambda_returns
 from lomaq.objectives.wqmix import WeightedQMIX
+from lomaq.rewards.returns import Returns, lambda_returns
 
 __all__ = [
     "COMA",

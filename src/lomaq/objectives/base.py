@@ -154,8 +154,8 @@ class Objective(ABC):
             the probabilities.
     """
 
-    on_policy: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
+    on_policy = False
     selects_online = False
     policy: ActionSelector = staticmethod(epsilon_greedy)
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError
-from lomaq.nn import CoordinationGraph, epsilon_greedy
-from lomaq.objectives.base import Metrics, Targets, ValueNetworks, td_error
+from lomaq.nn import CoordinationGraph
+from lomaq.objectives.base import Batch, Metrics, Targets, ValueNetworks, td_error
 from lomaq.objectives.q_learning import JointQLearning
 
 
@@ -34,11 +34,12 @@ class DCG(JointQLearning):
         observations, previous = rollout.observations[:steps], rollout.previous_actions()[:steps]
         return _graph(networks).terms(observations, previous, rollout.is_first[:steps], rollout.hidden)[:2]
 
-    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
-        mask = None if rollout.action_mask is None else rollout.action_mask[1:]
-        marginals = _graph(target).max_marginals(selector[0][1:], selector[1][1:], mask)
-        greedy = epsilon_greedy(marginals, 0.0, None, mask)  # [T, B, N]
-        return _graph(target).joint_value(outputs[0][1:], outputs[1][1:], greedy)[..., None]
+    def next_actions(self, batch: Batch, selector: Any) -> Tensor:
+        mask = None if batch.rollout.action_mask is None else batch.rollout.action_mask[1:]
+        return self.select(batch, _graph(batch.target).max_marginals(selector[0][1:], selector[1][1:], mask))
+
+    def next_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, actions: Tensor) -> Tensor:
+        return _graph(target).joint_value(outputs[0][1:], outputs[1][1:], actions)[..., None]
 
     def transition_loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from lomaq.envs.rollout import Rollout
 from lomaq.errors import InputError, check_float
 from lomaq.mixers import GraphMIXMixer
 from lomaq.nn import gather_actions
-from lomaq.objectives.base import Batch, Metrics, Targets, ValueNetworks, greedy_actions, td_error
+from lomaq.objectives.base import Batch, Metrics, Targets, ValueNetworks, td_error
 from lomaq.objectives.q_learning import PartitionTD
 from lomaq.rewards.returns import Returns
 
@@ -44,11 +44,18 @@ class GraphMIX(PartitionTD):
         returns: How the returns y are made of rewards and values; its time limit holds for y_i, too.
         double_q: As in :class:`lomaq.objectives.QLearning`; the target's maximum in y_i is then at the online
             utilities' choice.
+        target: As in :class:`lomaq.objectives.QLearning`; with ``sampled`` y_i follows the drawn action, too.
         local: λ_local, at least 0; with 0 it is :class:`PartitionTD`.
     """
 
-    def __init__(self, returns: Returns, double_q: bool = False, local: float = 1.0) -> None:
-        super().__init__(returns, double_q)
+    def __init__(
+        self,
+        returns: Returns,
+        double_q: bool = False,
+        target: Literal["greedy", "sampled"] = "greedy",
+        local: float = 1.0,
+    ) -> None:
+        super().__init__(returns, double_q, target)
         self.local = check_float("learner.objective.local", local, 0)
 
     def check(self, networks: ValueNetworks) -> None:
@@ -62,11 +69,11 @@ class GraphMIX(PartitionTD):
     @torch.no_grad()
     def targets(self, batch: Batch) -> LocalTargets:
         outputs, selector = self.outputs_and_selector(batch)
-        best = gather_actions(outputs, greedy_actions(selector, batch.rollout))[1:]  # [T, B, N]
-        value = batch.target.mixer(best, batch.rollout.observations[1:])  # [T, B, 1]
+        chosen = gather_actions(outputs[1:], self.next_actions(batch, selector))  # [T, B, N]
+        value = batch.target.mixer(chosen, batch.rollout.observations[1:])  # [T, B, 1]
         returns = self.returns(batch.rewards, value * batch.scale, batch.rollout)
         one_step = replace(self.returns, lam=0.0)
-        following = one_step(torch.zeros_like(best), best * batch.scale, batch.rollout)
+        following = one_step(torch.zeros_like(chosen), chosen * batch.scale, batch.rollout)
         return LocalTargets(returns, team_reward=batch.rewards, following=following)
 
     def transition_loss(

@@ -1,37 +1,45 @@
-"""Q-learning of block values: targets from greedy actions, and the partition TD loss (Eq. 1)."""
+"""Q-learning of block values: targets from the actions that follow, and the partition TD loss (Eq. 1)."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lomaq.envs.rollout import Rollout
-from lomaq.errors import InputError, check_bool
+from lomaq.errors import InputError, check_bool, check_choice
 from lomaq.mixers import Mixer
-from lomaq.nn import gather_actions
-from lomaq.objectives.base import Batch, Metrics, Objective, Targets, ValueNetworks, greedy_actions, td_error
+from lomaq.nn import epsilon_greedy, gather_actions
+from lomaq.objectives.base import Batch, Metrics, Objective, Targets, ValueNetworks, epsilon_of, td_error
 from lomaq.rewards.returns import Returns
 
 
 class QLearning(Objective):
-    """λ-returns of the values of greedy actions.
+    """λ-returns of the values of the actions a' that follow each step.
 
     Args:
         returns: How returns are made of rewards and values.
         double_q: Select the greedy actions by the online networks; matters only with target networks.
+        target: ``greedy`` takes each agent's best action for a'. ``sampled`` draws a' as agents act while they collect
+            (Algorithm 2, lines 6, 7 and 9): for each agent a random allowed action with probability ε of the rollout,
+            else its best. Then the values are those of the exploring policy, and a replay memory, which keeps no ε, is
+            refused.
     """
 
-    def __init__(self, returns: Returns, double_q: bool = False) -> None:
+    def __init__(
+        self, returns: Returns, double_q: bool = False, target: Literal["greedy", "sampled"] = "greedy"
+    ) -> None:
         super().__init__(returns)
         self.double_q = self.selects_online = check_bool("learner.objective.double_q", double_q)
+        self.target = check_choice("learner.objective.target", target, ("greedy", "sampled"))
+        self.on_policy = target == "sampled"
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Targets:
         outputs, selector = self.outputs_and_selector(batch)
-        values = self.greedy_values(batch.target, batch.rollout, outputs, selector)
+        values = self.next_values(batch.target, batch.rollout, outputs, self.next_actions(batch, selector))
         return Targets(self.returns(batch.rewards, values * batch.scale, batch.rollout))
 
     def outputs_and_selector(self, batch: Batch) -> tuple[Any, Any]:
@@ -41,9 +49,20 @@ class QLearning(Objective):
             return outputs, outputs
         return outputs, self.unroll(batch.online, batch.rollout) if batch.unrolled is None else batch.unrolled
 
+    def next_actions(self, batch: Batch, selector: Any) -> Tensor:
+        """Actions a' ``[T, B, N]`` int64 after every step, selected by the unroll ``selector``."""
+        return self.select(batch, selector[1:])
+
+    def select(self, batch: Batch, utilities: Tensor) -> Tensor:
+        """Greedy or, with ``sampled``, ε-greedy allowed actions by utilities ``[T, B, N, A]`` after every step."""
+        rollout = batch.rollout
+        mask = None if rollout.action_mask is None else rollout.action_mask[1:]
+        epsilon = epsilon_of(rollout) if self.target == "sampled" else 0.0
+        return epsilon_greedy(utilities, epsilon, batch.generator, mask)
+
     @abstractmethod
-    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
-        """Values ``[T, B, P]`` of the greedy actions after every step, in the networks' units."""
+    def next_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, actions: Tensor) -> Tensor:
+        """Values ``[T, B, P]`` of ``actions`` ``[T, B, N]`` after every step, in the networks' units."""
 
 
 class PartitionTD(QLearning):
@@ -52,9 +71,8 @@ class PartitionTD(QLearning):
     Where the mixer is softly monotone, its violation is added with its weight (Section 4.1).
     """
 
-    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
-        best = gather_actions(outputs, greedy_actions(selector, rollout))  # [T + 1, B, N]
-        return target.mixer(best[1:], rollout.observations[1:])
+    def next_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, actions: Tensor) -> Tensor:
+        return target.mixer(gather_actions(outputs[1:], actions), rollout.observations[1:])
 
     def transition_loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any

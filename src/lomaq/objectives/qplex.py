@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,18 @@ class QPLEX(JointQLearning):
 
     Args:
         returns: How returns are made of rewards and values.
-        double_q: As in :class:`lomaq.objectives.QLearning`.
+        double_q, target: As in :class:`lomaq.objectives.QLearning`.
         hidden: Width of the hidden layers, at least 1.
     """
 
-    def __init__(self, returns: Returns, double_q: bool = False, hidden: int = 64) -> None:
-        super().__init__(returns, double_q)
+    def __init__(
+        self,
+        returns: Returns,
+        double_q: bool = False,
+        target: Literal["greedy", "sampled"] = "greedy",
+        hidden: int = 64,
+    ) -> None:
+        super().__init__(returns, double_q, target)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
 
     def check(self, networks: ValueNetworks) -> None:
@@ -46,11 +52,10 @@ class QPLEX(JointQLearning):
     def trained_mixer(self, networks: ValueNetworks) -> None:
         return None
 
-    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
-        greedy = greedy_actions(selector, rollout)
-        chosen = gather_actions(outputs, greedy)
-        best = gather_actions(outputs, greedy_actions(outputs, rollout))  # differs by double_q
-        return target.mixer(target.critic(chosen[1:], best[1:], rollout.observations[1:], greedy[1:]))
+    def next_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, actions: Tensor) -> Tensor:
+        chosen = gather_actions(outputs[1:], actions)
+        best = gather_actions(outputs, greedy_actions(outputs, rollout))[1:]
+        return target.mixer(target.critic(chosen, best, rollout.observations[1:], actions))
 
     def transition_loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any

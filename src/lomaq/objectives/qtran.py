@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,22 @@ class QTRAN(JointQLearning):
 
     Args:
         returns: How returns are made of rewards and values.
-        double_q: As in :class:`lomaq.objectives.QLearning`.
+        double_q, target: As in :class:`lomaq.objectives.QLearning`.
         hidden: Width of the critic's layers, at least 1.
         optimal: w_opt, at least 0.
         taken: w_nopt, at least 0.
     """
 
     def __init__(
-        self, returns: Returns, double_q: bool = False, hidden: int = 64, optimal: float = 1.0, taken: float = 1.0
+        self,
+        returns: Returns,
+        double_q: bool = False,
+        target: Literal["greedy", "sampled"] = "greedy",
+        hidden: int = 64,
+        optimal: float = 1.0,
+        taken: float = 1.0,
     ) -> None:
-        super().__init__(returns, double_q)
+        super().__init__(returns, double_q, target)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
         self.optimal = check_float("learner.objective.optimal", optimal, 0)
         self.taken = check_float("learner.objective.taken", taken, 0)
@@ -45,8 +51,8 @@ class QTRAN(JointQLearning):
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> JointCritic:
         return JointCritic(utilities, self.hidden)
 
-    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
-        return target.critic(rollout.observations[1:], greedy_actions(selector, rollout)[1:])[0]
+    def next_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, actions: Tensor) -> Tensor:
+        return target.critic(rollout.observations[1:], actions)[0]
 
     def transition_loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any

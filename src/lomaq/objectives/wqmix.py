@@ -29,7 +29,7 @@ class WeightedQMIX(JointQLearning):
 
     Args:
         returns: How returns are made of rewards and values.
-        double_q: As in :class:`lomaq.objectives.QLearning`.
+        double_q, target: As in :class:`lomaq.objectives.QLearning`.
         weighting: ``optimistic`` or ``central``.
         alpha: α in (0, 1]; 1 weighs all alike, as QMIX does, but with the targets of Q*.
         hidden: Width of the layers of Q*, at least 1.
@@ -41,11 +41,12 @@ class WeightedQMIX(JointQLearning):
         self,
         returns: Returns,
         double_q: bool = False,
+        target: Literal["greedy", "sampled"] = "greedy",
         weighting: Literal["optimistic", "central"] = "central",
         alpha: float = 0.1,
         hidden: int = 64,
     ) -> None:
-        super().__init__(returns, double_q)
+        super().__init__(returns, double_q, target)
         self.weighting = check_choice("learner.objective.weighting", weighting, ("optimistic", "central"))
         self.alpha = check_float("learner.objective.alpha", alpha, 0, 1, above=True)
         self.hidden = check_int("learner.objective.hidden", hidden, 1)
@@ -53,8 +54,8 @@ class WeightedQMIX(JointQLearning):
     def make_critic(self, utilities: Utilities, mixer: Mixer) -> CentralValue:
         return CentralValue(utilities, self.hidden)
 
-    def greedy_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, selector: Any) -> Tensor:
-        return target.critic(rollout.observations[1:], greedy_actions(selector, rollout)[1:])
+    def next_values(self, target: ValueNetworks, rollout: Rollout, outputs: Any, actions: Tensor) -> Tensor:
+        return target.critic(rollout.observations[1:], actions)
 
     def transition_loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any

@@ -2,8 +2,8 @@
 
 from lomaq.rewards.learned import DecomposedReward
 from lomaq.rewards.returns import Returns, lambda_returns
-from lomaq.rewards.settings import FitSettings, GateSettings, NetworkSettings
-from lomaq.rewards.sharing import LearnedSharing, ShareMatrix, SharingSettings
+from lomaq.rewards.settings import FitSettings, GateSettings, NetworkSettings, SharingSettings
+from lomaq.rewards.sharing import LearnedSharing, ShareMatrix
 from lomaq.rewards.source import BlockReward, RewardSource
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Settings of learned rewards: the groups' networks, how they are fitted, and which of their rewards are used."""
+"""Settings of learned rewards (the groups' networks, their fit, which are used) and of learned sharing."""
 
 from __future__ import annotations
 
@@ -92,3 +92,42 @@ class GateSettings:
         if self.relative_tolerance is not None:
             check_float("reward.gate.relative_tolerance", self.relative_tolerance, 0)
         check_float("reward.gate.pass_rate", self.pass_rate, 0, 1)
+
+
+@dataclass(frozen=True)
+class SharingSettings:
+    """How shares are learned.
+
+    Args:
+        share: Which agents have the same shares, and effects: ``ego`` those with isomorphic surroundings, so that they
+            suit graphs of other sizes; ``none`` each its own.
+        rate: Step of the shares in each iteration, above 0.
+        price: What a share must spare the blocks, of all that actions change, for each hop that it travels; at least 0.
+        margin: Share in [0, 1] of an equal share of the team's gain that each block ought to have.
+        hidden: Width of the effects' hidden layer, at least 1.
+        updates: Steps in the one pass that the effects take over a batch, at least 1.
+        lr: Their learning rate (Adam), above 0; follows ``learner.lr_decay``.
+        gamma: Discount in [0, 1) of the returns that actions change.
+        lam: λ of these returns, in [0, 1].
+    """
+
+    share: Literal["ego", "none"] = "ego"
+    rate: float = 0.3
+    price: float = 0.02
+    margin: float = 0.5
+    hidden: int = 32
+    updates: int = 8
+    lr: float = 0.01
+    gamma: float = 0.95
+    lam: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_choice("reward.sharing.share", self.share, ("ego", "none"))
+        check_float("reward.sharing.rate", self.rate, 0, above=True)
+        check_float("reward.sharing.price", self.price, 0)
+        check_float("reward.sharing.margin", self.margin, 0, 1)
+        check_int("reward.sharing.hidden", self.hidden, 1)
+        check_int("reward.sharing.updates", self.updates, 1)
+        check_float("reward.sharing.lr", self.lr, 0, above=True)
+        check_float("reward.sharing.gamma", self.gamma, 0, 1, below=True)
+        check_float("reward.sharing.lam", self.lam, 0, 1)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lomaq.envs import Rollout
-from lomaq.errors import check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph, Partition, csr_matrix
 from lomaq.nn.moments import sum_over_processes
 from lomaq.nn.slots import Share
 from lomaq.rewards.effects import ActionEffects, pairs_within
 from lomaq.rewards.returns import Returns
+from lomaq.rewards.settings import SharingSettings
 
 #: States that a step looks at: as many as there are for so many agents in all of them, within bounds.
 AGENT_STATES, LEAST_STATES, MOST_STATES = 2**15, 8, 256
@@ -152,6 +151,13 @@ class Conflicts(nn.Module):
         margin: Share in [0, 1] of an equal share.
     """
 
+    _effect: Tensor
+    _entry: Tensor
+    _sight: Tensor
+    _seen: Tensor
+    _n_seeing: Tensor
+    _weight: Tensor
+
     def __init__(
         self,
         effects: ActionEffects,
@@ -239,45 +245,6 @@ class Conflicts(nn.Module):
         """Whether it holds for any block that sees the agent: ``[2, (J sees i), M, A]`` → ``[2, N, M, A]``."""
         total = torch.zeros(2, self.n_agents, *holds.shape[2:], device=holds.device)
         return total.index_add(1, self._seen, holds.float()) > 0
-
-
-@dataclass(frozen=True)
-class SharingSettings:
-    """How shares are learned.
-
-    Args:
-        share: Which agents have the same shares, and effects: ``ego`` those with isomorphic surroundings, so that they
-            suit graphs of other sizes; ``none`` each its own.
-        rate: Step of the shares in each iteration, above 0.
-        price: What a share must spare the blocks, of all that actions change, for each hop that it travels; at least 0.
-        margin: Share in [0, 1] of an equal share of the team's gain that each block ought to have.
-        hidden: Width of the effects' hidden layer, at least 1.
-        updates: Steps in the one pass that the effects take over a batch, at least 1.
-        lr: Their learning rate (Adam), above 0; follows ``learner.lr_decay``.
-        gamma: Discount in [0, 1) of the returns that actions change.
-        lam: λ of these returns, in [0, 1].
-    """
-
-    share: Literal["ego", "none"] = "ego"
-    rate: float = 0.3
-    price: float = 0.02
-    margin: float = 0.5
-    hidden: int = 32
-    updates: int = 8
-    lr: float = 0.01
-    gamma: float = 0.95
-    lam: float = 0.9
-
-    def __post_init__(self) -> None:
-        check_choice("reward.sharing.share", self.share, ("ego", "none"))
-        check_float("reward.sharing.rate", self.rate, 0, above=True)
-        check_float("reward.sharing.price", self.price, 0)
-        check_float("reward.sharing.margin", self.margin, 0, 1)
-        check_int("reward.sharing.hidden", self.hidden, 1)
-        check_int("reward.sharing.updates", self.updates, 1)
-        check_float("reward.sharing.lr", self.lr, 0, above=True)
-        check_float("reward.sharing.gamma", self.gamma, 0, 1, below=True)
-        check_float("reward.sharing.lam", self.lam, 0, 1)
 
 
 class LearnedSharing(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
-from lomaq.rewards.sharing import LearnedSharing, ShareMatrix, SharingSettings
+from lomaq.rewards.settings import SharingSettings
+from lomaq.rewards.sharing import LearnedSharing, ShareMatrix
 
 #: Metrics of one iteration, by their column in ``metrics.csv``.
 Metrics = dict[str, float]

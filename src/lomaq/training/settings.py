@@ -12,7 +12,7 @@ from torch import nn
 
 from lomaq.errors import InputError, check_choice, check_float, check_int
 from lomaq.nn.exploration import Epsilon
-from lomaq.objectives import Objective
+from lomaq.objectives import Objective, QLearning
 
 OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 CHOICES: dict[str, Collection[str]] = {
@@ -91,6 +91,8 @@ class LearnerSettings:
             if self.objective.on_policy:
                 expected = f"null for {type(self.objective).__name__}, which learns from the present policy alone"
                 remedy = "learner.replay_capacity=null learner.batch_size=null"
+                if isinstance(self.objective, QLearning):
+                    remedy += ", or learner.objective.target=greedy"
                 raise InputError("learner.replay_capacity", expected, self.replay_capacity, remedy)
         if self.minibatches > (sequences := self.batch_size or self.n_envs):
             whole = "learner.batch_size" if self.batch_size else "learner.n_envs"

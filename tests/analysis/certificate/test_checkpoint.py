@@ -8,13 +8,15 @@ import torch
 from rich.console import Console
 
 from lomaq.analysis.certificate.checkpoint import N_ENVS, certify_checkpoint, probe_mixer, visit
+from lomaq.analysis.certificate.decay import exact_decay
 from lomaq.analysis.certificate.gradient import shells
 from lomaq.analysis.certificate.joint import exact_qsm
 from lomaq.analysis.stored import FRESH_SEED, open_checkpoint
 from lomaq.config import compose
+from lomaq.envs import SysAdmin
 from lomaq.errors import InputError, NonFiniteLossError
 from lomaq.evaluation import GreedyActor
-from lomaq.graphs import Partition
+from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn import gather_actions
 from lomaq.objectives import PPO
 from lomaq.objectives.base import Batch
@@ -188,7 +190,8 @@ def test_exact_values_are_examined_for_few_machines_and_no_memory(trained, overr
     folder = trained("env=sysadmin", *overrides)
     found = certify_checkpoint(checkpoint(folder), states=4)
     assert (found.exact is not None) == known
-    assert (found.lines()[-1].startswith("exact QSM")) == known
+    assert (found.decay is not None) == known
+    assert ([line[:11] for line in found.lines()[-2:]] == ["exact decay", "exact QSM  "]) == known
 
 
 def test_exact_values_are_those_of_the_greedy_policy(trained):
@@ -201,8 +204,17 @@ def test_exact_values_are_those_of_the_greedy_policy(trained):
     none, first = torch.full((1, 8, 3), -1), torch.ones(1, 8, dtype=torch.bool)
     values, _ = run.module.networks.utilities(observations, none, first, torch.zeros(8, 3, 0))
     expected = exact_qsm(everything.machines.block_q(values[0].argmax(dim=-1)), Partition([[0, 1], [2]], 3))
-    assert certify_checkpoint(stored).exact == expected
+    decay = exact_decay(everything.machines.block_q(values[0].argmax(dim=-1)), AgentGraph.ring(3), 2, 0.1)
+    found = certify_checkpoint(stored, tolerance=0.1)
+    assert (found.exact, found.decay) == (expected, decay)
     assert (expected.n_states, expected.n_joint_actions) == (8, 8)
+
+
+def test_action_values_of_states_that_are_not_one_of_each_agent_have_no_decay(trained, monkeypatch):
+    monkeypatch.setattr(SysAdmin, "agent_states", None)
+    found = certify_checkpoint(checkpoint(trained("env=sysadmin", "env.n_agents=6")), states=4)
+    assert found.decay is None
+    assert found.exact is not None
 
 
 # --------------------------------------------------------------- visited states
@@ -282,6 +294,18 @@ def test_critics_are_certified_where_agents_ascend_them(trained, overrides, coun
     assert (found.gradient.n_episodes, found.gradient.kappa) == (8, counts[0])
     assert plain(found) == plain(certify_checkpoint(stored, episodes=8))
     assert plain(found) != plain(certify_checkpoint(stored, episodes=8, seed=1))
+
+
+def test_critics_of_few_machines_have_the_decay_of_their_most_probable_actions(trained):
+    stored = checkpoint(trained("env=sysadmin", "algo=khop_ppo"))
+    found, run = certify_checkpoint(stored, episodes=8), stored.run()
+    every = run.make_env(1, 0, torch.device("cpu")).all_states()
+    none, first = torch.full((1, 8, 3), -1), torch.ones(1, 8, dtype=torch.bool)
+    with torch.no_grad():
+        logits, _ = run.module.networks.utilities(every.observe()[None], none, first, torch.zeros(8, 3, 0))
+    expected = exact_decay(every.machines.block_q(logits[0].argmax(dim=-1)), AgentGraph.ring(3), 2)
+    assert found.decay == expected
+    assert found.lines()[-1] == f"exact decay       {expected.line()}"
 
 
 def test_shells_of_advantages_within_kappa_are_what_ppo_ascends(trained):

@@ -78,7 +78,7 @@ def test_what_critics_see_is_replaced_not_their_utilities_alone():
 def test_json_is_strict_and_complete():
     content = json.loads(json.dumps(certificate(signal=0.0).to_json(), allow_nan=False))
     sizes = {"passed", "n_agents", "n_blocks", "kappa", "n_states"}
-    assert content.keys() == sizes | {"locality", "consistency", "truncation", "gradient"}
+    assert content.keys() == sizes | {"locality", "consistency", "truncation", "gradient", "decay"}
     assert content["locality"]["passed"] is content["consistency"]["passed"] is True
     assert content["gradient"]["detected"] is False
     assert (content["gradient"]["share"], content["gradient"]["beyond"]) == ([], None)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from lomaq.analysis.certificate.decay import exact_decay
 from lomaq.analysis.certificate.joint import exact_qsm
 from lomaq.analysis.certificate.mixer import certify
 from lomaq.analysis.certificate.probe import Probe
@@ -130,9 +131,10 @@ def test_a_line_whose_every_agent_is_seen_says_so():
     assert certificate(n=3, kappa=2).lines()[1] == "local       pass  no agent is beyond 2 hops of any block"
 
 
-def test_exact_values_get_a_line_without_a_verdict():
+def test_exact_values_get_lines_without_a_verdict():
     exact = exact_qsm(torch.tensor([[[0.0, 3.0]], [[1.0, 0.0]]]), Partition.singletons(2))  # sums 1 and 3, gap 1
-    found = certificate(exact=exact)
+    found = certificate(exact=exact, decay=exact_decay(torch.zeros(2, 4, 4), AgentGraph.line(2), 2))
+    assert found.lines()[-2] == "exact decay       Q_i depends on agent i alone"
     assert found.lines()[-1] == (
         "exact QSM         holds in 0.0% of 1 states with 2 joint actions each; "
         "gap 50.00% of the value range on average, 50.00% at most"

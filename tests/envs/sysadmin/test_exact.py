@@ -251,11 +251,12 @@ def test_more_than_eight_machines_are_refused(compute):
         compute(SysAdmin(9))
 
 
-def test_an_environment_gives_action_values_of_a_policy_up_to_six_machines():
-    env = SysAdmin(6, cost=5.0)
+def test_an_environment_gives_action_values_of_a_policy_up_to_eight_machines():
+    env = SysAdmin(8, cost=5.0)
     expected = env.machines.block_q(reboot_iff_failed(env.all_states()))
+    assert expected.shape == (8, 256, 256)
     assert torch.equal(env.exact_q(reboot_iff_failed), expected)
-    assert SysAdmin(7).exact_q(never) is None
+    assert SysAdmin(9).exact_q(never) is None
     assert CartPole(2).exact_q(CartPole.up) is None
 
 

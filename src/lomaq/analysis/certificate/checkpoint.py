@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from lomaq.analysis.certificate.critic import CriticCertificate, certify_critics
+from lomaq.analysis.certificate.decay import ExactDecay, exact_decay
 from lomaq.analysis.certificate.gradient import Gradient, episode_gradients, gradient, shells
-from lomaq.analysis.certificate.joint import ExactQSM, exact_qsm
+from lomaq.analysis.certificate.joint import exact_qsm
 from lomaq.analysis.certificate.mixer import MixerCertificate, certify
 from lomaq.analysis.certificate.probe import MixerFunction, Probe
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint
@@ -50,7 +51,7 @@ def certify_checkpoint(
         states: Visited states M to examine it at, drawn from 16 episodes.
         epsilon: Share ε of random actions in these episodes.
         tolerance: Truncation error that is small enough, in standard deviations of a block's value: it answers "which
-            kappa do I need?".
+            kappa do I need?". Exact values: in shares of their range.
         samples: Joint actions to draw where there are more than 4,096, too many to try them all. Critics: not used.
         episodes: Episodes, at least 8, that the policy gradient is estimated from; null for up to 512, fewer where they
             are long or agents many. Mixers: not used.
@@ -73,13 +74,24 @@ def certify_checkpoint(
     seen = visit(run, states, epsilon, seed)
     with torch.no_grad():
         ascent = _ascent(stored, run, seen.rollout) if mixer is None else None
+    with run.make_env(1, 0, torch.device("cpu")) as env:
+        q = _exact_q(networks, env)
+    decay = None if q is None else _decay(env, q, tolerance)
     if ascent is not None:
         hops = ascent.kappa + BEYOND if hops is None else hops
         found = _gradient(stored, run, hops, episodes, seed)
-        return certify_critics(_probe_critics(run, ascent, seen), found, tolerance, seed)
+        return certify_critics(_probe_critics(run, ascent, seen), found, tolerance, seed, decay)
     probe, values = probe_mixer(run, seen, mixer)
-    exact = _exact(networks, run)
-    return certify(probe, values, seen.action_mask, tolerance=tolerance, samples=samples, seed=seed, exact=exact)
+    return certify(
+        probe,
+        values,
+        seen.action_mask,
+        tolerance=tolerance,
+        samples=samples,
+        seed=seed,
+        exact=None if q is None else exact_qsm(q, run.partition),
+        decay=decay,
+    )
 
 
 class Visited(NamedTuple):
@@ -187,8 +199,9 @@ def _gradient(stored: Checkpoint, run: Run, hops: int, episodes: int | None, see
     return gradient(rows, ascent.kappa, n_transitions, networks.mixer.n_agents)
 
 
-def _exact(networks: ValueNetworks, run: Run) -> ExactQSM | None:
-    """QSM of the exact Q-function of the greedy policy, where it can be computed."""
+@torch.no_grad()
+def _exact_q(networks: ValueNetworks, env: BatchedEnv) -> Tensor | None:
+    """The exact Q-functions ``[N, S, joint actions]`` of the greedy policy, where they can be computed."""
     actor = GreedyActor(networks.utilities)
     if not actor.memoryless:
         return None
@@ -197,6 +210,9 @@ def _exact(networks: ValueNetworks, run: Run) -> ExactQSM | None:
         actor.reset(states)
         return actor.act(states, states.observe())
 
-    with torch.no_grad():
-        q = run.make_env(1, 0, torch.device("cpu")).exact_q(policy)
-    return None if q is None else exact_qsm(q, run.partition)
+    return env.exact_q(policy)
+
+
+def _decay(env: BatchedEnv, q: Tensor, tolerance: float) -> ExactDecay | None:
+    """Decay along the graph that mixers get, where the state is one of each agent's."""
+    return None if env.agent_states is None else exact_decay(q, env.graph, env.agent_states, tolerance)

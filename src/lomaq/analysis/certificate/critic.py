@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lomaq.analysis.certificate.consistency import consistency
+from lomaq.analysis.certificate.decay import ExactDecay
 from lomaq.analysis.certificate.gradient import Gradient
 from lomaq.analysis.certificate.locality import locality
 from lomaq.analysis.certificate.probe import Probe
@@ -20,9 +21,11 @@ class CriticCertificate(Certificate):
 
     Attributes:
         gradient: How much of the policy gradient comes from how far.
+        decay: Decay of exact values under the policy of most probable actions, where these are known.
     """
 
     gradient: Gradient
+    decay: ExactDecay | None = None
 
     subject, part, symbol = "critics", "algo", "V_J"
 
@@ -36,14 +39,17 @@ class CriticCertificate(Certificate):
         return "local, consistent; monotone, IGM and QSM are not asked of critics"
 
     def checks(self) -> list[Check]:
-        return [
+        result: list[Check] = [
             *self._sound(),
             ("truncation", None, self.truncation.line()),
             ("gradient", None, self.gradient.line()),
         ]
+        return result if self.decay is None else [*result, ("exact decay", None, self.decay.line())]
 
 
-def certify_critics(probe: Probe, gradient: Gradient, tolerance: float = 0.05, seed: int = 0) -> CriticCertificate:
+def certify_critics(
+    probe: Probe, gradient: Gradient, tolerance: float = 0.05, seed: int = 0, decay: ExactDecay | None = None
+) -> CriticCertificate:
     """Run every check.
 
     Args:
@@ -51,9 +57,11 @@ def certify_critics(probe: Probe, gradient: Gradient, tolerance: float = 0.05, s
         gradient: Result of :func:`lomaq.analysis.certificate.gradient.gradient` to put in.
         tolerance: As in :func:`truncation`.
         seed: Of all random numbers.
+        decay: Result of :func:`exact_decay` to put in.
 
     Raises:
         InputError: If a number is impossible.
     """
     sizes = probe.graph.n_agents, probe.partition.n_blocks, probe.kappa, len(probe.utilities)
-    return CriticCertificate(*sizes, locality(probe, seed), consistency(probe), truncation(probe, tolerance), gradient)
+    found = locality(probe, seed), consistency(probe), truncation(probe, tolerance)
+    return CriticCertificate(*sizes, *found, gradient, decay)

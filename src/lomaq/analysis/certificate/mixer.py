@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lomaq.analysis.certificate.consistency import consistency
+from lomaq.analysis.certificate.decay import ExactDecay
 from lomaq.analysis.certificate.differences import Differences, differences
 from lomaq.analysis.certificate.joint import ExactQSM, JointMaximisation, joint_maximisation
 from lomaq.analysis.certificate.locality import Slopes, locality, slopes
@@ -30,6 +31,7 @@ class MixerCertificate(Certificate):
         differences: By its values?
         joint: QSM and IGM of the learned values.
         exact: QSM of exact values, where these are known.
+        decay: Decay of exact values, where these are known.
     """
 
     hard: bool
@@ -38,6 +40,7 @@ class MixerCertificate(Certificate):
     differences: Differences
     joint: JointMaximisation
     exact: ExactQSM | None = None
+    decay: ExactDecay | None = None
 
     subject, part, symbol = "mixer", "mixer", "F_J"
 
@@ -72,6 +75,8 @@ class MixerCertificate(Certificate):
             *joint,
             ("truncation", None, self.truncation.line()),
         ]
+        if self.decay is not None:
+            result.append(("exact decay", None, self.decay.line()))
         return result if self.exact is None else [*result, ("exact QSM", None, self.exact.line())]
 
 
@@ -85,6 +90,7 @@ def certify(
     samples: int = 64,
     seed: int = 0,
     exact: ExactQSM | None = None,
+    decay: ExactDecay | None = None,
 ) -> MixerCertificate:
     """Run every check.
 
@@ -97,6 +103,7 @@ def certify(
         samples: As in :func:`joint_maximisation`.
         seed: Of all random numbers.
         exact: Result of :func:`exact_qsm` to put in.
+        decay: Result of :func:`exact_decay` to put in.
 
     Raises:
         InputError: If a number or a shape is impossible, or the mixer's values cannot be differentiated.
@@ -116,4 +123,5 @@ def certify(
         differences(probe, actions, seed),
         joint_maximisation(probe, actions, limit=limit, samples=samples, seed=seed),
         exact,
+        decay,
     )

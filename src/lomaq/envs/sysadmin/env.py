@@ -72,6 +72,7 @@ class SysAdmin(BatchedEnv):
     """
 
     state_names = ("up",)
+    agent_states = 2
 
     def __init__(
         self,
@@ -173,8 +174,8 @@ class SysAdmin(BatchedEnv):
         return self.machines.start_return(policy(self.all_states()).cpu())
 
     def exact_q(self, policy: PolicyFn) -> Tensor | None:
-        """``[N, S, 2^N]`` float64, see the base; None for more than 6 machines."""
-        if self.n_agents > exact.TABLE_LIMIT:
+        """``[N, S, 2^N]`` float64, see the base; None for more than 8 machines."""
+        if self.n_agents > exact.EXACT_LIMIT:
             return None
         return self.machines.block_q(policy(self.all_states()).cpu())
 

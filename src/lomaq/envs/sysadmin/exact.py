@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lomaq.errors import InputError
 
-#: Most machines with exact values, and with a table of action values, a number for every state and joint action.
-EXACT_LIMIT, TABLE_LIMIT = 8, 6
+#: Most machines with exact values; a table of action values then has 4 MiB.
+EXACT_LIMIT = 8
 #: Most numbers in the transition matrices of all policies that brute force tries: up to 16 distinct observations with
 #: 6 machines, 14 with 7, 12 with 8; some ten seconds.
 MOST_NUMBERS = 2**28
