@@ -101,7 +101,8 @@ class SharingSettings:
     Args:
         share: Which agents have the same shares, and effects: ``ego`` those with isomorphic surroundings, so that they
             suit graphs of other sizes; ``none`` each its own.
-        rate: Step of the shares in each iteration, above 0.
+        every: Iterations from one step to the next, at least 1.
+        rate: Step of the shares, above 0.
         price: What a share must spare the blocks, of all that actions change, for each hop that it travels; at least 0.
         margin: Share in [0, 1] of an equal share of the team's gain that each block ought to have.
         hidden: Width of the effects' hidden layer, at least 1.
@@ -112,17 +113,19 @@ class SharingSettings:
     """
 
     share: Literal["ego", "none"] = "ego"
-    rate: float = 0.3
+    every: int = 2
+    rate: float = 0.5
     price: float = 0.02
     margin: float = 0.5
     hidden: int = 32
-    updates: int = 8
-    lr: float = 0.01
+    updates: int = 6
+    lr: float = 0.02
     gamma: float = 0.95
-    lam: float = 0.9
+    lam: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("reward.sharing.share", self.share, ("ego", "none"))
+        check_int("reward.sharing.every", self.every, 1)
         check_float("reward.sharing.rate", self.rate, 0, above=True)
         check_float("reward.sharing.price", self.price, 0)
         check_float("reward.sharing.margin", self.margin, 0, 1)

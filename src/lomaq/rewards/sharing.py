@@ -10,17 +10,55 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.envs import Rollout
-from lomaq.graphs import AgentGraph, Partition, csr_matrix
+from lomaq.graphs import AgentGraph, Partition, csr_matrix, ego_classes
 from lomaq.nn.moments import sum_over_processes
-from lomaq.nn.slots import Share
-from lomaq.rewards.effects import ActionEffects, pairs_within
+from lomaq.nn.slots import Share, lay_out
+from lomaq.rewards.effects import ActionEffects
 from lomaq.rewards.returns import Returns
 from lomaq.rewards.settings import SharingSettings
 
-#: States that a step looks at: as many as there are for so many agents in all of them, within bounds.
-AGENT_STATES, LEAST_STATES, MOST_STATES = 2**15, 8, 256
+#: States that a step of the shares looks at, and steps that effects are learned from: as many as have so many agents
+#: in all, but at least and at most some states, and at least two sequences.
+AGENT_STATES, LEAST_STATES, MOST_STATES, AGENT_STEPS = 2**15, 8, 256, 2**14
 #: Effects smaller than this share of the mean one have no sign.
 NO_EFFECT = 1e-3
+
+
+class Pairs(NamedTuple):
+    """All pairs of an agent and one within some hops of it; pairs of one row play the same role. Int64 each.
+
+    Attributes:
+        agent: ``[S]``, rising.
+        other: ``[S]``.
+        row: ``[S]``, numbered class by class: the pairs of an agent have consecutive rows.
+        row_hops: ``[rows]``, distance of the pairs of each row.
+        row_class: ``[rows]``, class of their agents, rising.
+        class_of: ``[N]``, class of each agent.
+    """
+
+    agent: Tensor
+    other: Tensor
+    row: Tensor
+    row_hops: Tensor
+    row_class: Tensor
+    class_of: Tensor
+
+
+def pairs_within(graph: AgentGraph, hops: int, share: Share) -> Pairs:
+    """The pairs within ``hops``.
+
+    Args:
+        graph: The agents.
+        hops: Largest distance, at least 0.
+        share: Which agents are of one class: ``ego`` those with isomorphic surroundings, ``none`` each its own.
+    """
+    ego = ego_classes(graph, [[i] for i in range(graph.n_agents)], hops)
+    layout = lay_out(ego, share)
+    agent = np.repeat(np.arange(graph.n_agents), ego.widths)
+    row_class = np.empty(len(layout.hops), dtype=np.int64)
+    row_class[layout.row] = layout.network[agent]
+    arrays = (agent, ego.agents, layout.row, layout.hops, row_class, layout.network)
+    return Pairs(*(torch.from_numpy(np.asarray(array, dtype=np.int64)) for array in arrays))
 
 
 class ShareMatrix(nn.Module):
@@ -169,7 +207,7 @@ class Conflicts(nn.Module):
     ) -> None:
         super().__init__()
         self.n_agents, self.margin = graph.n_agents, margin
-        of, by = effects.pairs.agent, effects.pairs.other
+        of, by = effects.of, effects.by
         giver, receiver = shares.pairs.agent, shares.pairs.other
         # every effect of i on k meets every share of k's reward that goes to a block which sees i
         count = giver.bincount(minlength=graph.n_agents)
@@ -204,7 +242,7 @@ class Conflicts(nn.Module):
         team = effects.by_agent(q, acting=True)  # [2, N, M, A]
         allowed = None if action_mask is None else action_mask.transpose(0, 1)
         best = (team if allowed is None else team.masked_fill(~allowed, -torch.inf)).argmax(dim=-1, keepdim=True)
-        chosen, measured = (q.gather(3, which[:, effects.pairs.other]) - q for which in (best, best.flip(0)))
+        chosen, measured = (q.gather(3, which[:, effects.by]) - q for which in (best, best.flip(0)))
         total, size = effects.by_agent(chosen, acting=True), effects.by_agent(chosen.abs(), acting=True)
         if allowed is not None:
             total, size = total * allowed, size * allowed
@@ -250,7 +288,7 @@ class Conflicts(nn.Module):
 class LearnedSharing(nn.Module):
     """W, learned while values are: where blocks oppose what is best for the team, rewards go to those who cause them.
 
-    In each iteration the effects of actions are learned from what was played, then the shares take one step.
+    In every few iterations the effects of actions are learned from what was played, then the shares take one step.
 
     Args:
         graph: The agents.
@@ -262,6 +300,8 @@ class LearnedSharing(nn.Module):
         observation_scale: Fixed factor for each observed number; None for none.
         settings: How.
     """
+
+    _iterations: Tensor
 
     def __init__(
         self,
@@ -280,11 +320,17 @@ class LearnedSharing(nn.Module):
         sizes: dict[str, Any] = {"hidden": settings.hidden, "share": settings.share}
         self.effects = ActionEffects(graph, kappa, obs_size, n_actions, observation_scale, **sizes)
         self.conflicts = Conflicts(self.effects, self.matrix, graph, partition, kappa, settings.margin)
+        self.register_buffer("_iterations", torch.tensor(0))
 
     def learn(self, rollout: Rollout, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, float]:
-        """One iteration; returns its metrics."""
+        """One iteration; returns its metrics, none where nothing was learned."""
         s = self.settings
-        loss = self.effects.learn(rollout, self.returns, optimizer, s.updates, generator)
+        self._iterations += 1
+        if self._iterations % s.every > 0:
+            return {}
+        wanted = max(AGENT_STEPS // rollout.actions[:, 0].numel(), 2)
+        columns = torch.randperm(rollout.n_sequences, generator=generator)[:wanted].to(rollout.actions.device)
+        loss = self.effects.learn(rollout.select(columns), self.returns, optimizer, s.updates, generator)
         rows = drawn_states(rollout, generator)
         states = rollout.observations[:-1].flatten(0, 1)[rows]
         mask = None if rollout.action_mask is None else rollout.action_mask[:-1].flatten(0, 1)[rows]
