@@ -92,7 +92,7 @@ class RewardSource(nn.Module, BlockReward):
         source: Literal["local", "neighbourhood", "team"] = "local",
         redistribute: Partition | None = None,
         share: Literal["none", "equal", "learned"] = "none",
-        hops: int = 1,
+        hops: int = 2,
         observation_scale: Sequence[float] | None = None,
         sharing: SharingSettings = SharingSettings(),
     ) -> None:
