@@ -62,21 +62,22 @@ def test_known_effects_are_found_again(make_rollout, share, unit):
     found = table(student.effects, play(make_rollout, 99).observations[0])
     expected = EFFECT[..., None] * torch.arange(A) * unit
     for network in (0, 1):
-        torch.testing.assert_close(found[network], expected, rtol=0, atol=0.15 * unit)
-    # the error of V is what actions change, which it cannot know: half of the squared units, 1 in the mean
-    assert losses[-1] == pytest.approx(0.5, abs=0.1)
+        torch.testing.assert_close(found[network], expected, rtol=0, atol=0.3 * unit)
+    # V cannot know what actions change, 2/3 Σ_i EFFECT[k, i]² in the mean over k; the returns' variance has the agents'
+    # means 5, -1/2, -1/2, -1/2, too
+    changed = 2 / 3 * float(EFFECT.square().sum()) / 4
+    assert losses[-1] == pytest.approx(changed / (changed + (4.125**2 + 3 * 1.375**2) / 4) / 2, abs=0.01)
 
 
 def test_an_effect_that_depends_on_what_is_observed(make_rollout):
-    student = Student(effects_of(), updates=20)
+    student = Student(effects_of(), lr=0.05)
     for seed in range(25):
         rollout = play(make_rollout, seed)
-        sign = rollout.observations[:-1, ..., 1].sign()
-        student.learn(replace(rollout, rewards=(rollout.actions * sign) @ EFFECT.T))
-    high, low = torch.tensor([1.0, 1.0]).expand(1, 4, SEEN), torch.tensor([1.0, -1.0]).expand(1, 4, SEEN)
+        student.learn(replace(rollout, rewards=(rollout.actions * rollout.observations[:-1, ..., 1]) @ EFFECT.T))
     expected = EFFECT[..., None] * torch.arange(A)
-    torch.testing.assert_close(table(student.effects, high)[0], expected, rtol=0, atol=0.7)
-    torch.testing.assert_close(table(student.effects, low)[0], -expected, rtol=0, atol=0.7)
+    for noise in (1.0, -1.0):
+        found = table(student.effects, torch.tensor([1.0, noise]).expand(1, 4, SEEN))
+        torch.testing.assert_close(found[0], noise * expected, rtol=0, atol=0.7)
 
 
 def test_pairs_are_those_within_kappa():
