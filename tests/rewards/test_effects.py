@@ -140,11 +140,6 @@ def test_of_an_odd_number_the_last_sequence_is_left_out(make_rollout):
         assert a.equal(b)
 
 
-def test_fewer_than_two_sequences_are_refused(make_rollout):
-    with pytest.raises(InputError, match=r"learner\.batch_size: expected at least 2 sequences .*, got 1"):
-        Student(effects_of()).learn(play(make_rollout, batch=1))
-
-
 # ---------------------------------------------------------------- what is taught
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lomaq.errors import InputError
+from lomaq.errors import NonFiniteLossError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import LearnedSharing, ShareMatrix, SharingSettings
 from lomaq.rewards.effects import ActionEffects
@@ -348,8 +348,10 @@ def test_padding_is_no_state(make_rollout):
     assert len(drawn_states(many, torch.Generator())) == len(set(drawn_states(many, torch.Generator()).tolist())) == 256
 
 
-def test_one_sequence_is_too_few_for_two_networks(make_rollout):
+def test_effects_out_of_bounds_say_what_to_lower(make_rollout):
     graph = AgentGraph.ring(6)
-    with pytest.raises(InputError, match=r"learner\.batch_size: expected at least 2 sequences") as error:
-        learn(learner_of(graph), [dilemma(make_rollout, graph, 0, batch=1)])
-    assert "\n" not in str(error.value)
+    sharing = learner_of(graph)
+    optimizer = torch.optim.Adam(sharing.parameters(), lr=1e30)
+    with pytest.raises(NonFiniteLossError, match=r"effects of actions became (nan|inf); lower reward\.sharing\.lr"):
+        sharing.learn(dilemma(make_rollout, graph, 0), optimizer, torch.Generator())
+    assert sharing.matrix.matrix().to_dense().equal(torch.eye(6))

@@ -134,3 +134,11 @@ def test_an_impossible_sharing_is_named(options, name):
 def test_a_setting_of_sharing_out_of_its_range_is_named(name, value):
     with pytest.raises(InputError, match=rf"reward\.sharing\.{name}: "):
         SharingSettings(**{name: value})
+
+
+def test_one_sequence_is_too_few_for_two_networks():
+    singletons = Partition.singletons(4)
+    source_of(singletons, share="equal").check(1)
+    source_of(singletons, share="learned").check(2)
+    with pytest.raises(InputError, match=r"learner\.n_envs or learner\.batch_size: expected at least 2 .*, got 1$"):
+        source_of(singletons, share="learned").check(1)
