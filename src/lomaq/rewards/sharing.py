@@ -160,7 +160,8 @@ class Opposition(NamedTuple):
     """What blocks have against the actions that are best for the team.
 
     Attributes:
-        slopes: ``[rows]`` derivative of what W is to make small, by the shares.
+        slopes: ``[rows]``, N times the derivative of what W is to make small, by each share, in the mean over the
+            agents of its class.
         conflict: Share of (agent, state, action) in which a* has a block that sees the agent for it and one against it,
             by the network that chose a*; with noise it is too large.
         opposed: What blocks lose by a*, as a share of all that actions change. One network says who loses and the other
