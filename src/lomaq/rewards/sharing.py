@@ -335,8 +335,10 @@ class LearnedSharing(nn.Module):
         self._iterations += 1
         if self._iterations % s.every > 0:
             return {}
-        wanted = max(AGENT_STEPS // rollout.actions[:, 0].numel(), 2)
-        columns = torch.randperm(rollout.n_sequences, generator=generator)[:wanted].to(rollout.actions.device)
+        half = rollout.n_sequences // 2
+        wanted = max(AGENT_STEPS // (2 * rollout.actions[:, 0].numel()), 1)
+        chosen = torch.randperm(half, generator=generator)[:wanted].to(rollout.actions.device)
+        columns = torch.cat([chosen, chosen + half])  # each network keeps to its half of the parallel environments
         loss = self.effects.learn(rollout.select(columns), self.returns, optimizer, s.updates, generator)
         rows = drawn_states(rollout, generator)
         states = rollout.observations[:-1].flatten(0, 1)[rows]

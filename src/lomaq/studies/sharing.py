@@ -31,7 +31,7 @@ class _Case(NamedTuple):
             cost = env["cost"] if isinstance(env["cost"], list) else f"{env['cost']:g}"
             wrong = ", shuffled" if env["permute"] is not False else ""
             task = f"{env['graph']} of {run.summary['n_agents']}, cost {cost}{wrong}"
-        method = run.label
+        method = run.config["algo"]["label"]
         if "reward.share" in settings:
             method += f", {MATRICES[settings['reward.share']]}"
         elif settings.get("mixer.weight_sharing"):
