@@ -255,26 +255,29 @@ class Conflicts(nn.Module):
     def forward(self, observations: Tensor, action_mask: Tensor | None = None) -> Opposition:
         """What there is at states ``[M, N, O]`` with allowed actions ``[M, N, A]`` bool.
 
-        One network chooses a*, the weights and who is short, the other measures; then the other way round.
+        One network chooses a*, who is short and who loses, the other measures; then the other way round. In the weight
+        1 - ρ, twice the share of Σ_k |d_k| that agents lose, is measured likewise, so that noise makes no conflict.
         """
-        _, shares = self._parts
+        effects, shares = self._parts
         chosen, measured, total, size = self.gains(observations, action_mask)
         gained = self._of_blocks(chosen)  # [2, (J sees i), M, A]
-        agreed = (total / size).nan_to_num()  # ρ
         fair = self.margin * total / self._n_seeing[:, None, None]
-        short = ((gained < fair[:, self._seen]) * (4 * agreed * (1 - agreed))[:, self._seen]).flip(0)
+        short = (gained < fair[:, self._seen]).flip(0)
+        lost = effects.by_agent((chosen < 0).flip(0) * measured, acting=True)  # ≤ 0 but for noise
+        weight = (-8 * total.flip(0) * lost / size.flip(0).square()).nan_to_num()
+        short = short * weight[:, self._seen]
         short = (short[:, self._sight] * measured[:, self._effect]).sum(dim=(0, 2, 3))  # of each meeting
         slopes = -short.new_zeros(len(shares.shares)).index_add(0, self._entry, short)
         least = NO_EFFECT * size.mean()
         decided = total > 0
         pro, con = (self._any_of_agent(sign * gained > least) & decided for sign in (1, -1))
         losing = (gained < 0) & decided[:, self._seen]
-        lost = -(losing.flip(0) * self._of_blocks(measured)).sum()
-        sums = torch.cat([slopes, torch.stack([size.sum(), decided.sum(), (pro & con).sum(), lost])])
+        opposed = -(losing.flip(0) * self._of_blocks(measured)).sum()
+        sums = torch.cat([slopes, torch.stack([size.sum(), decided.sum(), (pro & con).sum(), opposed])])
         sums = sum_over_processes(sums)
-        changed, count, torn, lost = sums[-4:].tolist()
+        changed, count, torn, against = sums[-4:].tolist()
         changed = max(changed, torch.finfo(sums.dtype).tiny)
-        return Opposition(sums[:-4] / changed * self._weight, torn / max(count, 1.0), lost / changed)
+        return Opposition(sums[:-4] / changed * self._weight, torn / max(count, 1.0), against / changed)
 
     def _of_blocks(self, gains: Tensor) -> Tensor:
         """Gains of agents ``[2, S, M, A]`` → of the blocks that see agent i, with W: ``[2, (J sees i), M, A]``."""
