@@ -100,7 +100,8 @@ def estimated_conflict(run: Run, shares: Sequence[ShareMatrix], epsilon: float, 
     factors, generator = None if scale is None else scale.tolist(), torch.Generator().manual_seed(seed)
     with run.make_env(N_ENVS, EFFECTS_SEED + seed, torch.device("cpu")) as env:
         collector = Collector(env, networks.utilities, seed, None, objective.policy)
-        count = min(max(BUDGET // (N_ENVS * env.max_steps * env.n_agents), 1), ROLLOUTS)
+        episodes = BUDGET // (REPEATS * env.max_steps * env.n_agents)  # of one estimate
+        count = min(max(REPEATS * episodes // N_ENVS, 1), ROLLOUTS)
         rollouts = [collector.collect(epsilon) for _ in range(count)]
     returns, updates = replace(objective.returns, lam=settings.lam), max(STEPS // (PASSES * count), 1)
     found: list[float] = []
@@ -111,7 +112,7 @@ def estimated_conflict(run: Run, shares: Sequence[ShareMatrix], epsilon: float, 
             effects = ActionEffects(graph, max(kappa, 1), env.obs_size, env.n_actions, factors)
         optimizer = torch.optim.Adam(effects.parameters(), settings.lr, foreach=True)
         fading = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, PASSES)
-        own = [rollout.select(columns) for rollout in rollouts]
+        own = [rollout.select(columns[: max(episodes, 2)]) for rollout in rollouts]
         for _ in range(PASSES):
             for rollout in own:
                 effects.learn(rollout, returns, optimizer, updates, generator)
