@@ -59,7 +59,7 @@ def run_folder(small, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def sharing_folder(small, tmp_path_factory) -> Path:
     """A finished small run on a line of three whose agents share each reward equally with their neighbours."""
-    return finished(tmp_path_factory.mktemp("graph") / "sharing", *small, "reward.share=equal")
+    return finished(tmp_path_factory.mktemp("graph") / "sharing", *small, "reward.share=equal", "reward.hops=1")
 
 
 # --------------------------------------------------------------------- sources
@@ -174,7 +174,7 @@ def test_agents_have_the_colour_of_what_they_pass_on_and_edges_the_width_of_what
 
 
 def test_shares_are_those_that_were_learned(small, sharing_folder, drawn, graph, tmp_path):
-    folder = finished(tmp_path / "learned", *small, "reward.share=learned")
+    folder = finished(tmp_path / "learned", *small, "reward.share=learned", "reward.hops=1")
     stored = open_checkpoint(folder, resume=False)
     shares = stored.state["state_dict"]["reward.sharing.matrix.shares"]
     shares.copy_(torch.tensor([0.9, 0.1, 0.4, 0.3, 0.3])[: len(shares)])  # the middle may be of either class

@@ -201,7 +201,7 @@ def test_runs_that_share_are_also_examined_as_if_they_did_not(stored, few_episod
 
 
 def test_exact_values_are_examined_with_the_shares_that_were_learned(stored):
-    checkpoint = stored("env=sysadmin", "env.n_agents=6", "env.cost=5", "reward.share=learned")
+    checkpoint = stored("env=sysadmin", "env.n_agents=6", "env.cost=5", "reward.share=learned", "reward.hops=1")
     equal = torch.full_like(checkpoint.state["state_dict"]["reward.sharing.matrix.shares"], 1 / 3)
     checkpoint.state["state_dict"]["reward.sharing.matrix.shares"] = equal
     found = certify_checkpoint(checkpoint, states=4)
