@@ -106,6 +106,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "state_local": ("cartpole", FOUR, "mixer.state=local", "kappa=2"),
     "share_all": ("cartpole", FOUR, "mixer.share=all", "mixer.monotonicity=projection", "mixer.init=normal"),
     "redistribute": ("cartpole", FOUR, "reward.redistribute=full"),
+    "share_equal": ("sysadmin", "env.n_agents=9", "reward.share=equal"),
+    "share_learned": ("sysadmin", "env.n_agents=9", "reward.share=learned", "partition=pairs"),
     "communities": ("cartpole", "env.n_agents=9", "partition=communities"),
     "gru": ("cartpole", FOUR, "agent=gru", "agent.last_action=true"),
     "gru_coma": ("cartpole", FOUR, "algo=coma", "agent=gru"),

@@ -67,6 +67,7 @@ SIZES = {
     "algo=graphmix mixer.hidden=1000000": "GraphMIXMixer: ",
     "algo=dcg agent.payoff_rank=1000000000": "CoordinationGraph: .*payoff_rank",
     "algo=lomaq_rd reward.networks.hidden=[1000000,1000000,1000000]": "DecomposedReward: ",
+    "reward.share=learned reward.sharing.hidden=1000000000000": "RewardSource: ",
     "agent.hidden=[1000000,1000000]": "Utilities: .*hidden=",
     "agent.hidden=[1000000000000000000000000]": "Utilities: .*more than can be counted",
     "agent=gru agent.hidden=[1000000]": "Utilities: ",

@@ -240,6 +240,7 @@ def test_state_holds_parameters_only(kind):
         ({"monotonicity": "firm"}, ["mixer.monotonicity", "projection, reparametrisation", "'firm'"]),
         ({"activation": "relu"}, ["mixer.activation", "elu, split", "'relu'"]),
         ({"init": "zeros"}, ["mixer.init", "mean, normal", "'zeros'"]),
+        ({"init": "free"}, ["mixer.init", "mixer.monotonicity=soft"]),
     ],
 )
 def test_impossible_settings_are_named(kind, options, names):

@@ -98,6 +98,14 @@ def test_mean_start_takes_a_fan_in_for_each_row():
     assert weight[1].max() <= 0.5
 
 
+def test_free_start_has_both_signs_and_the_variance_of_one_over_the_inputs():
+    torch.manual_seed(0)
+    weight = torch.empty(200, 50)
+    init_weight_(weight, 16, "free")
+    assert weight.var().item() == pytest.approx(1 / 16, rel=0.05)
+    assert (weight > 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
 def test_normal_start_is_the_positive_part_of_a_standard_normal():
     torch.manual_seed(0)
     weight = torch.empty(4, 1000)
@@ -122,5 +130,5 @@ def test_starting_a_parameter_leaves_no_trace_in_its_gradient(init):
     init_weight_(weight, 3, init)
     assert weight.grad_fn is None
     assert weight.requires_grad
-    assert (weight >= 0).all()
+    assert (weight >= 0).all() or init == "free"
     assert (weight > 0).any()

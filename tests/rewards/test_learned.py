@@ -81,7 +81,7 @@ def test_the_error_of_the_local_rewards_is_a_mean_over_agents_and_transitions():
 
 @pytest.mark.parametrize("source", ["local", "neighbourhood", "team"])
 def test_the_environments_own_rewards_are_passed_on_as_they_are(source):
-    source, rollout = RewardSource(Partition.singletons(N), AgentGraph.line(N), 1, source), make_rollout()
+    source, rollout = RewardSource(Partition.singletons(N), AgentGraph.line(N), 1, SEEN, A, source), make_rollout()
     assert source.make_optimizer() is None
     assert source.observe(rollout) == (rollout, {})
     assert source.fit_and_relabel(rollout, None, torch.Generator()) == (rollout, {})

@@ -34,6 +34,13 @@ VARIANTS = {
         "learner.replay_capacity=12",
         "learner.batch_size=4",
     ),
+    "learned shares": ("reward.share=learned", "reward.sharing.updates=3"),
+    "learned shares and replay": (
+        "reward.share=learned",
+        "reward.sharing.every=3",
+        "learner.replay_capacity=12",
+        "learner.batch_size=5",
+    ),
     "drawn tests": ("algo=coma", "evaluation.sample=true"),
     "hard target and replay": (
         "learner.target=hard",

@@ -32,7 +32,7 @@ RENAMED = {
     "algo.plays": "algo.policy",
     "algo.requires": "algo.identity",
     **{f"learner.objective.{name}": f"learner.objective.returns.{name}" for name in ("gamma", "lam", "time_limit")},
-    **{f"reward.{name}": f"reward.networks.{name}" for name in ("inputs", "share", "hidden")},
+    **{f"reward.{name}": f"reward.networks.{name}" for name in ("inputs", "hidden")},
     **{
         f"reward.{name}": f"reward.fit.{name}"
         for name in ("loss", "lr", "batch_size", "updates", "regularisation", "weights")

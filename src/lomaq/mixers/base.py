@@ -150,8 +150,8 @@ class MonotoneNetwork(Mixer):
             ``reparametrisation`` uses their absolute values; ``soft`` leaves them free and penalises falling mixers,
             see :meth:`forward_with_violation` (the paper's LOMAQ-s).
         activation: ``elu`` (the paper) or ``split``, see :func:`lomaq.nn.activate`.
-        init: How weights and hidden biases are initialised, ``mean``, ``normal``, ``decayed`` or ``negative_bias``, see
-            :func:`lomaq.nn.init_weight_` and :func:`lomaq.nn.init_bias`.
+        init: How weights and hidden biases are initialised, ``mean``, ``normal``, ``decayed``, ``negative_bias``
+            or, for ``soft`` alone, ``free``, see :func:`lomaq.nn.init_weight_` and :func:`lomaq.nn.init_bias`.
         weight_sharing: How far the agents of a receptive field share their weights, in [0, 1]: 0 learns each weight
             freely, 1 gives all the same, so that a block is a monotone function of the sum of its inputs, and a utility
             carries the sum of its effects on every block that depends on it. With free weights a block comes to depend
@@ -176,6 +176,8 @@ class MonotoneNetwork(Mixer):
         check_choice("mixer.monotonicity", monotonicity, CONSTRAINTS)
         check_choice("mixer.activation", activation, ACTIVATIONS)
         check_choice("mixer.init", init, INITS)
+        if init == "free" and monotonicity != "soft":
+            raise InputError("mixer.init", "free with mixer.monotonicity=soft alone", f"free with {monotonicity}")
         if activation == "split" and hidden % 2:
             raise InputError("mixer.hidden", "an even number for mixer.activation=split", hidden)
         self.monotonicity, self.activation, self.init = monotonicity, activation, init

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 Activation = Literal["elu", "split"]
 Constraint = Literal["projection", "reparametrisation", "soft"]
-Init = Literal["mean", "normal", "decayed", "negative_bias"]
+Init = Literal["mean", "normal", "decayed", "negative_bias", "free"]
 ACTIVATIONS, CONSTRAINTS, INITS = get_args(Activation), get_args(Constraint), get_args(Init)
 #: Factors of ``decayed``: of an agent's first weight for each hop (the decay of Proposition 5 as a prior), of a layer.
 DECAY, GAIN = 0.25, 2.5
@@ -40,12 +40,13 @@ def effective_weight(weight: Tensor, constraint: Constraint) -> Tensor:
 
 
 def init_weight_(weight: Tensor, fan_in: Tensor | float, init: Init, hops: Tensor | int = 0) -> None:
-    """Fill ``weight`` in place with non-negative numbers.
+    """Fill ``weight`` in place with non-negative numbers, but for ``free``.
 
     ``mean`` and ``negative_bias``: uniform in [0, 2 / fan_in], so that a layer begins as about the mean of its inputs.
     ``decayed``: the same times :data:`GAIN`, and what a mixer's first layer gives to an agent times :data:`DECAY` for
     each hop to it; mixers of a larger gain keep up with targets that move every few episodes. ``normal``: the positive
-    part of standard normals, as in the paper's released code.
+    part of standard normals, as in the paper's released code. ``free``: normals of variance 1 / fan_in and of either
+    sign, for soft monotonicity.
 
     Args:
         weight: Parameter of any shape; tensors below broadcast against it.
@@ -56,6 +57,8 @@ def init_weight_(weight: Tensor, fan_in: Tensor | float, init: Init, hops: Tenso
     with torch.no_grad():
         if init == "normal":
             weight.normal_().clamp_(min=0)
+        elif init == "free":
+            weight.normal_().div_(torch.as_tensor(fan_in).sqrt())
         else:
             weight.uniform_(0, 2).div_(fan_in)
             if init == "decayed":

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.envs import Rollout
-from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.nn import observation_factors
 from lomaq.nn.moments import average_gradients, deviation, moments
@@ -125,14 +124,9 @@ class ActionEffects(nn.Module):
 
         Returns:
             The mean squared error over parts, agents and both outputs, in squared units.
-
-        Raises:
-            InputError: If there are fewer than two sequences.
         """
         half = rollout.n_sequences // 2
-        if half == 0:
-            expected = "at least 2 sequences to learn from with reward.share=learned, one for each of two networks"
-            raise InputError("learner.batch_size", expected, rollout.n_sequences, "see learner.n_envs, too")
+        assert half > 0, "one sequence for each network"
         rollout = rollout.select(torch.arange(2 * half, device=rollout.actions.device))
         observations, actions = _halves(rollout.observations[:-1]), _halves(rollout.actions)
         mask, taught = _halves(rollout.mask), _halves(self._returns(rollout, returns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lomaq.envs import Rollout
+from lomaq.errors import NonFiniteLossError
 from lomaq.graphs import AgentGraph, Partition, csr_matrix, ego_classes
 from lomaq.nn.moments import sum_over_processes
 from lomaq.nn.slots import Share, lay_out
@@ -158,7 +160,8 @@ class Opposition(NamedTuple):
     """What blocks have against the actions that are best for the team.
 
     Attributes:
-        slopes: ``[rows]`` derivative of what W is to make small, by the shares.
+        slopes: ``[rows]``, N times the derivative of what W is to make small, by each share, in the mean over the
+            agents of its class.
         conflict: Share of (agent, state, action) in which a* has a block that sees the agent for it and one against it,
             by the network that chose a*; with noise it is too large.
         opposed: What blocks lose by a*, as a share of all that actions change. One network says who loses and the other
@@ -323,18 +326,26 @@ class LearnedSharing(nn.Module):
         self.register_buffer("_iterations", torch.tensor(0))
 
     def learn(self, rollout: Rollout, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, float]:
-        """One iteration; returns its metrics, none where nothing was learned."""
+        """One iteration; returns its metrics, none where nothing was learned.
+
+        Raises:
+            NonFiniteLossError: If the effects went out of bounds.
+        """
         s = self.settings
         self._iterations += 1
         if self._iterations % s.every > 0:
             return {}
-        wanted = max(AGENT_STEPS // rollout.actions[:, 0].numel(), 2)
-        columns = torch.randperm(rollout.n_sequences, generator=generator)[:wanted].to(rollout.actions.device)
+        half = rollout.n_sequences // 2
+        wanted = max(AGENT_STEPS // (2 * rollout.actions[:, 0].numel()), 1)
+        chosen = torch.randperm(half, generator=generator)[:wanted].to(rollout.actions.device)
+        columns = torch.cat([chosen, chosen + half])  # each network keeps to its half of the parallel environments
         loss = self.effects.learn(rollout.select(columns), self.returns, optimizer, s.updates, generator)
         rows = drawn_states(rollout, generator)
         states = rollout.observations[:-1].flatten(0, 1)[rows]
         mask = None if rollout.action_mask is None else rollout.action_mask[:-1].flatten(0, 1)[rows]
         found = self.conflicts(states, mask)
+        if not math.isfinite(loss + found.opposed):
+            raise NonFiniteLossError(f"the effects of actions became {loss + found.opposed}; lower reward.sharing.lr")
         self.matrix.step_(found.slopes, s.rate, s.price)
         passed_on = float(self.matrix.passed_on.mean())
         return {"effect_loss": loss, "conflict": found.conflict, "opposed": found.opposed, "passed_on": passed_on}

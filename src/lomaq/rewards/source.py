@@ -31,6 +31,13 @@ class BlockReward:
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
 
+    def check(self, n_sequences: int) -> None:
+        """Refuse batches of a size that rewards cannot be learned from; here none.
+
+        Raises:
+            InputError: If they cannot.
+        """
+
     def make_optimizer(self) -> torch.optim.Optimizer | None:
         """The optimiser of what is learned, None where nothing is."""
         return None
@@ -92,7 +99,7 @@ class RewardSource(nn.Module, BlockReward):
         source: Literal["local", "neighbourhood", "team"] = "local",
         redistribute: Partition | None = None,
         share: Literal["none", "equal", "learned"] = "none",
-        hops: int = 1,
+        hops: int = 2,
         observation_scale: Sequence[float] | None = None,
         sharing: SharingSettings = SharingSettings(),
     ) -> None:
@@ -120,6 +127,11 @@ class RewardSource(nn.Module, BlockReward):
     def matrix(self) -> ShareMatrix | None:
         """W, where rewards are shared."""
         return self.sharing.matrix if isinstance(self.sharing, LearnedSharing) else self.sharing
+
+    def check(self, n_sequences: int) -> None:
+        if isinstance(self.sharing, LearnedSharing) and n_sequences < 2:
+            expected = "at least 2 sequences with reward.share=learned, one for each of two networks"
+            raise InputError("learner.n_envs or learner.batch_size", expected, n_sequences)
 
     def make_optimizer(self) -> torch.optim.Optimizer | None:
         if not isinstance(self.sharing, LearnedSharing):

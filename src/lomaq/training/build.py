@@ -226,6 +226,7 @@ def _build_run(config: dict[str, Any]) -> Run:
         {"graph": env.graph, "kappa": kappa, **sizes},
         partition=partition,
     )
+    reward.check(settings.batch_size or settings.n_envs)
     steps = settings.rollout_steps or env.max_steps
     each = sequence_bytes(env, networks.utilities.memory_size, steps)
     if settings.replay_capacity is not None:
