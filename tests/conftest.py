@@ -99,6 +99,13 @@ def run_small(tmp_path: Path):
 
 
 @pytest.fixture
+def few_episodes(monkeypatch):
+    """Certificates estimate conflict from as little as they can."""
+    for name, value in {"BUDGET": 2**8, "ROLLOUTS": 1, "PASSES": 1, "STEPS": 4}.items():
+        monkeypatch.setattr(f"lomaq.analysis.certificate.conflict.{name}", value)
+
+
+@pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
     """Run the command line in this process: ``command(cli.train_main, *words)`` → (status, out, err)."""
     monkeypatch.chdir(tmp_path)

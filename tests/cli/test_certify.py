@@ -14,6 +14,7 @@ from lomaq.config import compose
 from lomaq.training.checkpoint import load_checkpoint, save_atomic
 from lomaq.training.run import train
 
+pytestmark = pytest.mark.usefixtures("few_episodes")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,7 +29,7 @@ def finished(small, tmp_path_factory) -> Path:
 def test_a_certificate_is_one_line_a_check_and_two_files_in_the_run_folder(command, trained: Path) -> None:
     status, out, err = command(cli.main, "certify", f"checkpoint={trained}")
     assert (status, err) == (0, "")
-    monotone, local, consistent, igm, qsm, truncated, report, picture = out.splitlines()
+    monotone, local, consistent, igm, qsm, truncated, conflict, report, picture = out.splitlines()
     assert monotone.startswith("monotone    pass  proved for all values, ")
     assert "; sampled: smallest slope " in monotone
     assert consistent.startswith("consistent  pass  ")
@@ -38,6 +39,7 @@ def test_a_certificate_is_one_line_a_check_and_two_files_in_the_run_folder(comma
     )
     assert qsm.startswith("QSM         pass  ")
     assert truncated.startswith("truncation        mean error ")
+    assert conflict.startswith("conflict          blocks lose ")
     assert report == f"report     {trained / 'certificate.json'}"
     assert picture == f"picture    {trained / 'certificate.png'}"
     written = json.loads((trained / "certificate.json").read_text())

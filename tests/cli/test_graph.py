@@ -38,12 +38,9 @@ def drawn(monkeypatch):
     return calls
 
 
-@pytest.fixture(scope="module")
-def run_folder(small, tmp_path_factory) -> Path:
-    """A finished small run with settings of its own."""
-    folder = tmp_path_factory.mktemp("graph") / "run"
+def finished(folder: Path, *words: str) -> Path:
     own = sys.argv
-    sys.argv = ["train.py", *small, f"run_dir={folder}", "kappa=2", "partition=[[0,1],[2]]"]
+    sys.argv = ["train.py", f"run_dir={folder}", *words]
     try:
         with pytest.raises(SystemExit) as stop:
             cli.train_main()
@@ -51,6 +48,18 @@ def run_folder(small, tmp_path_factory) -> Path:
         sys.argv = own
     assert not stop.value.code
     return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(small, tmp_path_factory) -> Path:
+    """A finished small run with settings of its own."""
+    return finished(tmp_path_factory.mktemp("graph") / "run", *small, "kappa=2", "partition=[[0,1],[2]]")
+
+
+@pytest.fixture(scope="module")
+def sharing_folder(small, tmp_path_factory) -> Path:
+    """A finished small run on a line of three whose agents share each reward equally with their neighbours."""
+    return finished(tmp_path_factory.mktemp("graph") / "sharing", *small, "reward.share=equal", "reward.hops=1")
 
 
 # --------------------------------------------------------------------- sources
@@ -151,6 +160,48 @@ def test_utilities_are_those_of_the_actions_taken(run_folder):
         play_episode(stored, stored.config)
 
 
+# ---------------------------------------------------------------------- shares
+
+
+def test_agents_have_the_colour_of_what_they_pass_on_and_edges_the_width_of_what_travels_along_them(
+    graph, sharing_folder, drawn
+):
+    assert graph(f"checkpoint={sharing_folder}", "colour=share")[0] == 0
+    # an end of the line keeps a half and gives its neighbour a half; the middle keeps a third
+    assert drawn[0].numbers[0].tolist() == pytest.approx([1 / 2, 2 / 3, 1 / 2])
+    assert drawn[0].weights.tolist() == pytest.approx([1 / 2 + 1 / 3] * 2)
+    assert drawn[0].weight_name == "largest share passed along an edge, both ways: 0.833"
+
+
+def test_shares_are_those_that_were_learned(small, sharing_folder, drawn, graph, tmp_path):
+    folder = finished(tmp_path / "learned", *small, "reward.share=learned", "reward.hops=1")
+    stored = open_checkpoint(folder, resume=False)
+    shares = stored.state["state_dict"]["reward.sharing.matrix.shares"]
+    shares.copy_(torch.tensor([0.9, 0.1, 0.4, 0.3, 0.3])[: len(shares)])  # the middle may be of either class
+    graph_picture.picture_graph(stored.config, None, stored, colour="share")
+    kept = stored.run().module.reward.matrix.matrix().to_dense().diagonal()
+    np.testing.assert_allclose(drawn[0].numbers[0], 1 - kept.numpy(), atol=1e-6)
+    assert set(np.round(drawn[0].numbers[0], 3)) == {0.1, 0.6}
+
+
+def test_a_page_of_shares_is_written(graph, sharing_folder, tmp_path):
+    assert graph(f"checkpoint={sharing_folder}", "colour=share", "output=graph.html")[0] == 0
+    assert "share of its reward that an agent passes on" in (tmp_path / "graph.html").read_text()
+
+
+def test_shares_need_a_run_that_shares_on_the_graph_that_it_learned_on(graph, run_folder, sharing_folder, tmp_path):
+    for words, line in (
+        ((f"checkpoint={run_folder}",), "checkpoint: expected a run that shares rewards, with colour=share, got"),
+        ((f"checkpoint={sharing_folder}", "env.n_agents=5"), "env: expected the graph of the training, with colour="),
+        (("env=nav",), "colour: expected partition, classes or degree, got share; give checkpoint=PATH of a run that"),
+    ):
+        status, out, err = graph(*words, "colour=share")
+        assert (status, out) == (2, "")
+        assert line in err
+        assert err.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
 # -------------------------------------------------------------------- mistakes
 
 
@@ -160,7 +211,10 @@ def test_utilities_are_those_of_the_actions_taken(run_folder):
         ((), "graph: expected one of env=NAME, file=PATH and checkpoint=PATH, got none"),
         (("env=nav", "file=a.json"), "got env=nav and file=a.json"),
         (("env=nav", "colour=reward"), "colour: expected partition, classes or degree, got reward; give checkpoint="),
-        (("env=nav", "colour=red"), "colour: expected one of partition, classes, degree, reward, utility, got 'red'"),
+        (
+            ("env=nav", "colour=red"),
+            "colour: expected one of partition, classes, degree, reward, utility, share, got 'red'",
+        ),
         (("env=nav", "output=graph.gif"), "ending of output: expected one of .png, .svg, .pdf, .html, got '.gif'"),
         (("env=nav", "output=folder.png"), "output: expected a file to write, got the folder folder.png"),
         (("env=nav", "agent=15"), "agent: expected a whole number from 0 to 14, got 15"),

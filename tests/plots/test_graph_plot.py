@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.patches import Polygon
 
 from lomaq.analysis.certificate.locality import influence
@@ -230,3 +231,9 @@ def test_unknown_endings_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(InputError, match=r"graph\.gif: expected one of \.png, \.svg, \.pdf, got '\.gif'"):
         draw_graph(tmp_path / "graph.gif", GraphView(GRID))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_title_is_whole_beside_a_colour_bar_and_over_a_legend(tmp_path):
+    view = GraphView(AgentGraph.ring(30), agent=1, values=np.arange(30), edge_weights=np.ones(30), title="title")
+    draw_graph(tmp_path / "graph.png", view)
+    assert (imread(tmp_path / "graph.png")[:5, ..., :3] == 1).all()  # white above it

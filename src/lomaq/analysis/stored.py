@@ -70,13 +70,15 @@ class Checkpoint:
         return utilities
 
     def run(self) -> Run:
-        """Everything of its run, built anew, with the trained networks.
+        """Everything of its run, built anew, with the trained networks and what was learned of rewards.
 
         Raises:
             InputError: If the weights do not fit the configuration.
         """
         run = build_run(self.config)
         self.load_into(run.module.networks, "networks.")
+        if isinstance(run.module.reward, nn.Module):
+            self.load_into(run.module.reward, "reward.")
         return run
 
     def load_into(self, module: nn.Module, prefix: str) -> None:

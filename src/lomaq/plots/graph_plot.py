@@ -53,7 +53,8 @@ def draw_graph(where: str | Path | Axes, view: GraphView) -> None:
         largest = ([WIDEST, HIGHEST] / (high - low)).min()
         size = (high - low) * min(largest, LARGEST_DISC / (2 * view.radius))
         width, height = (0.0, 2.4) if view.numbers is None else (1.3, 3.4)  # room for the colour bar
-        figure = Figure((max(6.0, size[0] + width), max(height, size[1] + 0.8)), layout="constrained")
+        around = 0.8 if view.numbers is None else 1.2  # for title and legend; beside a colour bar they need more
+        figure = Figure((max(6.0, size[0] + width), max(height, size[1] + around)), layout="constrained")
         axes = figure.subplots()
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set_axis_off()

@@ -44,6 +44,7 @@ class GraphView:
         classes: Colour agents by their ego class (:func:`lomaq.graphs.ego_classes` of singletons).
         title: Heading.
         value_name: What ``values`` are, for their colour bar.
+        edge_name: What ``edge_weights`` are, for a legend.
 
     Attributes:
         numbers: The values ``[T, N]`` float64, T = 1 where they are those of no steps; None without values.
@@ -71,6 +72,7 @@ class GraphView:
     classes: bool = False
     title: str = ""
     value_name: str = "value"
+    edge_name: str = "weight"
 
     def __post_init__(self) -> None:
         n, pairs = self.graph.n_agents, self.graph.pairs.numpy()
@@ -85,7 +87,7 @@ class GraphView:
             sizes = np.abs(self.weights)
             self.widths = sizes / (sizes.max(initial=0) or 1.0)
             signed = "±" if (self.weights < 0).any() else ""
-            self.weight_name = f"largest weight {signed}{sizes.max(initial=0):.3g}"
+            self.weight_name = f"largest {self.edge_name} {signed}{sizes.max(initial=0):.3g}"
         members = [] if self.agent is None else self.graph.neighbourhood(self.agent, self.kappa)
         self.members = np.array(members, dtype=np.int64)
         by_class = self.classes and self.values is None

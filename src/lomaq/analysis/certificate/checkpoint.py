@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lomaq.analysis.certificate.conflict import Conflict, estimated_conflict, exact_conflict, shares_of
 from lomaq.analysis.certificate.critic import CriticCertificate, certify_critics
 from lomaq.analysis.certificate.decay import ExactDecay, exact_decay
 from lomaq.analysis.certificate.gradient import Gradient, episode_gradients, gradient, shells
@@ -75,7 +76,8 @@ def certify_checkpoint(
     with torch.no_grad():
         ascent = _ascent(stored, run, seen.rollout) if mixer is None else None
     with run.make_env(1, 0, torch.device("cpu")) as env:
-        q = _exact_q(networks, env)
+        known = _exact_q(networks, env)
+    q = None if known is None else known[0]
     decay = None if q is None else _decay(env, q, tolerance)
     if ascent is not None:
         hops = ascent.kappa + BEYOND if hops is None else hops
@@ -91,6 +93,7 @@ def certify_checkpoint(
         seed=seed,
         exact=None if q is None else exact_qsm(q, run.partition),
         decay=decay,
+        conflict=_conflict(run, known, epsilon, seed),
     )
 
 
@@ -200,19 +203,32 @@ def _gradient(stored: Checkpoint, run: Run, hops: int, episodes: int | None, see
 
 
 @torch.no_grad()
-def _exact_q(networks: ValueNetworks, env: BatchedEnv) -> Tensor | None:
-    """The exact Q-functions ``[N, S, joint actions]`` of the greedy policy, where they can be computed."""
-    actor = GreedyActor(networks.utilities)
+def _exact_q(networks: ValueNetworks, env: BatchedEnv) -> tuple[Tensor, Tensor] | None:
+    """The exact Q-functions ``[N, S, joint actions]`` of the greedy policy and its actions ``[S, N]``, where known."""
+    actor, played = GreedyActor(networks.utilities), list[Tensor]()
     if not actor.memoryless:
         return None
 
     def policy(states: BatchedEnv) -> Tensor:
         actor.reset(states)
-        return actor.act(states, states.observe())
+        played.append(actor.act(states, states.observe()))
+        return played[-1]
 
-    return env.exact_q(policy)
+    q = env.exact_q(policy)
+    return None if q is None else (q, torch.cat(played))
 
 
 def _decay(env: BatchedEnv, q: Tensor, tolerance: float) -> ExactDecay | None:
     """Decay along the graph that mixers get, where the state is one of each agent's."""
     return None if env.agent_states is None else exact_decay(q, env.graph, env.agent_states, tolerance)
+
+
+def _conflict(run: Run, known: tuple[Tensor, Tensor] | None, epsilon: float, seed: int) -> Conflict | None:
+    """Exact where values are; else estimated, if random actions show what the others do."""
+    mixer = run.module.networks.mixer
+    shares = shares_of(run.module.reward, mixer.graph)
+    if shares is None or (known is None and epsilon == 0):
+        return None
+    if known is None:
+        return estimated_conflict(run, shares, epsilon, seed)
+    return exact_conflict(*known, mixer.graph, run.partition, mixer.kappa, shares)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lomaq.analysis.certificate.conflict import Conflict
 from lomaq.analysis.certificate.consistency import consistency
 from lomaq.analysis.certificate.decay import ExactDecay
 from lomaq.analysis.certificate.differences import Differences, differences
@@ -32,6 +33,7 @@ class MixerCertificate(Certificate):
         joint: QSM and IGM of the learned values.
         exact: QSM of exact values, where these are known.
         decay: Decay of exact values, where these are known.
+        conflict: Whether blocks oppose what is best for the team; None where they do not have local rewards.
     """
 
     hard: bool
@@ -41,6 +43,7 @@ class MixerCertificate(Certificate):
     joint: JointMaximisation
     exact: ExactQSM | None = None
     decay: ExactDecay | None = None
+    conflict: Conflict | None = None
 
     subject, part, symbol = "mixer", "mixer", "F_J"
 
@@ -75,6 +78,8 @@ class MixerCertificate(Certificate):
             *joint,
             ("truncation", None, self.truncation.line()),
         ]
+        if self.conflict is not None:
+            result.append(("conflict", None, self.conflict.line()))
         if self.decay is not None:
             result.append(("exact decay", None, self.decay.line()))
         return result if self.exact is None else [*result, ("exact QSM", None, self.exact.line())]
@@ -91,6 +96,7 @@ def certify(
     seed: int = 0,
     exact: ExactQSM | None = None,
     decay: ExactDecay | None = None,
+    conflict: Conflict | None = None,
 ) -> MixerCertificate:
     """Run every check.
 
@@ -104,6 +110,7 @@ def certify(
         seed: Of all random numbers.
         exact: Result of :func:`exact_qsm` to put in.
         decay: Result of :func:`exact_decay` to put in.
+        conflict: Result of :func:`exact_conflict` or :func:`estimated_conflict` to put in.
 
     Raises:
         InputError: If a number or a shape is impossible, or the mixer's values cannot be differentiated.
@@ -124,4 +131,5 @@ def certify(
         joint_maximisation(probe, actions, limit=limit, samples=samples, seed=seed),
         exact,
         decay,
+        conflict,
     )
