@@ -159,7 +159,7 @@ def table(effects, observations):
 
 
 def what_is_short(decides, w, choosing, measuring, blocks, sees, allowed, margin):
-    """The documented sum by loops: one network chooses a*, weights and who is short by the shares ``decides``, the
+    """The documented sum by loops: one network chooses a*, who loses and who is short by the shares ``decides``, the
     other measures with the shares ``w``. Then Σ |d_k|, what is lost, and the least and largest gains of any block."""
     n, short, size, lost, extremes = len(w), 0.0, 0.0, 0.0, []
     for i in range(n):
@@ -173,7 +173,8 @@ def what_is_short(decides, w, choosing, measuring, blocks, sees, allowed, margin
                 size += whole
                 if total <= 0:
                     continue
-                weight = 4 * total / whole * (1 - total / whole)
+                disputed = -2 * other[d < 0].sum() / whole  # 1 - ρ, measured
+                weight = 4 * total / whole * disputed
                 gains = [sum(decides[j] @ d for j in blocks[number]) for number in seeing]
                 measured = [sum(w[j] @ other for j in blocks[number]) for number in seeing]
                 fair = margin * total / len(seeing)
@@ -311,7 +312,7 @@ def test_rewards_go_to_those_who_cause_them_until_nobody_opposes(make_rollout):
     graph = AgentGraph.ring(6)
     sharing = learner_of(graph)
     metrics = learn(sharing, (dilemma(make_rollout, graph, seed) for seed in range(25)))
-    assert metrics[0]["passed_on"] < 0.2
+    assert metrics[0]["passed_on"] < 0.25
     assert all(m.keys() == {"effect_loss", "conflict", "opposed", "passed_on"} for m in metrics)
     assert max(m["opposed"] for m in metrics[:5]) > 0.1
     assert metrics[-1]["conflict"] == 0.0
