@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import BlockReward, RewardSource, ShareMatrix, SharingSettings
-from lomaq.rewards.effects import ActionEffects
 from lomaq.rewards.sharing import Conflicts, drawn_states
+from lomaq.rewards.sharing.effects import ActionEffects
 from lomaq.training.build import Run
 from lomaq.training.collector import Collector
 

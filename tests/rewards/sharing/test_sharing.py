@@ -13,8 +13,8 @@ import torch
 from lomaq.errors import NonFiniteLossError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import LearnedSharing, ShareMatrix, SharingSettings
-from lomaq.rewards.effects import ActionEffects
 from lomaq.rewards.sharing import Conflicts, drawn_states, nearest_distribution
+from lomaq.rewards.sharing.effects import ActionEffects
 
 A, M, SEEN = 3, 4, 2
 #: A triangle with a tail, and one agent alone: no two agents are alike but 0 and 1.

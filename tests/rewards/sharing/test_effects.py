@@ -11,7 +11,7 @@ import torch
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.rewards import Returns, lambda_returns
-from lomaq.rewards.effects import ActionEffects
+from lomaq.rewards.sharing.effects import ActionEffects
 
 GRAPH = AgentGraph.star(4)
 A, SEEN = 3, 2
