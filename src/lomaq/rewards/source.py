@@ -12,7 +12,7 @@ from lomaq.envs import Rollout
 from lomaq.errors import InputError, check_choice, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards.settings import SharingSettings
-from lomaq.rewards.sharing import LearnedSharing, ShareMatrix
+from lomaq.rewards.sharing import NETWORKS, LearnedSharing, ShareMatrix
 
 #: Metrics of one iteration, by their column in ``metrics.csv``.
 Metrics = dict[str, float]
@@ -129,8 +129,8 @@ class RewardSource(nn.Module, BlockReward):
         return self.sharing.matrix if isinstance(self.sharing, LearnedSharing) else self.sharing
 
     def check(self, n_sequences: int) -> None:
-        if isinstance(self.sharing, LearnedSharing) and n_sequences < 2:
-            expected = "at least 2 sequences with reward.share=learned, one for each of two networks"
+        if isinstance(self.sharing, LearnedSharing) and n_sequences < NETWORKS:
+            expected = f"at least {NETWORKS} sequences with reward.share=learned, one for each of its networks"
             raise InputError("learner.n_envs or learner.batch_size", expected, n_sequences)
 
     def make_optimizer(self) -> torch.optim.Optimizer | None:

@@ -112,7 +112,7 @@ def estimated_conflict(run: Run, shares: Sequence[ShareMatrix], epsilon: float, 
             effects = ActionEffects(graph, max(kappa, 1), env.obs_size, env.n_actions, factors)
         optimizer = torch.optim.Adam(effects.parameters(), settings.lr, foreach=True)
         fading = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, PASSES)
-        own = [rollout.select(columns[: max(episodes, 2)]) for rollout in rollouts]
+        own = [rollout.select(columns[: max(episodes, 3)]) for rollout in rollouts]
         for _ in range(PASSES):
             for rollout in own:
                 effects.learn(rollout, returns, optimizer, updates, generator)

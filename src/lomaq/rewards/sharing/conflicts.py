@@ -10,24 +10,26 @@ from torch import Tensor, nn
 
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn.moments import sum_over_processes
-from lomaq.rewards.sharing.effects import ActionEffects
+from lomaq.rewards.sharing.effects import NETWORKS, ActionEffects
 from lomaq.rewards.sharing.matrix import ShareMatrix
 
-#: Effects smaller than this share of the mean one have no sign.
-NO_EFFECT = 1e-3
+#: Effects smaller than this share of the mean one have no sign, and by this share of it all are larger in the weights.
+NO_EFFECT, LITTLE = 1e-3, 0.1
 
 
 class Gains(NamedTuple):
     """What agents gain when agent i takes the action a*, which is best for the team, in place of a.
 
     Attributes:
-        chosen: ``[2, S, M, A]``, gains d_ki(a) by the network that chose a*.
-        measured: The same by the other network, at the same a*.
-        total: T_i(a) = Σ_k d_ki(a) ≥ 0 ``[2, N, M, A]``, by the first; 0 for actions that are not allowed.
+        chosen: ``[3, S, M, A]``, gains d_ki(a) by the network that chose a*.
+        weighed: The same at the same a* by the next network.
+        measured: The same by the one after.
+        total: T_i(a) = Σ_k d_ki(a) ≥ 0 ``[3, N, M, A]``, by the first; 0 for actions that are not allowed.
         size: Σ_k |d_ki(a)|, likewise.
     """
 
     chosen: Tensor
+    weighed: Tensor
     measured: Tensor
     total: Tensor
     size: Tensor
@@ -41,7 +43,7 @@ class Opposition(NamedTuple):
             agents of its class.
         conflict: Share of (agent, state, action) in which a* has a block that sees the agent for it and one against it,
             by the network that chose a*; with noise it is too large.
-        opposed: What blocks lose by a*, as a share of all that actions change. One network says who loses and the other
+        opposed: What blocks lose by a*, as a share of all that actions change. One network says who loses and another
             how much, so that noise averages out; it may be negative.
     """
 
@@ -118,38 +120,39 @@ class Conflicts(nn.Module):
     def gains(self, observations: Tensor, action_mask: Tensor | None = None) -> Gains:
         """At states ``[M, N, O]`` with allowed actions ``[M, N, A]`` bool; None for all."""
         effects, _ = self._parts
-        q = effects(observations.expand(2, *observations.shape))[..., :-1]  # [2, S, M, A]
-        team = effects.by_agent(q, acting=True)  # [2, N, M, A]
+        q = effects(observations.expand(NETWORKS, *observations.shape))[..., :-1]  # [3, S, M, A]
+        team = effects.by_agent(q, acting=True)  # [3, N, M, A]
         allowed = None if action_mask is None else action_mask.transpose(0, 1)
         best = (team if allowed is None else team.masked_fill(~allowed, -torch.inf)).argmax(dim=-1, keepdim=True)
-        chosen, measured = (q.gather(3, which[:, effects.by]) - q for which in (best, best.flip(0)))
+        best = best[:, effects.by]
+        chosen, weighed, measured = (other.gather(3, best) - other for other in (q, q.roll(-1, 0), q.roll(-2, 0)))
         total, size = effects.by_agent(chosen, acting=True), effects.by_agent(chosen.abs(), acting=True)
         if allowed is not None:
             total, size = total * allowed, size * allowed
-        return Gains(chosen, measured, total, size)
+        return Gains(chosen, weighed, measured, total, size)
 
     @torch.no_grad()
     def forward(self, observations: Tensor, action_mask: Tensor | None = None) -> Opposition:
         """What there is at states ``[M, N, O]`` with allowed actions ``[M, N, A]`` bool.
 
-        One network chooses a*, who is short and who loses, the other measures; then the other way round. In the weight
-        1 - ρ, twice the share of Σ_k |d_k| that agents lose, is measured likewise, so that noise makes no conflict.
+        One network chooses a*, who loses and who is short of how much is fair, another says how much those lose, which
+        gives 1 - ρ (twice their share of Σ_k |d_k|), and a third measures; each in each of the three parts. So noise
+        makes no conflict, neither in the weights nor in what they weigh.
         """
         effects, shares = self._parts
-        chosen, measured, total, size = self.gains(observations, action_mask)
-        gained = self._of_blocks(chosen)  # [2, (J sees i), M, A]
+        chosen, weighed, measured, total, size = self.gains(observations, action_mask)
+        gained = self._of_blocks(chosen)  # [3, (J sees i), M, A]
         fair = self.margin * total / self._n_seeing[:, None, None]
-        short = (gained < fair[:, self._seen]).flip(0)
-        lost = effects.by_agent((chosen < 0).flip(0) * measured, acting=True)  # ≤ 0 but for noise
-        weight = (-8 * total.flip(0) * lost / size.flip(0).square()).nan_to_num()
-        short = short * weight[:, self._seen]
+        lost = effects.by_agent((chosen < 0) * weighed, acting=True)  # ≤ 0 but for noise
+        weight = -8 * total * lost / (size + LITTLE * size.mean()).square()  # 4 ρ (1 - ρ)
+        short = (gained < fair[:, self._seen]) * weight[:, self._seen]
         short = (short[:, self._sight] * measured[:, self._effect]).sum(dim=(0, 2, 3))  # of each meeting
         slopes = -short.new_zeros(len(shares.shares)).index_add(0, self._entry, short)
         least = NO_EFFECT * size.mean()
         decided = total > 0
         pro, con = (self._any_of_agent(sign * gained > least) & decided for sign in (1, -1))
         losing = (gained < 0) & decided[:, self._seen]
-        opposed = -(losing.flip(0) * self._of_blocks(measured)).sum()
+        opposed = -(losing * self._of_blocks(measured)).sum()
         sums = torch.cat([slopes, torch.stack([size.sum(), decided.sum(), (pro & con).sum(), opposed])])
         sums = sum_over_processes(sums)
         changed, count, torn, against = sums[-4:].tolist()
@@ -157,12 +160,12 @@ class Conflicts(nn.Module):
         return Opposition(sums[:-4] / changed * self._weight, torn / max(count, 1.0), against / changed)
 
     def _of_blocks(self, gains: Tensor) -> Tensor:
-        """Gains of agents ``[2, S, M, A]`` → of the blocks that see agent i, with W: ``[2, (J sees i), M, A]``."""
+        """Gains of agents ``[3, S, M, A]`` → of the blocks that see agent i, with W: ``[3, (J sees i), M, A]``."""
         share = self._parts[1].shares[self._entry][:, None, None]
-        total = gains.new_zeros(2, len(self._seen), *gains.shape[2:])
+        total = gains.new_zeros(NETWORKS, len(self._seen), *gains.shape[2:])
         return total.index_add(1, self._sight, share * gains[:, self._effect])
 
     def _any_of_agent(self, holds: Tensor) -> Tensor:
-        """Whether it holds for any block that sees the agent: ``[2, (J sees i), M, A]`` → ``[2, N, M, A]``."""
-        total = torch.zeros(2, self.n_agents, *holds.shape[2:], device=holds.device)
+        """Whether it holds for any block that sees the agent: ``[3, (J sees i), M, A]`` → ``[3, N, M, A]``."""
+        total = torch.zeros(NETWORKS, self.n_agents, *holds.shape[2:], device=holds.device)
         return total.index_add(1, self._seen, holds.float()) > 0

@@ -15,11 +15,11 @@ from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards.returns import Returns
 from lomaq.rewards.settings import SharingSettings
 from lomaq.rewards.sharing.conflicts import Conflicts
-from lomaq.rewards.sharing.effects import ActionEffects
+from lomaq.rewards.sharing.effects import NETWORKS, ActionEffects
 from lomaq.rewards.sharing.matrix import ShareMatrix
 
 #: States that a step of the shares looks at, and steps that effects are learned from: as many as have so many agents
-#: in all, but at least and at most some states, and at least two sequences.
+#: in all, but at least and at most some states, and at least a sequence for each network.
 AGENT_STATES, LEAST_STATES, MOST_STATES, AGENT_STEPS = 2**15, 8, 256, 2**14
 
 
@@ -70,10 +70,10 @@ class LearnedSharing(nn.Module):
         self._iterations += 1
         if self._iterations % s.every > 0:
             return {}
-        half = rollout.n_sequences // 2
-        wanted = max(AGENT_STEPS // (2 * rollout.actions[:, 0].numel()), 1)
-        chosen = torch.randperm(half, generator=generator)[:wanted].to(rollout.actions.device)
-        columns = torch.cat([chosen, chosen + half])  # each network keeps to its half of the parallel environments
+        each = rollout.n_sequences // NETWORKS
+        wanted = max(AGENT_STEPS // (NETWORKS * rollout.actions[:, 0].numel()), 1)
+        chosen = torch.randperm(each, generator=generator)[:wanted].to(rollout.actions.device)
+        columns = torch.cat([chosen + each * number for number in range(NETWORKS)])  # each keeps to its own
         loss = self.effects.learn(rollout.select(columns), self.returns, optimizer, s.updates, generator)
         rows = drawn_states(rollout, generator)
         states = rollout.observations[:-1].flatten(0, 1)[rows]
