@@ -115,7 +115,7 @@ class SharingSettings:
     share: Literal["ego", "none"] = "ego"
     every: int = 2
     rate: float = 0.5
-    price: float = 0.02
+    price: float = 0.03
     margin: float = 0.5
     hidden: int = 32
     updates: int = 6
