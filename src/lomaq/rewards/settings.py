@@ -116,7 +116,7 @@ class SharingSettings:
     every: int = 2
     rate: float = 0.5
     price: float = 0.03
-    margin: float = 0.5
+    margin: float = 1.0
     hidden: int = 32
     updates: int = 6
     lr: float = 0.02

@@ -1,4 +1,4 @@
-"""What actions do to the agents around: known effects are found again, by two networks that share no data."""
+"""What actions do to the agents around: known effects are found again, by three networks that share no data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 from lomaq.rewards import Returns, lambda_returns
-from lomaq.rewards.sharing.effects import ActionEffects
+from lomaq.rewards.sharing.effects import NETWORKS, ActionEffects
 
 GRAPH = AgentGraph.star(4)
 A, SEEN = 3, 2
@@ -48,9 +48,9 @@ class Student:
 
 
 def table(effects, observations):
-    """What action a does in place of action 0 in the mean over states, ``[2, k, i, A]``, in rewards."""
-    q = effects(observations.expand(2, *observations.shape)).detach()[..., :-1]  # [2, S, M, A]
-    found = torch.zeros(2, 4, 4, A)
+    """What action a does in place of action 0 in the mean over states, ``[3, k, i, A]``, in rewards."""
+    q = effects(observations.expand(NETWORKS, *observations.shape)).detach()[..., :-1]  # [3, S, M, A]
+    found = torch.zeros(NETWORKS, 4, 4, A)
     found[:, effects.of, effects.by] = (q - q[..., :1]).mean(dim=2) * effects.unit
     return found
 
@@ -89,8 +89,8 @@ def test_pairs_are_those_within_kappa():
 
 
 def test_sums_over_pairs_by_a_loop():
-    effects, values = effects_of(), torch.randn(2, 10, 5)
-    of, by = np.zeros((2, 4, 5)), np.zeros((2, 4, 5))
+    effects, values = effects_of(), torch.randn(NETWORKS, 10, 5)
+    of, by = np.zeros((NETWORKS, 4, 5)), np.zeros((NETWORKS, 4, 5))
     for s, (k, i) in enumerate(zip(effects.of.tolist(), effects.by.tolist(), strict=True)):
         of[:, k] += values[:, s].numpy()
         by[:, i] += values[:, s].numpy()
@@ -101,11 +101,11 @@ def test_sums_over_pairs_by_a_loop():
 def test_an_effect_is_a_function_of_what_the_acting_agent_observes():
     effects = effects_of()
     torch.nn.init.normal_(effects.heads)
-    before = torch.randn(2, 5, 4, SEEN)
+    before = torch.randn(NETWORKS, 5, 4, SEEN)
     after = before.clone()
     after[:, :, 2] += 1.0
-    changed = (effects(before) != effects(after)).any(dim=3).any(dim=2)  # [2, S]
-    assert changed.equal((effects.by == 2).expand(2, -1))
+    changed = (effects(before) != effects(after)).any(dim=3).any(dim=2)  # [3, S]
+    assert changed.equal((effects.by == 2).expand(NETWORKS, -1))
 
 
 def test_agents_of_one_class_have_the_same_effects():
@@ -117,25 +117,25 @@ def test_agents_of_one_class_have_the_same_effects():
         torch.testing.assert_close(found[:, leaf, leaf], found[:, 1, 1])
 
 
-# ----------------------------------------------------------------- two networks
+# --------------------------------------------------------------- three networks
 
 
-def test_the_networks_learn_from_halves_of_the_sequences(make_rollout):
+def test_the_networks_learn_from_thirds_of_the_sequences(make_rollout):
     first, second = Student(effects_of()), Student(effects_of())
-    rollout = play(make_rollout)
+    rollout = play(make_rollout, batch=42)
     actions = rollout.actions.clone()
-    actions[:, 20:] = 0
+    actions[:, 28:] = 0
     first.learn(rollout)
     second.learn(replace(rollout, actions=actions))
     for a, b in zip(first.effects.parameters(), second.effects.parameters(), strict=True):
-        assert a[0].equal(b[0])
-        assert not a[1].equal(b[1])
+        assert a[:2].equal(b[:2])
+        assert not a[2].equal(b[2])
 
 
-def test_of_an_odd_number_the_last_sequence_is_left_out(make_rollout):
+def test_sequences_beyond_a_multiple_of_three_are_left_out(make_rollout):
     first, second = Student(effects_of()), Student(effects_of())
     rollout = play(make_rollout, batch=5)
-    assert first.learn(rollout) == second.learn(rollout.select(torch.arange(4)))
+    assert first.learn(rollout) == second.learn(rollout.select(torch.arange(3)))
     for a, b in zip(first.effects.parameters(), second.effects.parameters(), strict=True):
         assert a.equal(b)
 
@@ -158,15 +158,15 @@ def test_padding_does_not_count(make_rollout):
 
 @pytest.mark.parametrize(("gamma", "lam"), [(0.0, 0.0), (0.9, 0.0), (0.9, 0.6), (0.9, 1.0)])
 def test_returns_go_on_with_the_baseline(make_rollout, gamma, lam):
-    rollout = play(make_rollout, steps=4, batch=4)
-    ended = torch.zeros(4, 4, dtype=torch.bool)
-    ended[1, 0], limited = True, torch.zeros(4, 4, dtype=torch.bool)
+    rollout = play(make_rollout, steps=4, batch=6)
+    ended = torch.zeros(4, 6, dtype=torch.bool)
+    ended[1, 0], limited = True, torch.zeros(4, 6, dtype=torch.bool)
     limited[2, 3] = True
     rollout = replace(rollout, terminated=ended, truncated=limited)
     student = Student(effects_of(), gamma, lam, updates=1)
     with torch.no_grad():
         student.effects.heads[:, :, -1, -1] = 0.25  # the baseline is 1 for the centre, 1/2 for a leaf
-    value = torch.tensor([1.0, 0.5, 0.5, 0.5]).expand(4, 4, 4)
+    value = torch.tensor([1.0, 0.5, 0.5, 0.5]).expand(4, 6, 4)
     raw = lambda_returns(rollout.rewards, value, ended, ended | limited, gamma, lam)
     unit = float(raw.std(correction=0))
     loss = student.learn(rollout)
@@ -187,13 +187,13 @@ def test_observations_are_scaled_and_a_factor_too_few_is_named():
     plain, scaled = effects_of(), effects_of(observation_scale=[2.0, 0.0])
     for effects in (plain, scaled):
         torch.nn.init.ones_(effects.heads)
-    observations = torch.randn(2, 3, 4, SEEN)
+    observations = torch.randn(NETWORKS, 3, 4, SEEN)
     torch.testing.assert_close(scaled(observations), plain(observations * torch.tensor([2.0, 0.0])))
     with pytest.raises(InputError, match=r"reward\.observation_scale"):
         effects_of(observation_scale=[1.0])
 
 
 def test_only_some_outputs_are_the_same_ones():
-    effects, observations = effects_of(), torch.randn(2, 3, 4, SEEN)
+    effects, observations = effects_of(), torch.randn(NETWORKS, 3, 4, SEEN)
     torch.nn.init.normal_(effects.heads)
     torch.testing.assert_close(effects(observations, slice(-1, None)), effects(observations)[..., -1:])

@@ -13,7 +13,7 @@ import torch
 from lomaq.errors import NonFiniteLossError
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import LearnedSharing, ShareMatrix, SharingSettings
-from lomaq.rewards.sharing import Conflicts, drawn_states, nearest_distribution
+from lomaq.rewards.sharing import NETWORKS, Conflicts, drawn_states, nearest_distribution
 from lomaq.rewards.sharing.effects import ActionEffects
 
 A, M, SEEN = 3, 4, 2
@@ -139,28 +139,28 @@ def test_the_nearest_distribution_is_the_nearest():
 
 
 def random_effects(graph, kappa, share="none", twins=False):
-    """Effects by chance, the same of both networks or two."""
+    """Effects by chance, the same of all networks or three."""
     torch.manual_seed(3)
     effects = ActionEffects(graph, kappa, SEEN, A, hidden=5, share=share)
     for parameter in effects.parameters():
         torch.nn.init.normal_(parameter)
         if twins:
-            parameter.data[1] = parameter.data[0]
+            parameter.data[1:] = parameter.data[0]
     return effects
 
 
 def table(effects, observations):
-    """q of each network, ``[2][k, i, M, A]`` float64, 0 where k is not near i."""
-    q = np.zeros((2, effects.n_agents, effects.n_agents, M, A))
-    values = effects(observations.expand(2, *observations.shape)).detach().double().numpy()[..., :-1]
+    """q of each network, ``[3][k, i, M, A]`` float64, 0 where k is not near i."""
+    q = np.zeros((NETWORKS, effects.n_agents, effects.n_agents, M, A))
+    values = effects(observations.expand(NETWORKS, *observations.shape)).detach().double().numpy()[..., :-1]
     for s, (k, i) in enumerate(zip(effects.of.tolist(), effects.by.tolist(), strict=True)):
         q[:, k, i] = values[:, s]
     return q
 
 
-def what_is_short(decides, w, choosing, measuring, blocks, sees, allowed, margin):
-    """The documented sum by loops: one network chooses a*, who loses and who is short by the shares ``decides``, the
-    other measures with the shares ``w``. Then Σ |d_k|, what is lost, and the least and largest gains of any block."""
+def what_is_short(decides, w, choosing, weighing, measuring, mean_size, blocks, sees, allowed, margin):
+    """The documented sum by loops: one network chooses a*, who loses and who is short by the shares ``decides``, another
+    says how much those lose, a third measures with the shares ``w``. Then Σ |d_k|, what is lost, and the least and largest gains of any block."""
     n, short, size, lost, extremes = len(w), 0.0, 0.0, 0.0, []
     for i in range(n):
         seeing = [number for number in range(len(blocks)) if sees[number, i]]
@@ -168,13 +168,13 @@ def what_is_short(decides, w, choosing, measuring, blocks, sees, allowed, margin
             team = choosing[:, i, m].sum(axis=0)
             best = max((a for a in range(A) if allowed[m, i, a]), key=lambda a, team=team: team[a])
             for a in range(A):
-                d, other = (q[:, i, m, best] - q[:, i, m, a] for q in (choosing, measuring))
+                d, weighed, other = (q[:, i, m, best] - q[:, i, m, a] for q in (choosing, weighing, measuring))
                 total, whole = d.sum() * allowed[m, i, a], np.abs(d).sum() * allowed[m, i, a]
                 size += whole
                 if total <= 0:
                     continue
-                disputed = -2 * other[d < 0].sum() / whole  # 1 - ρ, measured
-                weight = 4 * total / whole * disputed
+                disputed = -2 * weighed[d < 0].sum() / (whole + 0.1 * mean_size)  # 1 - ρ, weighed
+                weight = 4 * total / (whole + 0.1 * mean_size) * disputed
                 gains = [sum(decides[j] @ d for j in blocks[number]) for number in seeing]
                 measured = [sum(w[j] @ other for j in blocks[number]) for number in seeing]
                 fair = margin * total / len(seeing)
@@ -194,7 +194,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all actions", "masked"])
-@pytest.mark.parametrize("twins", [True, False], ids=["twins", "two networks"])
+@pytest.mark.parametrize("twins", [True, False], ids=["twins", "three networks"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_slopes_are_those_of_the_documented_sum(case, twins, masked):
     graph, blocks, kappa, hops, margin, share = case
@@ -216,22 +216,26 @@ def test_slopes_are_those_of_the_documented_sum(case, twins, masked):
 
     now, common = matrix.shares.double().numpy(), (blocks, sees, allowed, margin)
 
-    def both(shares, decides=None):
+    def all_parts(shares, decides=None):
         w = dense(shares)
         by = w if decides is None else dense(decides)
-        first, second = (what_is_short(by, w, q[x], q[1 - x], *common) for x in (0, 1))
-        return first[0] + second[0], first[1] + second[1]
+        parts = [
+            what_is_short(by, w, q[x], q[(x + 1) % 3], q[(x + 2) % 3], mean_size, *common) for x in range(NETWORKS)
+        ]
+        return sum(part[0] for part in parts), sum((part[1] for part in parts), [])
 
-    ((_, size, lost), extremes), step = both(now), 1e-5
+    mean_size = 0.0
+    mean_size = all_parts(now)[0][1] / (NETWORKS * n * M * A)
+    ((_, size, lost), extremes), step = all_parts(now), 1e-5
     members = matrix.pairs.class_of.bincount()[matrix.pairs.row_class].numpy()
     for number in range(len(now)):
         nudge = step * np.eye(len(now))[number]
-        decides = None if twins else now  # of two networks, who is short is no function of what the other measures
-        change = (both(now + nudge, decides)[0] - both(now - nudge, decides)[0])[0]
+        decides = None if twins else now  # of three networks, who is short is no function of what another measures
+        change = (all_parts(now + nudge, decides)[0] - all_parts(now - nudge, decides)[0])[0]
         expected = change / (2 * step) / size * n / members[number]
         assert float(found.slopes[number]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
     assert found.opposed == pytest.approx(lost / size, abs=1e-5)
-    least = 1e-3 * size / (2 * n * M * A)  # smaller gains have no sign
+    least = 1e-3 * mean_size  # smaller gains have no sign
     torn = [low < -least and high > least for low, high in extremes]
     assert found.conflict == pytest.approx(np.mean(torn), abs=1e-6)
     assert found.slopes.abs().max() > 0.01

@@ -144,7 +144,7 @@ class Conflicts(nn.Module):
         gained = self._of_blocks(chosen)  # [3, (J sees i), M, A]
         fair = self.margin * total / self._n_seeing[:, None, None]
         lost = effects.by_agent((chosen < 0) * weighed, acting=True)  # ≤ 0 but for noise
-        weight = -8 * total * lost / (size + LITTLE * size.mean()).square()  # 4 ρ (1 - ρ)
+        weight = (-8 * total * lost / (size + LITTLE * size.mean()).square()).nan_to_num()  # 4 ρ (1 - ρ)
         short = (gained < fair[:, self._seen]) * weight[:, self._seen]
         short = (short[:, self._sight] * measured[:, self._effect]).sum(dim=(0, 2, 3))  # of each meeting
         slopes = -short.new_zeros(len(shares.shares)).index_add(0, self._entry, short)
