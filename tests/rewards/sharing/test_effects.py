@@ -19,7 +19,7 @@ A, SEEN = 3, 2
 EFFECT = torch.tensor([[-1.0, 2.0, 2.0, 2.0], [0.5, -1.0, 0.0, 0.0], [0.5, 0.0, -1.0, 0.0], [0.5, 0.0, 0.0, -1.0]])
 
 
-def play(make_rollout, seed=0, steps=6, batch=40, unit=1.0):
+def play(make_rollout, seed=0, steps=6, batch=60, unit=1.0):
     """One step is a whole game, whose rewards are sums of effects; what is observed is a 1 and noise."""
     generator = torch.Generator().manual_seed(seed)
     rollout = make_rollout(valid=("1" * steps,) * batch, n_agents=4, obs_size=SEEN)
@@ -61,7 +61,7 @@ def test_known_effects_are_found_again(make_rollout, share, unit):
     losses = [student.learn(play(make_rollout, seed, unit=unit)) for seed in range(25)]
     found = table(student.effects, play(make_rollout, 99).observations[0])
     expected = EFFECT[..., None] * torch.arange(A) * unit
-    for network in (0, 1):
+    for network in range(NETWORKS):
         torch.testing.assert_close(found[network], expected, rtol=0, atol=0.3 * unit)
     # V cannot know what actions change, 2/3 Σ_i EFFECT[k, i]² in the mean over k; the returns' variance has the agents'
     # means 5, -1/2, -1/2, -1/2, too
@@ -71,7 +71,7 @@ def test_known_effects_are_found_again(make_rollout, share, unit):
 
 def test_an_effect_that_depends_on_what_is_observed(make_rollout):
     student = Student(effects_of(), lr=0.05)
-    for seed in range(25):
+    for seed in range(50):
         rollout = play(make_rollout, seed)
         student.learn(replace(rollout, rewards=(rollout.actions * rollout.observations[:-1, ..., 1]) @ EFFECT.T))
     expected = EFFECT[..., None] * torch.arange(A)
@@ -122,9 +122,9 @@ def test_agents_of_one_class_have_the_same_effects():
 
 def test_the_networks_learn_from_thirds_of_the_sequences(make_rollout):
     first, second = Student(effects_of()), Student(effects_of())
-    rollout = play(make_rollout, batch=42)
+    rollout = play(make_rollout, batch=60)
     actions = rollout.actions.clone()
-    actions[:, 28:] = 0
+    actions[:, 40:] = 0
     first.learn(rollout)
     second.learn(replace(rollout, actions=actions))
     for a, b in zip(first.effects.parameters(), second.effects.parameters(), strict=True):
