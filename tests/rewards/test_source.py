@@ -52,7 +52,7 @@ def test_an_unknown_source_is_named():
 
 
 def test_a_block_gets_what_its_agents_get_of_shared_rewards():
-    reward = source_of(Partition([[0, 1], [2, 3]], 4), share="equal")
+    reward = source_of(Partition([[0, 1], [2, 3]], 4), share="equal", hops=1)
     # an end of the line shares with one, the others with two: 0 gets 1/2 + 10/3, 1 gets 1/2 + 10/3 + 100/3, …
     first, second = 1 + 20 / 3 + 100 / 3, 10 / 3 + 200 / 3 + 1000
     found = reward.aggregate(REWARDS[None])
@@ -136,9 +136,9 @@ def test_a_setting_of_sharing_out_of_its_range_is_named(name, value):
         SharingSettings(**{name: value})
 
 
-def test_one_sequence_is_too_few_for_two_networks():
+def test_two_sequences_are_too_few_for_three_networks():
     singletons = Partition.singletons(4)
     source_of(singletons, share="equal").check(1)
-    source_of(singletons, share="learned").check(2)
-    with pytest.raises(InputError, match=r"learner\.n_envs or learner\.batch_size: expected at least 2 .*, got 1$"):
-        source_of(singletons, share="learned").check(1)
+    source_of(singletons, share="learned").check(3)
+    with pytest.raises(InputError, match=r"learner\.n_envs or learner\.batch_size: expected at least 3 .*, got 2$"):
+        source_of(singletons, share="learned").check(2)

@@ -118,6 +118,7 @@ def test_every_experiment_of_the_configuration_is_tested_here() -> None:
     own_files = {
         "fig6",
         "dilemma",
+        "sharing",
         "fig5_cartpole",
         "fig5_nav",
         "tune_cartpole",

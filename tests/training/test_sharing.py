@@ -42,7 +42,7 @@ def test_every_second_iteration_reports_what_was_learned_and_the_shares_are_stor
     assert reported == [number % 2 == 1 for number in range(len(rows))]
     assert all(0 <= float(row["conflict"]) <= 1 and 0 <= float(row["passed_on"]) <= 1 for row in rows[1::2])
     assert all(row["loss"] for row in rows)
-    assert summary["algorithm"] == "custom"  # what is learned from is part of what a method is
+    assert summary["algorithm"] == "lomaq"  # which names it in its identity
     best, last = open_checkpoint(folder, resume=False), load_checkpoint(folder / "checkpoints" / "last.ckpt")
     w = matrix_of(best.config, last["state_dict"])
     torch.testing.assert_close(w.sum(dim=0), torch.ones(3))

@@ -9,7 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import bootstrap, trim_mean
 
+from lomaq.analysis.certificate.checkpoint import certify_checkpoint
+from lomaq.analysis.certificate.mixer import MixerCertificate
+from lomaq.analysis.stored import open_checkpoint
 from lomaq.envs import SysAdmin
+from lomaq.envs.sysadmin.exact import EXACT_LIMIT
 from lomaq.runs import RunFiles, RunRecord
 
 #: What W of a run is, in words.
@@ -44,7 +48,8 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
 
     The interquartile mean (IQM) over seeds and its bootstrapped 95 % interval; the reference is the exact optimum up to
     8 machines and the best threshold policy, simulated, beyond; of a wrong graph that of the right one. ``passed_on``
-    is the mean share of an agent's reward that others get in the end.
+    is the mean share of an agent's reward that others get in the end, ``conflict`` the exact share of (state, agent)
+    in which blocks disagree then, with W and with W = I (None with more than 8 machines).
     """
     found: dict[_Case, list[RunRecord]] = {}
     for run in runs:
@@ -64,7 +69,9 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
             row["share"] = {"iqm": row["iqm"] / reference, "interval": [low / reference, high / reference]}
             row["share"]["worst"] = float(returns.min()) / reference
         passed_on = [share for run in mine if (share := _passed_on(run)) is not None]
-        rows.append(row | ({"passed_on": passed_on} if passed_on else {}))
+        if passed_on:
+            row |= {"passed_on": passed_on, "conflict": [_conflict(run) for run in mine]}
+        rows.append(row)
     draw(folder, rows)
     return {"rows": rows}
 
@@ -99,6 +106,17 @@ def _passed_on(run: RunRecord) -> float | None:
     """The last ``passed_on`` in a run's metrics; None where it does not learn a matrix."""
     noted = [row["passed_on"] for row in RunFiles(run.folder).read_metrics()[1] if row.get("passed_on")]
     return float(noted[-1]) if noted else None
+
+
+def _conflict(run: RunRecord) -> list[float] | None:
+    """Exact shares of disagreement in the last checkpoint of a run, with its W and with W = I; None where not exact."""
+    if run.config["env"]["name"] != "sysadmin" or run.summary["n_agents"] > EXACT_LIMIT:
+        return None
+    certificate = certify_checkpoint(open_checkpoint(run.folder, resume=True), states=2, samples=2)
+    assert isinstance(certificate, MixerCertificate)
+    assert certificate.conflict is not None
+    assert certificate.conflict.share is not None
+    return list(certificate.conflict.share)
 
 
 def draw(folder: Path, rows: list[dict[str, Any]]) -> Path:
