@@ -19,7 +19,7 @@ from lomaq.training.collector import Collector
 ROUNDING = 1e-9
 #: Parallel environments; independent estimates, each from its part of these; steps times agents that all learn from, in
 #: so many rollouts at most; passes over them; steps of Adam of an estimate; seed of the episodes.
-N_ENVS, REPEATS, BUDGET, ROLLOUTS, PASSES, STEPS, EFFECTS_SEED = 16, 4, 2**18, 16, 4, 128, 3_000_017
+N_ENVS, REPEATS, BUDGET, ROLLOUTS, PASSES, STEPS, EFFECTS_SEED = 12, 4, 2**18, 16, 4, 128, 3_000_017
 
 
 @dataclass(frozen=True)
