@@ -291,3 +291,21 @@ def test_the_page_of_the_actor_critics_has_what_voltage_control_gave() -> None:
         for found in summary(experiment)["methods"].values():
             cells = cell(found["last"]["return"], 1, 1), cell(found["last"]["mean_violation"], 1e4, 2)
             assert f"| {found['label']} | {len(found['seeds'])} | {' | '.join(cells)} |" in page
+
+
+def shared() -> Iterator[str]:
+    """Rows of the study of shared rewards, in percent of the reference where there is one."""
+    for row in summary("sharing")["rows"]:
+        unit = 1.0 if row["reference"] is None else row["reference"] / 100
+        digits = 0 if row["reference"] is None else 1
+        low, high, mean, least = (
+            f"{value / unit:.{digits}f}".replace("-", "−")
+            for value in (*row["interval"], row["iqm"], min(row["returns"]))
+        )
+        about = f"{row['task']} | {row['method']} | {row['env_steps']:,} | {len(row['seeds'])}"
+        yield f"| {about} | {mean} ({low} to {high}) | {least} |"
+
+
+def test_the_page_of_shared_rewards_has_what_the_study_gave() -> None:
+    text = (ROOT / "docs" / "sharing.md").read_text()
+    assert [row for row in shared() if row not in text] == []

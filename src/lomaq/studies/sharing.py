@@ -136,7 +136,6 @@ def draw(folder: Path, rows: list[dict[str, Any]]) -> Path:
             axes.plot(row["iqm"] / unit, place, "|", color=colour, markersize=13, markeredgewidth=2.5)
         if mine[0]["reference"] is not None:
             axes.axvline(100, color="black", linestyle="--", linewidth=1)
-            axes.set_xlim(left=max(axes.get_xlim()[0], -20))
         steps = {row["env_steps"] for row in mine}
         names = [row["method"] + (f", {row['env_steps']:,} env steps" if len(steps) > 1 else "") for row in mine]
         axes.set_yticks(range(len(mine)), names)
