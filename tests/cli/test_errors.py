@@ -60,7 +60,7 @@ MISTAKES = {
     "shares of the team reward": (["reward=team", "reward.share=equal"], "reward.share: expected a known setting"),
     "shares from one sequence": (
         ["reward.share=learned", "learner.n_envs=1", "learner.minibatches=1"],
-        "learner.n_envs or learner.batch_size: expected at least 2 sequences",
+        "learner.n_envs or learner.batch_size: expected at least 3 sequences",
     ),
     "an unknown layout": (["env=nav", "env.layout=torus"], "env.layout"),
     "ragged payoffs": (["env=matrix", "env.payoffs=[[[0,1],[1,2]],[[2,1],[1]]]"], "env.payoffs"),
