@@ -16,7 +16,7 @@ SHARES = get_args(Share)
 
 
 class Layout(NamedTuple):
-    """Where each block's first layer finds its weights: slots in the order of ``ego.agents``; arrays of int64."""
+    """Where each block's first layer finds its weights: slots in the order of ``ego.agents``."""
 
     network: np.ndarray  # [P] which network a block uses
     row: np.ndarray  # [S] which first-layer row a slot uses

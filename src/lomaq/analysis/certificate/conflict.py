@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import BlockReward, RewardSource, ShareMatrix, SharingSettings
-from lomaq.rewards.sharing import Conflicts, drawn_states
-from lomaq.rewards.sharing.effects import ActionEffects
+from lomaq.rewards.sharing import NETWORKS, ActionEffects, Conflicts, drawn_states
 from lomaq.training.build import Run
 from lomaq.training.collector import Collector
 
@@ -112,7 +111,7 @@ def estimated_conflict(run: Run, shares: Sequence[ShareMatrix], epsilon: float, 
             effects = ActionEffects(graph, max(kappa, 1), env.obs_size, env.n_actions, factors)
         optimizer = torch.optim.Adam(effects.parameters(), settings.lr, foreach=True)
         fading = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, PASSES)
-        own = [rollout.select(columns[: max(episodes, 3)]) for rollout in rollouts]
+        own = [rollout.select(columns[: max(episodes, NETWORKS)]) for rollout in rollouts]
         for _ in range(PASSES):
             for rollout in own:
                 effects.learn(rollout, returns, optimizer, updates, generator)
