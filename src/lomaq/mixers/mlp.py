@@ -114,20 +114,21 @@ class MaskedMLPMixer(MonotoneNetwork):
 
     def _mix_bucket(self, seen: Tensor, observations: Tensor | None, bucket: int) -> Tensor:
         agent, row, factor, network = self.slots.bucket(bucket, "agent", "row", "factor", "network")
-        first, w2, w3 = self._first(bucket), *(effective_weight(w, self.monotonicity) for w in (self.w2, self.w3))
+        layers = self.b1, effective_weight(self.w2, self.monotonicity), self.b2
+        layers += effective_weight(self.w3, self.monotonicity), self.b3
+        b1, w2, b2, w3, b3 = (layer.index_select(0, network) for layer in layers)
+        first = self._first(bucket)
         if self.hyper is None:
-            x = torch.baddbmm(self.b1[network][:, None], seen.transpose(1, 2), first)  # [P, M, H]
-            x = activate(x, self.activation)
-            x = activate(torch.baddbmm(self.b2[network][:, None], x, w2[network]), self.activation)
-            return torch.baddbmm(self.b3[network][:, None, None], x, w3[network][..., None])[..., 0]  # [P, M]
+            x = activate(torch.baddbmm(b1[:, None], seen.transpose(1, 2), first), self.activation)  # [P, M, H]
+            x = activate(torch.baddbmm(b2[:, None], x, w2), self.activation)
+            return torch.baddbmm(b3[:, None, None], x, w3[..., None])[..., 0]  # [P, M]
         assert observations is not None
         observations = observations.reshape(-1, *observations.shape[-2:])  # [M, N, O]
         scale1, shift1, scale2, shift2, shift3 = self.hyper(observations, agent, row, factor, network)
-        x = torch.bmm(seen.transpose(1, 2), first) * scale1 + self.b1[network][:, None] + shift1  # [P, M, H]
+        x = torch.bmm(seen.transpose(1, 2), first) * scale1 + b1[:, None] + shift1  # [P, M, H]
         x = activate(x, self.activation)
-        x = torch.bmm(x, w2[network]) * scale2 + self.b2[network][:, None] + shift2
-        x = activate(x, self.activation)
-        return (torch.bmm(x, w3[network][..., None]) + self.b3[network][:, None, None] + shift3)[..., 0]
+        x = activate(torch.bmm(x, w2) * scale2 + b2[:, None] + shift2, self.activation)
+        return (torch.bmm(x, w3[..., None]) + b3[:, None, None] + shift3)[..., 0]
 
     def _first(self, bucket: int) -> Tensor:
         """The weights of the first layer that are used, ``[P, W, H]``."""

@@ -36,7 +36,7 @@ def _body(inputs: int, sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
     """Linear – LayerNorm – ReLU for each size."""
     layers: list[nn.Module] = []
     for before, size in itertools.pairwise([inputs, *sizes]):
-        layers += [nn.Linear(before, size), *([nn.LayerNorm(size)] if layer_norm else []), nn.ReLU()]
+        layers += [nn.Linear(before, size), *([nn.LayerNorm(size)] if layer_norm else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 

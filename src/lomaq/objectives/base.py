@@ -200,6 +200,11 @@ class Objective(ABC):
         """Multiply every value that ``networks`` hold by ``factor`` > 0."""
         networks.rescale_(factor)
 
+    @property
+    def unrolls_outputs(self) -> bool:
+        """Whether :meth:`unroll` gives the agents' networks' outputs alone, which are known from acting."""
+        return type(self).unroll is Objective.unroll
+
     @abstractmethod
     def targets(self, batch: Batch) -> Targets:
         """Targets with raw returns, which are cut before a step that is no transition."""

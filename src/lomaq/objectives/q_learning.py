@@ -44,10 +44,13 @@ class QLearning(Objective):
 
     def outputs_and_selector(self, batch: Batch) -> tuple[Any, Any]:
         """The target networks' unroll, and what selects its greedy actions: itself or the online networks' unroll."""
+        known = batch.unrolled
+        if batch.online is batch.target and known is not None:
+            return known, known
         outputs = self.unroll(batch.target, batch.rollout)
         if not self.double_q or batch.online is batch.target:
             return outputs, outputs
-        return outputs, self.unroll(batch.online, batch.rollout) if batch.unrolled is None else batch.unrolled
+        return outputs, self.unroll(batch.online, batch.rollout) if known is None else known
 
     def next_actions(self, batch: Batch, selector: Any) -> Tensor:
         """Actions a' ``[T, B, N]`` int64 after every step, selected by the unroll ``selector``."""

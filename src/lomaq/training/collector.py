@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class Collector:
             self.observation = env.stagger(self.generator)
         self.state = utilities.initial_state(env.n_envs, env.device)
         self.ended = torch.zeros(env.n_envs, dtype=torch.bool, device=env.device)
+        self.outputs: list[Tensor] = []
 
     @torch.no_grad()
     def collect(self, epsilon: float | Tensor) -> Rollout:
@@ -64,8 +66,10 @@ class Collector:
         mask = env.allowed()
         kept = RolloutBuffers(env, env.max_steps if self.steps is None else self.steps, mask is not None)
         self.observation = kept.begin(self.observation, state.is_first, mask)
+        self.outputs = []
         for t in range(kept.steps):
             outputs = self.utilities.step(self.observation, state, mask)
+            self.outputs.append(outputs)
             actions = self.policy(outputs, shares, self.generator, mask)
             valid = ~self.ended
             observation, rewards, terminated, truncated = env.step(actions)
@@ -88,6 +92,12 @@ class Collector:
         contract.check_rollout(env, rollout)
         _check_outputs(outputs, self.env.graph)
         return rollout
+
+    @torch.no_grad()
+    def unrolled(self) -> Tensor:
+        """Outputs ``[T + 1, B, N, A]`` along the last rollout, of networks that have not changed since."""
+        after = replace(self.state)
+        return torch.stack([*self.outputs, self.utilities.step(self.observation, after, self.env.allowed())])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next rollouts."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from lomaq.envs import BatchedEnv, Rollout
 from lomaq.errors import InputError, NonFiniteLossError
+from lomaq.nn.flat import FlatParameters
 from lomaq.objectives import Targets, ValueNetworks
 from lomaq.objectives.base import Batch
 from lomaq.objectives.scale import ValueScale
@@ -27,24 +28,11 @@ EnvMaker = Callable[[int, int, torch.device], BatchedEnv]
 Minibatch = tuple[Rollout, Targets | None]
 
 
-class _Iteration:
-    """One iteration as an iterable of known length: of any other, Lightning fetches a batch ahead of its time."""
-
-    def __init__(self, module: LomaqModule) -> None:
-        self.module = module
-
-    def __len__(self) -> int:
-        return self.module.settings.epochs * self.module.settings.minibatches
-
-    def __iter__(self) -> Iterator[Minibatch]:
-        return self.module.run_iteration()
-
-
 class LomaqModule(pl.LightningModule):
     """LOMAQ (Algorithm 3) and every method that differs from it in settings only.
 
-    One iteration, which is one Lightning epoch: collect a rollout, draw from the replay memory, compute targets once,
-    then ``epochs`` × ``minibatches`` optimiser steps.
+    One iteration, which is one Lightning epoch of one training step: collect a rollout, draw from the replay memory,
+    compute targets once, then ``epochs`` × ``minibatches`` optimiser steps.
 
     Args:
         networks: Utilities and mixer.
@@ -95,13 +83,11 @@ class LomaqModule(pl.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         own = self.reward.make_optimizer()
-        return [self.settings.make_optimizer(self.networks.parameters()), *([] if own is None else [own])]
+        self.flat = FlatParameters(self.networks.parameters())
+        return [self.settings.make_optimizer([self.flat.vector]), *([] if own is None else [own])]
 
-    def train_dataloader(self) -> _Iteration:
-        return _Iteration(self)
-
-    def transfer_batch_to_device(self, batch: Minibatch, device: torch.device, dataloader_idx: int) -> Minibatch:
-        return batch  # collected where it is used
+    def train_dataloader(self) -> Sequence[int]:
+        return range(1)  # an epoch is one iteration, which collects for itself
 
     def on_fit_start(self) -> None:
         env_seed, action_seed, sample_seed, learning_seed = stream_seeds(self.seed, self.global_rank, 4)
@@ -132,10 +118,13 @@ class LomaqModule(pl.LightningModule):
         """ε of the next rollout."""
         return self.settings.epsilon.at(self.env_steps)
 
-    def run_iteration(self) -> Iterator[Minibatch]:
-        """Collect (at first until a batch can be drawn), then yield the minibatches with their targets.
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        self.run_iteration()
 
-        While rewards are still being learned there may be none, and then the epoch is empty.
+    def run_iteration(self) -> None:
+        """Collect (at first until a batch can be drawn), then learn from the minibatches with their targets.
+
+        While rewards are still being learned there may be none.
         """
         self._sums, self._updates = {}, 0
         batch = None
@@ -147,7 +136,8 @@ class LomaqModule(pl.LightningModule):
         ready, metrics = self.reward.fit_and_relabel(batch, own, self.sampler)
         self.metrics |= metrics
         if ready is not None:
-            yield from self._minibatches(ready)
+            for minibatch in self._minibatches(ready):
+                self.learn(*minibatch)
 
     def _collect(self) -> None:
         self.metrics = {"epsilon": self.epsilon}
@@ -182,7 +172,7 @@ class LomaqModule(pl.LightningModule):
             self.metrics["value_scale"] = self.scale.sigma
             yield batch, None
             return
-        targets = self._targets(batch)
+        targets = self._targets(batch, self._acted() if batch is self.replay.last else None)
         if settings.value_scale == "running":
             ratio = self.scale.update(targets.returns[batch.mask])
             settings.objective.rescale_(self.networks, ratio)
@@ -207,7 +197,12 @@ class LomaqModule(pl.LightningModule):
         """Whether one forward pass of the online networks can serve both the targets and the loss."""
         s = self.settings
         shares = s.objective.selects_online and s.target != "none"
-        return shares and len(_Iteration(self)) == 1 and s.value_scale == "none"
+        return shares and s.epochs * s.minibatches == 1 and s.value_scale == "none"
+
+    def _acted(self) -> Tensor | None:
+        """The unroll of the online networks along the last rollout, where what they gave while acting is that."""
+        same = self.settings.objective.unrolls_outputs and self.networks.utilities.norm is None
+        return self.collector.unrolled() if same else None
 
     def _targets(self, rollout: Rollout, unrolled: Any = None) -> Targets:
         rewards = self.reward.aggregate(rollout.rewards)
@@ -223,17 +218,18 @@ class LomaqModule(pl.LightningModule):
         assert isinstance(first, pl.core.optimizer.LightningOptimizer)
         return first
 
-    def training_step(self, batch: Minibatch, batch_idx: int) -> None:
-        rollout, targets = batch
+    def learn(self, rollout: Rollout, targets: Targets | None) -> None:
+        """One optimiser step; without targets, these are made by the same forward pass."""
         objective, unrolled = self.settings.objective, None
         if targets is None:
             unrolled = objective.unroll(self.networks, rollout)
             targets = self._targets(rollout, unrolled)
         optimizer = self._value_optimizer
         loss, metrics = objective.loss(self.networks, rollout, targets, unrolled)
-        optimizer.zero_grad()
+        self.flat.zero_grad()
         self.manual_backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.grad_clip)
+        self.flat.gather()
+        norm = self.flat.clip_(self.settings.grad_clip)
         optimizer.step()
         self.networks.mixer.project_()
         clipped = (norm > self.settings.grad_clip).float()
@@ -276,6 +272,8 @@ class LomaqModule(pl.LightningModule):
     # --------------------------------------------------------------- checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # written one by one, not as views of one vector
+        checkpoint["state_dict"] = {name: value.clone() for name, value in checkpoint["state_dict"].items()}
         own: dict[str, Any] = {"collector": self.collector.state_dict(), "replay": self.replay.state_dict()}
         own |= {"sampler": self.sampler.get_state(), "generator": self.generator.get_state()}
         ranks: list[Any] = [own]
