@@ -226,6 +226,7 @@ _DECLARED: dict[str, Check] = {
     "total_env_steps": partial(check_int, minimum=1, maximum=2**63 - 1),
     "run_dir": _or_null(_path),
     "resume": _or_null(_path),
+    "compile": check_bool,
     "deterministic": check_bool,
     "jobs": _or_null(partial(check_int, minimum=1)),
     "study": _or_null(_study),

@@ -32,6 +32,7 @@ from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker, samples
 from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder, evaluation_of
 from lomaq.training.checkpoint import AtomicCheckpointIO
+from lomaq.training.compiled import compile_networks
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
@@ -83,6 +84,10 @@ def _train(
     recorder = Recorder(files, run.make_env, *numbers, _best_by(tests["best_by"], run.metric_names))
     loggers = check_loggers(config["logger"])
     trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)], run_dir)
+    if check_bool("compile", config.get("compile", False)):  # stored configurations of earlier versions have none
+        networks = {run.module.networks, run.module.target}
+        if (reason := compile_networks(networks, trainer.strategy.root_device)) is not None:
+            run.notes.append(reason)
     if not trainer.is_global_zero:
         with closing(run.module):
             _fit(trainer, run.module, checkpoint)
