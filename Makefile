@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 train: install ## Train and show the result: make train ARGS="env=cartpole"
 	$(BIN)/python train.py $(ARGS)
 
-test: install ## Run the tests, about ten minutes on two cores
+test: install ## Run the tests; make test-slow runs the rest of long lists of cases, too
 	$(BIN)/python -m pytest -n 2
 
 test-slow: install ## Run the long tests

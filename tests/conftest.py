@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from rich.console import Console
 from torch import Tensor
 
-from lomaq.cli import train_main
 from lomaq.config import compose
 from lomaq.envs import Rollout
 from lomaq.graphs import AgentGraph
-from lomaq.plots.run import train
+from lomaq.plots.run import train as train_and_draw
+from lomaq.training.run import train
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,22 +89,38 @@ def small() -> tuple[str, ...]:
     return (three_agents_in("cartpole"), *SMALL)
 
 
+@cache
+def composed_once(words: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of these words, which many runs share; to compose it takes half as long as a small run."""
+    return compose(words)
+
+
 @pytest.fixture
 def run_small(tmp_path: Path):
-    """Train a small run: ``run_small("name", *overrides)`` → (folder, summary)."""
+    """Train a small run: ``run_small("name", *overrides)`` → (folder, summary). ``drawn`` for its pictures, too."""
 
-    def run(name: str, *overrides: str, checkpoint: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    def run(
+        name: str, *overrides: str, checkpoint: Path | None = None, drawn: bool = False
+    ) -> tuple[Path, dict[str, Any]]:
         folder = tmp_path / name
         env = dict(word.split("=", 1) for word in overrides).get("env", "cartpole")
-        config = compose([three_agents_in(env), *SHORT.get(env, ()), *SMALL, *overrides])
-        return folder, train(config, folder, Console(file=io.StringIO()), checkpoint)
+        words = (three_agents_in(env), *SHORT.get(env, ()), *SMALL, *overrides)
+        config = compose(words) if "_target_" in " ".join(words) else copy.deepcopy(composed_once(words))
+        return folder, (train_and_draw if drawn else train)(config, folder, Console(file=io.StringIO()), checkpoint)
 
     return run
 
 
-@pytest.fixture
-def few_episodes(monkeypatch):
-    """Certificates estimate conflict from as little as they can."""
+@pytest.fixture(autouse=True)
+def plain_pictures(request, monkeypatch) -> None:
+    """Pictures are not laid out, which takes as long as drawing them, but where pictures are what is tested."""
+    if "plots" not in request.node.path.parts:
+        monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def few_episodes(monkeypatch) -> None:
+    """Certificates estimate conflict from as little as they can; a test of the estimate says how much it needs."""
     for name, value in {"BUDGET": 2**8, "ROLLOUTS": 1, "PASSES": 1, "STEPS": 4}.items():
         monkeypatch.setattr(f"lomaq.analysis.certificate.conflict.{name}", value)
 
@@ -120,12 +140,18 @@ def command(monkeypatch, capsys, tmp_path):
     return run
 
 
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory, small) -> Path:
+    """A finished small run, which no test may change."""
+    folder = tmp_path_factory.mktemp("once") / "trained"
+    train_and_draw(compose([*small, "run_dir=trained"]), folder, Console(file=io.StringIO()))
+    return folder
+
+
 @pytest.fixture
-def trained(command, small, tmp_path) -> Path:
+def trained(command, trained_once, tmp_path) -> Path:
     """A finished small run, which a test may change."""
-    status, _, err = command(train_main, *small, "run_dir=trained")
-    assert status == 0, err
-    return tmp_path / "trained"
+    return shutil.copytree(trained_once, tmp_path / "trained")
 
 
 def _edges_of(graph: AgentGraph) -> list[tuple[int, int]]:

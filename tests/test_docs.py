@@ -39,8 +39,9 @@ WALKED += [
         "sweeps",
     )
 ]
-#: Of these, those that need a package, and those that start processes for seconds.
-NEEDED, LONG = {"docs/how-to/pettingzoo.md": "mpe2"}, ("docs/how-to/pettingzoo.md",)
+#: Of these, those that need a package, and those that take long: their commands have tests of their own elsewhere.
+NEEDED = {"docs/how-to/pettingzoo.md": "mpe2"}
+LONG = {f"docs/how-to/{name}.md" for name in ("own-feeder", "pettingzoo", "resume", "sweeps")}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?: {4}(?:PYTHONPATH=\. )?)((?:python (?:train|evaluate)\.py|lomaq|make) .*)$", re.MULTILINE)
@@ -169,7 +170,16 @@ def execute(words: list[str]) -> int:
 # ---------------------------------------------------------------------- commands
 
 
-@pytest.mark.parametrize(("page", "words"), COMPOSED, ids=ids(COMPOSED))
+#: The first command with each word (whatever its numbers) is among the quick ones.
+FIRST = {re.sub(r"\d+", "0", word): words for _, words in reversed(COMPOSED) for word in words}
+QUICK = {*FIRST.values(), *KINDS.values()}
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [pytest.param(*case, marks=() if case[1] in QUICK else pytest.mark.slow) for case in COMPOSED],
+    ids=ids(COMPOSED),
+)
 def test_settings_of_a_training_command_compose_and_one_of_each_kind_is_built(workplace, needs, page, words) -> None:
     for part in parts(PAGES[page]):
         if part.kind == "file":

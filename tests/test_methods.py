@@ -141,8 +141,15 @@ def test_every_method_has_a_page_and_the_name_of_its_file(name) -> None:
 # --------------------------------------------------------------------- identity
 
 
-@pytest.mark.parametrize("learner", ["fast", "paper", "searched"])
-@pytest.mark.parametrize("algo", methods(learning=False))
+#: Every method with every learner; one learner of each method is quick.
+ALONE = [
+    pytest.param(algo, learner, marks=() if (i - j) % 3 == 0 else pytest.mark.slow)
+    for i, algo in enumerate(methods(learning=False))
+    for j, learner in enumerate(("fast", "paper", "searched"))
+]
+
+
+@pytest.mark.parametrize(("algo", "learner"), ALONE)
 def test_every_method_alone_has_its_name_with_every_learner(algo, learner) -> None:
     if learner == "searched" and algo not in LEARNING:
         with pytest.raises(InputError, match=r"learner.*searched"):

@@ -14,7 +14,6 @@ from lomaq.config import compose
 from lomaq.training.checkpoint import load_checkpoint, save_atomic
 from lomaq.training.run import train
 
-pytestmark = pytest.mark.usefixtures("few_episodes")
 ROOT = Path(__file__).resolve().parents[2]
 
 

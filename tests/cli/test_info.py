@@ -76,6 +76,22 @@ def test_a_finished_run_says_how_to_continue_and_how_to_play_it(command, run_sma
     assert (status, err) == (0, "")
 
 
+def test_a_run_that_a_test_ended_says_so_and_is_resumed_only_beyond_it(command, small) -> None:
+    stop = "evaluation.stop_at=0"  # the first test reaches it
+    status, out, err = command("train", *small, stop, "run_dir=run")
+    assert status == 0, err
+    assert "0, where a test reached 0" in out
+    out = command("info", "run=run")[1]
+    assert "finished, 0 of 400 env steps: a test reached evaluation.stop_at=0" in out
+    assert "lomaq train resume=run evaluation.stop_at=null" in out
+    status, _, err = command("train", "resume=run", "total_env_steps=800")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "evaluation.stop_at=0 at 0 env steps; give evaluation.stop_at=null" in err
+    status, _, err = command("train", "resume=run", "evaluation.stop_at=null", "total_env_steps=80")
+    assert status == 0, err
+    assert "of 80 env steps\n" in command("info", "run=run")[1]
+
+
 def test_a_run_without_a_test_or_of_an_oracle_is_described_too(command, tmp_path, run_small) -> None:
     stored(tmp_path / "young", [])
     assert "0 of 400 env steps (0%)" in command("info", "run=young")[1]

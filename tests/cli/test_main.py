@@ -146,5 +146,5 @@ def test_a_setting_of_an_earlier_version_is_refused_by_its_new_name(
 
 def test_a_number_is_a_name_for_a_folder(command, small, tmp_path) -> None:
     assert command(cli.train_main, *small, "run_dir=2024")[0] == 0
-    assert command(cli.main, "certify", "checkpoint=2024", "output=7")[0] == 0
+    assert command(cli.main, "certify", "checkpoint=2024", "output=7", "states=2", "samples=2")[0] == 0
     assert (tmp_path / "7" / "certificate.json").is_file()

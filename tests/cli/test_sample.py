@@ -76,7 +76,7 @@ def test_films_of_a_training_show_drawn_actions(run_small, monkeypatch) -> None:
     totals = []
     monkeypatch.setattr(film_module.Film, "write", lambda film, path: totals.append(film.frames[-1].total))
     tests = ("evaluation.sample=true", "evaluation.episodes=1", "evaluation.film=gif")
-    folder, _ = run_small("filmed", *POLICIES, *tests, "total_env_steps=80")
+    folder, _ = run_small("filmed", *POLICIES, *tests, "total_env_steps=80", drawn=True)
     results = load_checkpoint(folder / "checkpoints" / "last.ckpt")["lomaq"]["history"]["evaluations"]
     assert len(totals) == 2
     assert totals == [test["returns"][0] for test in results]

@@ -34,9 +34,9 @@ def test_a_path_is_taken_as_it_is_typed_and_quotes_around_it_fall_away(tmp_path,
     monkeypatch.chdir(tmp_path)
     assert compose([f"run_dir={typed}"])["run_dir"] == typed
     assert parse([f"run_dir={typed}", f"resume={typed}"]) == {"run_dir": typed, "resume": typed}
-    for quote in "'\"":
-        if quote not in typed and not typed.endswith("\\"):
-            assert compose([f"run_dir={quote}{typed}{quote}"])["run_dir"] == typed
+    quoted = [f"{quote}{typed}{quote}" for quote in "'\"" if quote not in typed and not typed.endswith("\\")]
+    config = compose([f"{key}={word}" for key, word in zip(("run_dir", "resume"), quoted, strict=False)])
+    assert [config[key] for key, _ in zip(("run_dir", "resume"), quoted, strict=False)] == [typed] * len(quoted)
 
 
 def test_no_path_is_none_and_references_are_followed() -> None:

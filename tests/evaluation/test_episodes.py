@@ -195,7 +195,7 @@ def test_greedy_actions_are_the_allowed_ones():
 
 
 def test_an_oracle_run_on_few_machines_is_worth_the_optimum(run_small):
-    folder, summary = run_small("oracle", "env=sysadmin", "algo=oracle")
+    folder, summary = run_small("oracle", "env=sysadmin", "algo=oracle", drawn=True)
     assert summary["test_episodes"] == 1
     assert summary["test_return_mean"] == pytest.approx(summary["references"]["optimum"], rel=1e-12)
     assert (folder / "curve.png").is_file()

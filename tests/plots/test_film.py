@@ -261,7 +261,7 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 def test_training_is_bit_equal_with_and_without_films(run_small):
     plain, _ = run_small("plain", *SHORT)
-    filmed, _ = run_small("filmed", *SHORT, "evaluation.film=gif")
+    filmed, _ = run_small("filmed", *SHORT, "evaluation.film=gif", drawn=True)
     a, b = (content(folder / "checkpoints" / "last.ckpt") for folder in (plain, filmed))
     assert a.keys() == b.keys()
     assert len(a) > 50
@@ -275,7 +275,7 @@ def test_training_is_bit_equal_with_and_without_films(run_small):
 
 
 def test_every_evaluation_leaves_a_film(run_small):
-    folder, _ = run_small("run", *SHORT, "evaluation.film=gif", "env=nav")
+    folder, _ = run_small("run", *SHORT, "evaluation.film=gif", "env=nav", drawn=True)
     tested = [row["env_steps"] for row in metrics(folder) if row["test_return_mean"]]
     assert len(tested) == 3
     assert sorted(p.name for p in (folder / "films").iterdir()) == sorted(f"{steps}.gif" for steps in tested)
@@ -289,7 +289,9 @@ def test_every_evaluation_leaves_a_film(run_small):
 def test_tensorboard_has_the_film_as_an_animated_image(run_small):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    folder, _ = run_small("run", *SHORT, "evaluation.at_start=false", "evaluation.film=mp4", "logger=tensorboard")
+    folder, _ = run_small(
+        "run", *SHORT, "evaluation.at_start=false", "evaluation.film=mp4", "logger=tensorboard", drawn=True
+    )
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0}).Reload()
     films = sorted((folder / "films").iterdir(), key=lambda path: int(path.stem))
     images = events.Images("film")

@@ -120,6 +120,33 @@ def test_as_many_steps_are_taken_on_as_many_sequences_as_told(monkeypatch):
     assert seen == [(T, 2, N, SEEN)] * 3
 
 
+@pytest.mark.parametrize(
+    ("team", "steps"),
+    [
+        ([0.07] * 24, 2),  # all off by less than a quarter of 0.1 an agent
+        ([0.08] * 24, 5),  # all pass, but they are off by more in the mean
+        ([0.0] * 23 + [0.31], 5),  # one of 24 does not pass
+    ],
+)
+def test_rewards_that_are_known_before_they_are_learned_take_fewer_steps(team, steps, monkeypatch):
+    reward = say_zero(reward_of(updates=5, settled_updates=2))
+    optimizer, counted = reward.make_optimizer(), []
+    monkeypatch.setattr(optimizer, "step", lambda: counted.append(1))
+    prepare(reward, reward.observe(with_team(team))[0], optimizer)
+    assert len(counted) == steps
+    prepare(reward, reward.observe(with_team([1.0] * 24))[0], optimizer)  # what is new takes all of them at once
+    assert len(counted) == steps + 5
+
+
+def test_settled_steps_are_never_more_than_the_others(monkeypatch):
+    for settled in (None, 9):
+        reward = say_zero(reward_of(updates=1, settled_updates=settled))
+        optimizer, counted = reward.make_optimizer(), []
+        monkeypatch.setattr(optimizer, "step", lambda counted=counted: counted.append(1))
+        prepare(reward, reward.observe(with_team([0.0] * 24))[0], optimizer)
+        assert len(counted) == 1
+
+
 def test_learning_works_where_gradients_are_switched_off():
     reward = reward_of()
     before = [p.clone() for p in reward.parameters()]
@@ -217,6 +244,7 @@ def test_blocks_get_the_sum_of_their_agents_learned_rewards():
         ("fit.lr", 0.0),
         ("fit.batch_size", 0),
         ("fit.updates", 0),
+        ("fit.settled_updates", 0),
         ("fit.loss", "mse"),
         ("fit.regularisation", -1.0),
         ("fit.weights", ()),

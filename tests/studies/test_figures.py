@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,6 @@ def test_every_experiment_with_a_picture_can_be_drawn_again() -> None:
     for file in (CONF / "experiment").glob("*.yaml"):
         study = compose([f"experiment={file.stem}"])["study"]
         module, _, name = (study.get("report") or study["run"]).rpartition(".")
-        function = getattr(sys.modules[module], name)
+        function = getattr(import_module(module), name)
         found = next((draw for start, draw in DRAWERS.items() if file.stem.startswith(start)), None)
         assert found is drawn.get(function), file.stem  # a search for settings has no picture

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +38,28 @@ def study(name: str, folder: Path) -> dict[str, Any]:
     return run_study(config, lambda more: compose([*words, *more]), folder, Console(file=io.StringIO()))
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, Any]]]:
+    """A study that has ended, by its name: its folder, in which nothing may change, and its result."""
+
+    @cache
+    def made(name: str) -> tuple[Path, dict[str, Any]]:
+        folder = tmp_path_factory.mktemp(name)
+        return folder, study(name, folder)
+
+    return made
+
+
 @pytest.mark.parametrize("name", TINY)
-def test_every_experiment_composes_runs_and_draws(name: str, tmp_path: Path) -> None:
-    result = study(name, tmp_path)
-    assert read_checked(tmp_path / "summary.json") == result
-    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+def test_every_experiment_composes_runs_and_draws(finished, name: str) -> None:
+    folder, result = finished(name)
+    assert read_checked(folder / "summary.json") == result
+    assert (folder / f"{name}.png").stat().st_size > 10_000
 
 
-def test_a_study_keeps_the_runs_that_are_there(tmp_path: Path) -> None:
-    first = study("fig9", tmp_path)
+def test_a_study_keeps_the_runs_that_are_there(finished, tmp_path: Path) -> None:
+    folder, first = finished("fig9")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.csv")}
     assert len(stamps) == 4
     assert study("fig9", tmp_path) == first
@@ -67,8 +83,8 @@ def test_jobs_must_be_a_number_of_processes(tmp_path: Path) -> None:
         run_study(config, lambda more: {}, tmp_path, Console(file=io.StringIO()))
 
 
-def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
-    study("fig9", tmp_path)
+def test_a_folder_of_another_study_is_refused(finished, tmp_path: Path) -> None:
+    shutil.copytree(finished("fig9")[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "kappa=0,seed=0" / "summary.json").unlink()
     words = ["experiment=fig9", *TINY["fig9"], "learner.lr=0.1"]
     config = {**compose(words)["study"], "grid": GRIDS["fig9"]}

@@ -55,7 +55,7 @@ def describe_run(folder: Path) -> dict[str, str]:
         best, reached = max(run.tests.mean), _reached(run)
         firsts = [f"{threshold:,.6g} at {step:,}" for threshold, step in reached.items() if step is not None]
         none = "none of " + ", ".join(f"{threshold:,.6g}" for threshold in reached) if reached else "no threshold"
-        lines["last test"] = f"{run.tests.mean[-1]:,.1f} at {run.tests.steps[-1]:,.0f} env steps"
+        lines["last test"] = f"{_last(run):,.1f} at {run.tests.steps[-1]:,.0f} env steps"
         lines["best test"] = f"{best:,.1f} at {run.tests.first_at(best):,} env steps"
         lines["first reached"] = ", ".join(firsts) or none
         lines |= {f"last {name}": f"{value:,.4g}" for name, value in run.summary.get("test_metrics", {}).items()}
@@ -94,8 +94,21 @@ def _state(run: RunRecord) -> str:
     share = f"{run.env_steps:,} of {total:,} env steps"
     if run.env_steps >= total and run.summary:
         return f"finished, {share}"
+    if _stopped(run):
+        return f"finished, {share}: a test reached evaluation.stop_at={run.summary['stopped_at']:,.6g}"
     written = time.strftime("%Y-%m-%d %H:%M", time.localtime((run.folder / "metrics.csv").stat().st_mtime))
     return f"running or stopped, {share} ({run.env_steps / total:.0%}), last written {written}"
+
+
+def _last(run: RunRecord) -> float | None:
+    """Mean return of the last test: of all its episodes where the run has ended."""
+    ended = run.summary.get("env_steps") == run.env_steps
+    return run.summary["test_return_mean"] if ended else run.tests.mean[-1] if run.tests.mean else None
+
+
+def _stopped(run: RunRecord) -> bool:
+    """Whether a test was good enough to end the run, and it has not been resumed with another ``stop_at``."""
+    return "stopped_at" in run.summary and run.summary["stopped_at"] == run.config["evaluation"]["stop_at"]
 
 
 def _reached(run: RunRecord) -> dict[float, int | None]:
@@ -120,7 +133,8 @@ def _remedies(run: RunRecord, trains: bool) -> dict[str, str]:
     folder, checkpoints, lines = run.folder, run.folder / "checkpoints", {}
     if trains and (checkpoints / "last.ckpt").is_file():
         total = run.config["total_env_steps"]
-        more = f" total_env_steps={2 * total}" if run.env_steps >= total else ""
+        ended = " evaluation.stop_at=null" if _stopped(run) else ""
+        more = f" total_env_steps={2 * total}" if run.env_steps >= total else ended
         lines["continue"] = f"lomaq train {shlex.quote(f'resume={folder}')}{more}"
     if (checkpoints / "best.ckpt").is_file():
         lines["play"] = f"lomaq evaluate {shlex.quote(f'checkpoint={folder}')} episodes=100"
@@ -202,9 +216,11 @@ def _counts(key: str) -> bool:
 def _results(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {
         "env steps": [run.env_steps for run in runs],
-        "last test": [run.tests.mean[-1] if run.tests.mean else None for run in runs],
+        "last test": [_last(run) for run in runs],
         "best test": [max(run.tests.mean, default=None) for run in runs],
     }
+    stopped = [run.summary.get("stopped_at") for run in runs]
+    rows |= {"stopped at": stopped} if any(value is not None for value in stopped) else {}
     reached = [_reached(run) if run.config else {} for run in runs]
     for threshold in sorted({threshold for one in reached for threshold in one}):
         firsts = [one.get(threshold) for one in reached]

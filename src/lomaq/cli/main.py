@@ -36,11 +36,13 @@ from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
 from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
 from lomaq.studies.sweep import run_sweep
 from lomaq.training import NonFiniteLossError
+from lomaq.training.callbacks import stays_stopped
 from lomaq.training.process import keep_freed_memory
 from lomaq.training.run import run_dir_of
+from lomaq.training.settings import TestSettings
 
 #: What a resumed run may change; everything else decides what the run is.
-RESUMABLE = ("total_env_steps", "trainer.", "logger.")
+RESUMABLE = ("total_env_steps", "evaluation.stop_at", "trainer.", "logger.")
 
 #: When Python ends it looks for cycles among all objects of torch, which takes a second; the system frees them at once.
 atexit.register(gc.freeze)
@@ -196,14 +198,18 @@ def _resume(words: Sequence[str], console: Console) -> int:
     path = given.pop("resume")
     for key in given:
         if not key.startswith(RESUMABLE):
-            expected = "only total_env_steps, trainer.* and logger.* with resume"
+            expected = "only total_env_steps, evaluation.stop_at, trainer.* and logger.* with resume"
             raise InputError(key, expected, given[key], "start a new run to change it")
     stored = open_checkpoint(str(path), resume=True)
     config = changed(stored.config, given)
     total, done = config["total_env_steps"], stored.env_steps
-    if isinstance(total, int) and total <= done and RunFiles(stored.run_dir).has_ended(done):
-        got = f"{done} of {total} env steps done"
-        raise InputError("resume", "a run with steps left", got, "give a larger total_env_steps=")
+    if RunFiles(stored.run_dir).has_ended(done):
+        expected, stop_at = "a run with steps left", config["evaluation"]["stop_at"]
+        if isinstance(total, int) and total <= done:
+            raise InputError("resume", expected, f"{done} of {total} env steps done", "give a larger total_env_steps=")
+        if stays_stopped(TestSettings.of(config["evaluation"]), stored.state["lomaq"]["history"]):
+            got = f"one that ended with evaluation.stop_at={stop_at} at {done} env steps"
+            raise InputError("resume", expected, got, "give evaluation.stop_at=null, or one that it has not reached")
     if LEADER_VARIABLE not in os.environ:
         followed = f"{'a new' if 'total_env_steps' in given else 'the stored'} total of {total:,} env steps"
         print(f"resuming {stored.run_dir} at {done:,} env steps; schedules follow {followed}", file=sys.stderr)

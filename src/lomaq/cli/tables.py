@@ -34,7 +34,8 @@ def print_run(summary: dict[str, Any], run_dir: Path) -> None:
     paths = {"curve": f"{run_dir / 'curve.png'}", "summary": f"{run_dir / 'summary.json'}"}
     if "mixer" in summary:  # it learned
         rows |= {
-            "env steps": f"{summary['env_steps']:,}",
+            "env steps": f"{summary['env_steps']:,}"
+            + (f", where a test reached {summary['stopped_at']:,.6g}" if "stopped_at" in summary else ""),
             "training": f"{summary['wall_seconds']:,.1f} s, {summary['env_steps_per_second']:,.0f} env steps/s",
             "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
             "parameters": f"{summary['parameters']:,}",

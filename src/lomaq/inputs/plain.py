@@ -36,7 +36,7 @@ TRAINED = {
     **dict.fromkeys((f"trainer.{name}" for name in ("strategy", "threads")), object),
 }
 #: Settings of the evaluation that came later → what runs of before did.
-LATER = {"sample": False}
+LATER = {"sample": False, "episodes_while_training": None, "best_by": "return", "stop_at": None}
 #: Kinds of values besides dictionaries and lists.
 SCALARS = (str, int, float, bool, type(None))
 _MISSING = object()

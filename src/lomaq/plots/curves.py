@@ -59,13 +59,12 @@ def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references
         axes.axhline(value, color="gray", linestyle=style, linewidth=1, label=f"{name}: {value:,.6g}")
     finish_axes(axes, min(curve.low))
     axes.set_title(title, fontsize=11)
-    episodes = len(evaluations[-1].returns)
-    axes.set_ylabel("test return" + (f" ({episodes} episodes)" if episodes > 1 else ""))
+    few, episodes = (len(evaluations[place].returns) for place in (0, -1))
+    counted = f"{few:,} episodes, the last {episodes:,}" if few != episodes else f"{episodes:,} episodes"
+    axes.set_ylabel("test return" + (f" ({counted})" if episodes > 1 else ""))
     axes.legend(loc="lower right", fontsize=9, frameon=False)
     for panel, name in zip(below, names, strict=True):
-        each = [test.metrics[name] for test in evaluations]
-        means = [test.mean_metrics[name] for test in evaluations]
-        curve = Curve(curve.steps, means, [min(values) for values in each], [max(values) for values in each])
+        curve = Curve.of(evaluations, name)
         draw_band(panel, curve, name, color="tab:green", marker="o", markersize=2)
         finish_axes(panel, min(curve.low))
         panel.set_ylabel("")

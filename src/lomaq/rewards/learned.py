@@ -20,15 +20,20 @@ from lomaq.rewards.groups import RewardGroups
 from lomaq.rewards.settings import FitSettings, GateSettings, NetworkSettings
 from lomaq.rewards.source import BlockReward, Metrics
 
+#: Rewards are known that pass the gate in more than this share of a new rollout …
+SETTLED = 0.99
+#: … with a mean error of at most this share of its Δ.
+SMALL = 0.25
+
 
 class DecomposedReward(nn.Module, BlockReward):
     """r_J = Σ_{i∈J} r_i with r_i = Σ_{I∋i} r_I / |I| and groups' rewards r_I fitted to the team reward.
 
-    In each iteration the networks take ``fit.updates`` steps, then give the drawn samples their rewards anew, as the
-    released code does. (Algorithm 3 as printed decomposes a reward once, when it is stored; rewards from networks that
-    knew little would stay in the replay memory.) Samples whose predicted team reward is off by more than Δ are left out
-    of the value loss; where fewer than ``gate.pass_rate`` of the valid ones pass, values are not learned in this
-    iteration.
+    In each iteration the networks take ``fit.updates`` steps, fewer where they know the rewards already, then give the
+    drawn samples their rewards anew, as the released code does. (Algorithm 3 as printed decomposes a reward once, when
+    it is stored; rewards from networks that knew little would stay in the replay memory.) Samples whose predicted team
+    reward is off by more than Δ are left out of the value loss; where fewer than ``gate.pass_rate`` of the valid ones
+    pass, values are not learned in this iteration.
 
     Of the environment's rewards only the sum over the agents is ever learned from, see :meth:`observe`.
 
@@ -73,6 +78,7 @@ class DecomposedReward(nn.Module, BlockReward):
             if not isinstance(part, kind):
                 remedy = f"set one of them, reward.{name}.NAME=…"
                 raise InputError(f"reward.{name}", "a group of settings", repr(part), remedy)
+        self._updates = fit.updates  # of this iteration, see observe
         sizes = (RewardGroups.of(graph, max_size), obs_size, n_actions)
         self.model: Decomposition
         if check_choice("reward.variant", variant, ("regression", "classification")) == "regression":
@@ -112,13 +118,21 @@ class DecomposedReward(nn.Module, BlockReward):
     def observe(self, rollout: Rollout) -> tuple[Rollout, Metrics]:
         """Every agent's reward becomes an equal share of the team reward: the local ones are gone.
 
-        Before that they serve for one metric, which nothing is learned from: ``local_reward_error``, the mean
+        What the networks predict for the new rollout decides how many steps they take in this iteration:
+        ``fit.settled_updates`` where more than :data:`SETTLED` of it would pass the gate, with a mean error of at most
+        :data:`SMALL` Δ, else ``fit.updates``.
+
+        Before that the local ones serve for one metric, which nothing is learned from: ``local_reward_error``, the mean
         |learned - true local reward| over agents and transitions.
         """
         team = rollout.rewards.sum(dim=-1)  # [T, B]
         self._moments += moments(team[rollout.mask])
         learned = self.agent_rewards(rollout.observations[:-1], rollout.actions)
         error = (learned - rollout.rewards)[rollout.mask].abs().mean()
+        _, passing, valid, off = self._gate(learned, team, rollout.mask)
+        settled = passing > SETTLED * valid and off <= SMALL * self.tolerance * valid
+        updates = self.fit.updates
+        self._updates = min(updates, self.fit.settled_updates or updates) if settled else updates
         shared = (team / rollout.rewards.size(-1))[..., None].expand_as(rollout.rewards)
         return replace(rollout, rewards=shared.contiguous()), {"local_reward_error": float(error)}
 
@@ -133,7 +147,7 @@ class DecomposedReward(nn.Module, BlockReward):
     def _learn(self, batch: Rollout, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Metrics:
         """Algorithm 4: ``updates`` steps, each on sequences drawn from ``batch``."""
         total = torch.zeros((), device=batch.rewards.device)
-        for _ in range(self.fit.updates):
+        for _ in range(self._updates):
             drawn = batch
             if self.fit.batch_size is not None and self.fit.batch_size < batch.n_sequences:
                 columns = torch.randperm(batch.n_sequences, generator=generator)[: self.fit.batch_size]
@@ -147,17 +161,22 @@ class DecomposedReward(nn.Module, BlockReward):
             average_gradients(self.parameters())
             optimizer.step()
             total += loss.detach()
-        return {"reward_loss": float(total) / self.fit.updates}
+        return {"reward_loss": float(total) / self._updates}
 
     @torch.no_grad()
     def _relabel(self, batch: Rollout) -> tuple[Rollout | None, Metrics]:
         """Algorithm 5: learned rewards, and a ``mask`` of those that may be used; None where too few may."""
         rewards = self.agent_rewards(batch.observations[:-1], batch.actions)  # [T, B, N]
-        error = (rewards.sum(dim=-1) - batch.rewards.sum(dim=-1)).abs()
-        passed = batch.mask & (error <= self.tolerance)
-        sums = torch.stack([passed.sum(), batch.mask.sum(), error[batch.mask].sum()]).double()
-        passing, valid, off = sum_over_processes(sums).tolist()
+        passed, passing, valid, off = self._gate(rewards, batch.rewards.sum(dim=-1), batch.mask)
         metrics = {"reward_pass_rate": passing / valid, "reward_error": off / valid}
         if passing == 0 or passing < self.gate.pass_rate * valid:
             return None, metrics
         return replace(batch, rewards=rewards, mask=passed), metrics
+
+    def _gate(self, rewards: Tensor, team_reward: Tensor, valid: Tensor) -> tuple[Tensor, float, float, float]:
+        """Which valid samples pass, ``[T, B]``; of all processes how many, of how many, and the sum of their errors."""
+        error = (rewards.sum(dim=-1) - team_reward).abs()
+        passed = valid & (error <= self.tolerance)
+        sums = torch.stack([passed.sum(), valid.sum(), error[valid].sum()]).double()
+        passing, count, off = sum_over_processes(sums).tolist()
+        return passed, passing, count, off

@@ -44,6 +44,8 @@ class FitSettings:
         lr: Learning rate of Adam, above 0; follows ``learner.lr_decay``.
         batch_size: Sequences of a step, drawn from the batch of the values; None for all of them.
         updates: Steps in each iteration, at least 1.
+        settled_updates: Steps in an iteration whose new rollout the networks know before they have learned from it (see
+            :meth:`lomaq.rewards.DecomposedReward.observe`), at least 1; None, or more than ``updates``, for as many.
         regularisation: λ ≥ 0 of λ Σ_I w(|I|)·|r_I|, averaged over samples (Algorithm 4 as printed sums, as it does
             with the error).
         weights: w(1), w(2), … for at least every size that occurs, each at least 0; Figure 6 has w(1) = 0, w(2) = 1.
@@ -54,6 +56,7 @@ class FitSettings:
     lr: float = 0.01
     batch_size: int | None = None
     updates: int = 1
+    settled_updates: int | None = None
     regularisation: float = 0.0
     weights: Sequence[float] = (0.0, 1.0, 2.0, 3.0, 4.0)
 
@@ -63,6 +66,8 @@ class FitSettings:
         if self.batch_size is not None:
             check_int("reward.fit.batch_size", self.batch_size, 1)
         check_int("reward.fit.updates", self.updates, 1)
+        if self.settled_updates is not None:
+            check_int("reward.fit.settled_updates", self.settled_updates, 1)
         check_float("reward.fit.regularisation", self.regularisation, 0)
         if isinstance(self.weights, str) or not isinstance(self.weights, Sequence):
             raise InputError("reward.fit.weights", "a list of numbers, w(1), w(2), …", repr(self.weights))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from lomaq.runs.files import Evaluation
+from lomaq.runs.files import Evaluation, alike
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Test returns against env steps: of each test the mean, the lowest and the highest episode, or seed."""
+    """Test returns against env steps: of each test the mean, the lowest and the highest episode, or seed.
+
+    Of tests with unequal numbers of episodes the first count, as many as all have.
+    """
 
     steps: Sequence[float]
     mean: Sequence[float]
@@ -18,10 +22,11 @@ class Curve:
     high: Sequence[float]
 
     @classmethod
-    def of(cls, evaluations: Sequence[Evaluation]) -> Curve:
-        """The tests of one run."""
-        low, high = ([pick(e.returns) for e in evaluations] for pick in (min, max))
-        return cls([e.env_steps for e in evaluations], [e.mean for e in evaluations], low, high)
+    def of(cls, evaluations: Sequence[Evaluation], metric: str | None = None) -> Curve:
+        """The tests of one run: their returns, or a metric of the environment."""
+        each = [e.returns if metric is None else e.metrics[metric] for e in alike(evaluations)]
+        mean, low, high = ([pick(values) for values in each] for pick in (fmean, min, max))
+        return cls([e.env_steps for e in evaluations], mean, low, high)
 
     @classmethod
     def over_seeds(cls, runs: Sequence[Curve]) -> Curve:

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +67,17 @@ class Evaluation:
         """What the best test has most of: the mean ``return``, or a metric, with ``-`` in front its negative."""
         means = {"return": self.mean, **self.mean_metrics}
         return -means[best_by[1:]] if best_by.startswith("-") else means[best_by]
+
+    def first(self, episodes: int) -> Evaluation:
+        """The same test, had it ended after so many episodes."""
+        metrics = {name: values[:episodes] for name, values in self.metrics.items()}
+        return replace(self, returns=self.returns[:episodes], metrics=metrics)
+
+
+def alike(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Tests as they are compared with each other: with equally many episodes, the first, which are drawn alike."""
+    episodes = min((len(e.returns) for e in evaluations), default=0)
+    return [e.first(episodes) for e in evaluations]
 
 
 class RunFiles:
@@ -192,7 +203,8 @@ class RunFiles:
         self, env: str, task: str, algorithm: str, seed: int, evaluations: list[Evaluation], best_by: str = "return"
     ) -> None:
         """``results.json`` in marl-eval's layout: env → task → algorithm → seed → step → numbers of each episode."""
-        best = max(evaluations, key=lambda e: e.score(best_by))
+        scores = [e.score(best_by) for e in alike(evaluations)]
+        best = evaluations[scores.index(max(scores))]
         steps: dict[str, Any] = {
             f"step_{i}": {"step_count": e.env_steps, "elapsed_time": round(e.train_seconds, 3), **_episodes(e)}
             for i, e in enumerate(evaluations)

@@ -18,7 +18,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from lomaq.envs import BatchedEnv
-from lomaq.errors import check_bool, check_int
 from lomaq.evaluation import Played, evaluate, make_test_env
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.checked import non_finite
@@ -26,6 +25,7 @@ from lomaq.runs.stop import asked, heed, listening
 from lomaq.training.build import actor_of
 from lomaq.training.checkpoint import save_atomic
 from lomaq.training.module import EnvMaker, LomaqModule, NonFiniteLossError
+from lomaq.training.settings import TestSettings
 
 #: Metrics that are logged and left out of the progress line.
 UNSHOWN = ("epsilon", "lr", "grad_norm", "clip_share", "value_scale", "reward_per_agent_step")
@@ -41,34 +41,21 @@ class EvaluationCallback(Callback):
 
 
 class Recorder(Checkpoint):
-    """Evaluates, saves and writes between iterations, and stops at the budget.
+    """Evaluates, saves and writes between iterations, and stops at the budget or where a test is good enough.
 
     It runs after the module's own hook, as Lightning runs checkpoint callbacks. What it must remember lives in
-    ``module.history``, and so in the checkpoint.
+    ``module.history``, and so in the checkpoint. All tests step the same environments from the same seed, so that the
+    first episodes of the last test are drawn as those of the tests before.
 
     Args:
         files: The run folder.
         make_env: Makes evaluation environments.
-        episodes: Episodes of an evaluation.
-        every_env_steps: Env steps between evaluations.
-        at_start: Whether there is one before training, too.
-        best_by: What best.ckpt goes by, see :meth:`lomaq.runs.Evaluation.score`.
+        tests: When to test, and what follows from it.
     """
 
-    def __init__(
-        self,
-        files: RunFiles,
-        make_env: EnvMaker,
-        episodes: int,
-        every_env_steps: int,
-        at_start: bool = True,
-        best_by: str = "return",
-    ) -> None:
-        self.files, self.make_env, self.best_by = files, make_env, best_by
+    def __init__(self, files: RunFiles, make_env: EnvMaker, tests: TestSettings) -> None:
+        self.files, self.make_env, self.tests = files, make_env, tests
         self.env: BatchedEnv | None = None
-        self.at_start = check_bool("evaluation.at_start", at_start)
-        self.episodes = check_int("evaluation.episodes", episodes, 1)
-        self.every = check_int("evaluation.every_env_steps", every_env_steps, 1)
         self.rows: list[dict[str, float]] = []
         self.began = 0.0
         self.open = ExitStack()
@@ -84,21 +71,22 @@ class Recorder(Checkpoint):
             signal.signal(signal.SIGTERM, self.on_sigterm)
         module = _module(pl_module)
         if trainer.is_global_zero:
-            self.env = make_test_env(self.make_env, self.episodes, module.device)
+            self.env = make_test_env(self.make_env, self.tests.few, module.device)
         if module.history:
             if not module.collector.env.resumable:
                 module.history["new_episodes_at"].append(module.env_steps)
             if trainer.is_global_zero:
                 self.files.reopen(module.run_config)
                 self.files.cut_metrics(module.env_steps)
+            module.history["stopped"] = stays_stopped(self.tests, module.history)
         else:
             module.history = {"evaluations": [], "train_seconds": 0.0, "best": None, "evaluated_at": 0}
-            module.history["new_episodes_at"] = []
-            if self.at_start:
+            module.history |= {"new_episodes_at": [], "stopped": False}
+            if self.tests.at_start:
                 self._evaluate_and_save(trainer, module)
             else:
                 trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
-        trainer.should_stop = module.env_steps >= module.total_env_steps
+        trainer.should_stop = finished(module)
         self.began = time.perf_counter()
         self.open.enter_context(listening())
 
@@ -110,13 +98,13 @@ class Recorder(Checkpoint):
         self.rows.append(row)
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "env_steps"}, step=module.env_steps)
-        finished = module.env_steps >= module.total_env_steps
         module.stopping |= trainer.world_size == 1 and asked()
-        if finished or module.env_steps // self.every > module.history["evaluated_at"] // self.every:
+        every = self.tests.every_env_steps
+        if finished(module) or module.env_steps // every > module.history["evaluated_at"] // every:
             self._evaluate_and_save(trainer, module)
         elif module.stopping:
             self._save(trainer, module)
-        trainer.should_stop = finished or module.stopping
+        trainer.should_stop = finished(module) or module.stopping
         self.began = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -139,16 +127,17 @@ class Recorder(Checkpoint):
             raise NonFiniteLossError(f"{bad} became NaN or infinite by {module.env_steps} env steps; {kept}")
         history["evaluated_at"] = module.env_steps
         if self.env is not None:
-            seed = EVALUATION_SEED + module.seed
-            actor = actor_of(module.run_config, module.networks.utilities, seed)
-            tests = evaluate(actor, self.env, self.episodes, seed)
-            result = evaluation_of(tests, module.env_steps, history["train_seconds"])
+            result = self._test(module, self.tests.episodes if finished(module) else self.tests.few)
+            if self.tests.good_enough(result) and len(result.returns) == self.tests.few < self.tests.episodes:
+                result = self._test(module, self.tests.episodes)  # luck of the few, or not
+            history["stopped"] = self.tests.good_enough(result)
             history["evaluations"].append(asdict(result))
+            first = result.first(min(len(one["returns"]) for one in history["evaluations"]))  # to compare tests
             tested = {
-                "test_return_mean": result.mean,
-                "test_return_min": min(result.returns),
-                "test_return_max": max(result.returns),
-                **{f"test_{name}": value for name, value in result.mean_metrics.items()},
+                "test_return_mean": first.mean,
+                "test_return_min": min(first.returns),
+                "test_return_max": max(first.returns),
+                **{f"test_{name}": value for name, value in first.mean_metrics.items()},
             }
             if self.rows:
                 self.rows[-1] |= tested
@@ -156,14 +145,22 @@ class Recorder(Checkpoint):
                 self.rows.append({"env_steps": module.env_steps, "train_seconds": 0.0, **tested})
             for logger in trainer.loggers:
                 logger.log_metrics(tested, step=module.env_steps)
-            score = result.score(self.best_by)
+            score = first.score(self.tests.best_by)
             if history["best"] is None or score > history["best"]:
                 history["best"] = score
                 save_atomic(evaluation_checkpoint(module, result), self.files.checkpoints / "best.ckpt")
+        history["stopped"] = trainer.strategy.broadcast(history["stopped"])
         self._save(trainer, module)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EvaluationCallback) and trainer.is_global_zero:
                 callback.on_evaluation(trainer, module)
+
+    def _test(self, module: LomaqModule, episodes: int) -> Evaluation:
+        assert self.env is not None
+        seed = EVALUATION_SEED + module.seed
+        actor = actor_of(module.run_config, module.networks.utilities, seed)
+        played = evaluate(actor, self.env, episodes, seed)
+        return evaluation_of(played, module.env_steps, module.history["train_seconds"])
 
     def _save(self, trainer: pl.Trainer, module: LomaqModule) -> None:
         """Write the metrics so far and ``last.ckpt``, from which the run continues as if it had not stopped here."""
@@ -173,6 +170,16 @@ class Recorder(Checkpoint):
             self.files.append_metrics(self.rows)
         self.rows = []
         trainer.save_checkpoint(self.files.checkpoints / "last.ckpt")
+
+
+def finished(module: LomaqModule) -> bool:
+    """Whether the budget is spent, or the last test was good enough."""
+    return module.env_steps >= module.total_env_steps or module.history["stopped"]
+
+
+def stays_stopped(tests: TestSettings, history: dict[str, Any]) -> bool:
+    """Whether a run that ended with a test that was good enough ends there with the present ``stop_at``, too."""
+    return history.get("stopped", False) and tests.good_enough(Evaluation(**history["evaluations"][-1]))
 
 
 def evaluation_of(tests: Played, env_steps: int, train_seconds: float) -> Evaluation:

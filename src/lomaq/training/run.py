@@ -24,18 +24,19 @@ from lomaq.errors import InputError, check_bool, check_choice, check_float, chec
 from lomaq.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
 from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
-from lomaq.runs.files import replacing, settings_of
+from lomaq.runs.files import alike, replacing, settings_of
 from lomaq.runs.lock import free_folder, locked
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, end, follow_leader, watched
 from lomaq.runs.stop import unsignalled
 from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker, samples
-from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder, evaluation_of
+from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder, evaluation_of, finished
 from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.compiled import compile_networks
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
+from lomaq.training.settings import TestSettings
 
 
 def train(
@@ -79,9 +80,8 @@ def _train(
     run = build_run(config)
     torch.manual_seed(config["seed"])  # for parts of a person's own that draw from the global generator
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
-    tests = config["evaluation"]
-    numbers = tests["episodes"], tests["every_env_steps"], tests["at_start"]
-    recorder = Recorder(files, run.make_env, *numbers, _best_by(tests["best_by"], run.metric_names))
+    _check_best_by(config["evaluation"]["best_by"], run.metric_names)
+    recorder = Recorder(files, run.make_env, TestSettings.of(config["evaluation"]))
     loggers = check_loggers(config["logger"])
     trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)], run_dir)
     if check_bool("compile", config.get("compile", False)):  # stored configurations of earlier versions have none
@@ -150,7 +150,7 @@ def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None) -> N
             raise
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from stop
-    if module.stopping and module.env_steps < module.total_env_steps:
+    if module.stopping and not finished(module):
         raise KeyboardInterrupt
 
 
@@ -217,9 +217,9 @@ def run_dir_of(config: dict[str, Any]) -> AbstractContextManager[Path]:
     return free_folder(Path("runs", f"{config['env']['name']}-{config['method']}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
-def _best_by(name: object, metrics: Sequence[str]) -> str:
+def _check_best_by(name: object, metrics: Sequence[str]) -> None:
     known = ["return", *(f"{sign}{metric}" for metric in metrics for sign in ("", "-"))]
-    return check_choice("evaluation.best_by", name, known)
+    check_choice("evaluation.best_by", name, known)
 
 
 def _thresholds(config: dict[str, Any], n_agents: int) -> dict[str, float]:
@@ -233,7 +233,7 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
     module, config = run.module, run.module.run_config
     history = module.history
     evaluations = [Evaluation(**e) for e in history["evaluations"]]
-    first = {name: next((e for e in evaluations if e.mean >= x), None) for name, x in thresholds.items()}
+    first = {name: next((e for e in alike(evaluations) if e.mean >= x), None) for name, x in thresholds.items()}
     wall = history["train_seconds"]
     partition = config["partition"] if isinstance(config["partition"], str) else [list(b) for b in run.partition.blocks]
     return _report(
@@ -255,6 +255,7 @@ def _finish(run: Run, files: RunFiles, thresholds: dict[str, float]) -> dict[str
             "parameters": sum(p.numel() for p in module.networks.parameters()),
             "env_statistics": module.collector.env.statistics(),
             **({"sample": True} if samples(config) else {}),
+            **({"stopped_at": config["evaluation"]["stop_at"]} if history["stopped"] else {}),
             **({} if run.resumable else {"new_episodes_at": history["new_episodes_at"]}),
         },
     )
@@ -292,7 +293,7 @@ def _report(
 ) -> dict[str, Any]:
     """Write ``results.json`` and ``summary.json``."""
     name, algorithm, seed = config["env"]["name"], config["method"], config["seed"]
-    last, best_by = evaluations[-1], config["evaluation"]["best_by"]
+    last, compared, best_by = evaluations[-1], alike(evaluations), config["evaluation"]["best_by"]
     with env:
         references = env.references() if check_bool("evaluation.references", config["evaluation"]["references"]) else {}
     summary = {
@@ -304,9 +305,9 @@ def _report(
         "test_return_mean": last.mean,
         "test_return_per_agent": last.mean / env.n_agents,
         "test_episodes": len(last.returns),
-        "best_test_return_mean": max(e.mean for e in evaluations),
+        "best_test_return_mean": max(e.mean for e in compared),
         "test_metrics": last.mean_metrics,
-        "best_test_metrics": max(evaluations, key=lambda e: e.score(best_by)).mean_metrics,
+        "best_test_metrics": max(compared, key=lambda e: e.score(best_by)).mean_metrics,
         "references": references,
         **more,
         "peak_memory_mb": peak_memory_mb(),

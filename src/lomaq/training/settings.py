@@ -1,18 +1,20 @@
-"""The learner's settings: one code path, two presets (conf/learner)."""
+"""Settings of the learner, one code path with three presets (conf/learner), and of its tests."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from lomaq.errors import InputError, check_choice, check_float, check_int
+from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.nn.exploration import Epsilon
 from lomaq.objectives import Objective, QLearning
+from lomaq.runs import Evaluation
 
 OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 CHOICES: dict[str, Collection[str]] = {
@@ -125,3 +127,51 @@ class LearnerSettings:
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             name, options = "learner.optimizer_options", self.optimizer_options
             raise InputError(name, f"options of {self.optimizer}", options, str(error)) from error
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """When the utilities are tested while they are trained, with how many episodes, and what a test decides.
+
+    Args:
+        episodes: Episodes of the last test, at least 1.
+        every_env_steps: Env steps between tests, at least 1.
+        episodes_while_training: Episodes of the tests before; None, or more, for as many as in the last.
+        at_start: Whether there is one before training, too.
+        best_by: What best.ckpt goes by, see :meth:`lomaq.runs.Evaluation.score`.
+        stop_at: The run ends with the first test whose mean of ``best_by`` is as good; None: with its budget alone.
+    """
+
+    __test__ = False  # to pytest
+
+    episodes: int
+    every_env_steps: int
+    episodes_while_training: int | None = None
+    at_start: bool = True
+    best_by: str = "return"
+    stop_at: float | None = None
+
+    def __post_init__(self) -> None:
+        check_int("evaluation.episodes", self.episodes, 1)
+        check_int("evaluation.every_env_steps", self.every_env_steps, 1)
+        if self.episodes_while_training is not None:
+            check_int("evaluation.episodes_while_training", self.episodes_while_training, 1)
+        check_bool("evaluation.at_start", self.at_start)
+        if self.stop_at is not None:
+            check_float("evaluation.stop_at", self.stop_at, -math.inf)
+
+    @classmethod
+    def of(cls, evaluation: dict[str, Any]) -> TestSettings:
+        """Those among the settings ``evaluation.*`` of a run."""
+        return cls(**{field.name: evaluation[field.name] for field in fields(cls)})
+
+    @property
+    def few(self) -> int:
+        """Episodes of a test before the last one."""
+        return min(self.episodes, self.episodes_while_training or self.episodes)
+
+    def good_enough(self, test: Evaluation) -> bool:
+        """Whether the run ends with this test."""
+        if self.stop_at is None:
+            return False
+        return test.score(self.best_by) >= (-self.stop_at if self.best_by.startswith("-") else self.stop_at)

@@ -23,8 +23,6 @@ from lomaq.objectives.base import Batch
 from lomaq.training.build import build_run
 from lomaq.training.run import train
 
-pytestmark = pytest.mark.usefixtures("few_episodes")
-
 #: Overrides of a run and what its certificate counts: kappa, blocks, pairs (block, agent within kappa hops), states.
 RUNS = {
     "mlp on cart-pole": ((), (1, 3, 7, 64)),  # a line of three: 2 + 3 + 2 pairs

@@ -159,7 +159,7 @@ def test_machines_that_do_not_bring_each_other_down_agree(enough):
     assert abs(found.opposed[0]) < 3 * found.error[0] < 0.1
 
 
-def test_an_estimate_leaves_the_random_numbers_of_others_alone(few_episodes):
+def test_an_estimate_leaves_the_random_numbers_of_others_alone():
     run = build_run(compose(["env.n_agents=3"]))
     before = torch.get_rng_state()
     estimated_conflict(run, without_and_with(LINE), 0.5, 0)
@@ -194,7 +194,7 @@ def stored(tmp_path_factory, small):
 
 
 @pytest.mark.parametrize(("share", "count"), [("none", 1), ("equal", 2), ("learned", 2)])
-def test_runs_that_share_are_also_examined_as_if_they_did_not(stored, few_episodes, share, count):
+def test_runs_that_share_are_also_examined_as_if_they_did_not(stored, share, count):
     found = certify_checkpoint(stored(f"reward.share={share}")).conflict
     assert len(found.opposed) == len(found.error) == count
     assert found.share is None
@@ -216,7 +216,7 @@ def test_exact_values_are_examined_with_the_shares_that_were_learned(stored):
     [(("reward=team",), {}), (("reward.redistribute=full",), {}), (("algo=lomaq_rd",), {}), ((), {"epsilon": 0.0})],
     ids=["team reward", "redistributed", "learned rewards", "no random actions"],
 )
-def test_without_local_rewards_or_random_actions_there_is_no_such_line(stored, few_episodes, words, settings):
+def test_without_local_rewards_or_random_actions_there_is_no_such_line(stored, words, settings):
     found = certify_checkpoint(stored(*words), **settings)
     assert found.conflict is None
     assert "conflict" not in [name for name, _, _ in found.checks()]

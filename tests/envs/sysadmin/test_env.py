@@ -341,6 +341,22 @@ def test_best_threshold_policy_of_a_ring_of_fifty(cost, expected):
     assert env.exact_return(never) is None
 
 
+def test_policies_that_are_simulated_together_have_the_returns_that_each_has_alone():
+    env = SysAdmin(9, graph="grid", max_steps=20)
+    policies = [*env._thresholds.values()]
+    alone = [env.simulate(policy, 30, seed=5) for policy in policies]
+    assert torch.equal(env._simulate(policies, 30, seed=5), torch.stack(alone))
+    assert len({float(returns.sum()) for returns in alone}) == len(policies)
+
+
+@pytest.mark.parametrize(("n_agents", "episodes"), [(9, 2_000), (50, 2_000), (100, 1_000), (1_000, 250), (5_000, 250)])
+def test_large_networks_have_fewer_reference_episodes(n_agents, episodes, monkeypatch):
+    asked = []
+    monkeypatch.setattr(SysAdmin, "_simulate", lambda *given: asked.append(given[2]) or torch.zeros(4, 1))
+    SysAdmin(n_agents).references()
+    assert asked == [episodes]
+
+
 def test_reboots_that_cost_too_much_leave_never_as_the_best():
     env = SysAdmin(9, cost=500.0, graph="grid")
     references = env.references()
@@ -352,7 +368,7 @@ def test_reboots_that_cost_too_much_leave_never_as_the_best():
 def test_best_threshold_policy_of_two_costs_is_the_best_of_all_pairs_of_thresholds(two_types):
     env = SysAdmin(None, cost=[1, 40], graph=two_types, max_steps=40)
     names = list(env._thresholds)
-    pairs = {(a, b): env._worth(env._by_type((a, b))) for a in names for b in names}
+    pairs = env._worths({(a, b): env._by_type((a, b)) for a in names for b in names})
     best = env.references()["best threshold policy"]
     assert best == max(pairs.values())
     assert best > max(env._simulated.values())

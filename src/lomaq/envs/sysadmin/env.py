@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +18,11 @@ from lomaq.envs.sysadmin import exact
 from lomaq.errors import InputError, check_float, check_int
 from lomaq.graphs import AgentGraph, csr_matrix
 
-#: Episodes of each simulated reference return, and the most machines that step together for it.
-REFERENCE_EPISODES, _REFERENCE_MACHINES = 2_000, 2**17
+#: Most and fewest episodes of each simulated reference return; between them, as many as have REFERENCE_MACHINES in all,
+#: since the relative error of a mean falls with machines as it does with episodes.
+REFERENCE_EPISODES, FEWEST_EPISODES, REFERENCE_MACHINES = 2_000, 250, 100_000
+#: Most machines of one policy that step together for it.
+_TOGETHER = 2**17
 #: Most failed neighbours that a threshold policy waits for before it reboots a working machine.
 MOST_WAITED_FOR = 4
 _PERMUTATIONS = 100
@@ -73,6 +76,7 @@ class SysAdmin(BatchedEnv):
 
     state_names = ("up",)
     agent_states = 2
+    _policies = 1  # so many equal parts of the parallel environments meet the same random numbers
 
     def __init__(
         self,
@@ -129,8 +133,9 @@ class SysAdmin(BatchedEnv):
     def _advance(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         reboot = actions.bool()
         rewards = self.up.float().sub_(self._price * reboot)
-        survives = self.uniform(*self.up.shape, low=0, high=1) >= self.risk
-        self.up.logical_and_(survives).logical_or_(reboot)
+        chance = self.uniform(self.n_envs // self._policies, self.n_agents, low=0, high=1)
+        survives = chance >= self.risk.view(self._policies, *chance.shape)  # [policies, B / policies, N]
+        self.up.logical_and_(survives.flatten(0, 1)).logical_or_(reboot)
         self._refresh()
         return rewards, torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
 
@@ -187,13 +192,27 @@ class SysAdmin(BatchedEnv):
             episodes: Number of episodes, at least 1.
             seed: Seed of the failures; at equal seeds all policies meet the same random numbers.
         """
-        rounds = math.ceil(check_int("episodes", episodes, 1) * self.n_agents / _REFERENCE_MACHINES)
-        env = self.fresh(math.ceil(episodes / rounds), seed)
+        return self._simulate([policy], episodes, seed)[0]
+
+    def _simulate(self, policies: Sequence[PolicyFn], episodes: int, seed: int = 0) -> Tensor:
+        """``[policies, episodes]``, the same of several policies at once; random numbers are drawn once for all."""
+        rounds = math.ceil(check_int("episodes", episodes, 1) * self.n_agents / _TOGETHER)
+        env = self.fresh(len(policies) * math.ceil(episodes / rounds), seed)
+        env._policies = len(policies)
         returns = torch.zeros(rounds, env.n_envs, dtype=torch.float64, device=self.device)
         for total in returns:
-            for t, step in enumerate(env.episode(lambda states, _: policy(states), observed=False)):
+            for t, step in enumerate(env.episode(lambda *_: env._acts(policies), observed=False)):
                 total.add_(step.rewards.sum(dim=1), alpha=self.discount**t)
-        return returns.flatten()[:episodes]
+        return returns.view(rounds, len(policies), -1).transpose(0, 1).flatten(1)[:, :episodes]
+
+    def _acts(self, policies: Sequence[PolicyFn]) -> Tensor:
+        """Actions ``[B, N]`` of each policy in its part of the parallel environments."""
+        actions, part = [], copy.copy(self)
+        part.n_envs = self.n_envs // len(policies)
+        states = (x.chunk(len(policies)) for x in (self.up, self.failed_neighbours, self.risk))
+        for policy, part.up, part.failed_neighbours, part.risk in zip(policies, *states, strict=True):
+            actions.append(policy(part))
+        return torch.cat(actions)
 
     def oracle(self) -> Tensor:
         """Actions ``[B, N]`` of the baseline policy in the present states.
@@ -246,10 +265,13 @@ class SysAdmin(BatchedEnv):
     @cached_property
     def _simulated(self) -> dict[str, float]:
         """Mean test return of each threshold policy, all on the same random numbers."""
-        return {name: self._worth(act) for name, act in self._thresholds.items()}
+        return self._worths(self._thresholds)
 
-    def _worth(self, policy: PolicyFn) -> float:
-        return float(self.simulate(policy, REFERENCE_EPISODES).mean())
+    def _worths(self, policies: Mapping[Any, PolicyFn]) -> dict[Any, float]:
+        if not policies:
+            return {}
+        episodes = min(REFERENCE_EPISODES, max(FEWEST_EPISODES, REFERENCE_MACHINES // self.n_agents))
+        return dict(zip(policies, self._simulate([*policies.values()], episodes).mean(dim=1).tolist(), strict=True))
 
     @cached_property
     def _best_thresholds(self) -> tuple[PolicyFn, float]:
@@ -264,7 +286,7 @@ class SysAdmin(BatchedEnv):
             before = worth[best]
             for k in range(n_types):
                 tried = [(*best[:k], name, *best[k + 1 :]) for name in self._thresholds]
-                worth |= {names: self._worth(self._by_type(names)) for names in tried if names not in worth}
+                worth |= self._worths({names: self._by_type(names) for names in tried if names not in worth})
                 best = max(tried, key=worth.__getitem__)
         return self._by_type(best), worth[best]
 
