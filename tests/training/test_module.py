@@ -31,7 +31,7 @@ def last(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def spy(monkeypatch):
-    """Record what a method of the module is called on: ``spy("training_step", see)`` calls ``see(module, *args)``."""
+    """Record what a method of the module is called on: ``spy("learn", see)`` calls ``see(module, *args)``."""
 
     def watch(name: str, see, after=None) -> None:
         method = getattr(LomaqModule, name)
@@ -86,7 +86,7 @@ def test_gradients_are_clipped_to_the_largest_norm_that_is_set(run_small, monkey
 def test_an_iteration_passes_over_every_sequence_once_an_epoch(run_small, spy) -> None:
     seen: list[list[tuple[float, ...]]] = []
     spy("run_iteration", lambda module: seen.append([]))
-    spy("training_step", lambda module, batch, index: seen[-1].extend(map(tuple, batch[0].actions[:, :, 0].T.tolist())))
+    spy("learn", lambda module, rollout, targets: seen[-1].extend(map(tuple, rollout.actions[:, :, 0].T.tolist())))
     run_small("run", "learner.epochs=3", "learner.minibatches=2", "learner.n_envs=5")
     learned = [sequences for sequences in seen if sequences]
     assert len(learned) > 3
@@ -100,7 +100,7 @@ def test_an_iteration_passes_over_every_sequence_once_an_epoch(run_small, spy) -
 def test_passes_over_a_rollout_end_once_the_policies_have_moved_too_far(run_small, spy, max_kl, passes) -> None:
     updates: list[int] = []
     spy("run_iteration", lambda module: updates.append(0))
-    spy("training_step", lambda module, batch, index: updates.append(updates.pop() + 1))
+    spy("learn", lambda module, rollout, targets: updates.append(updates.pop() + 1))
     words = ("algo=khop_ppo", "learner.epochs=3", "learner.lr_decay=none", f"learner.objective.max_kl={max_kl}")
     run_small("run", *words)
     learned = [count for count in updates if count]
@@ -141,8 +141,7 @@ def test_minibatches_carry_the_targets_of_their_own_sequences(run_small, spy, mo
         whole.append((batch.rollout, found))
         return found
 
-    def compare(module: LomaqModule, batch: Any, index: int) -> None:
-        rollout, found = batch
+    def compare(module: LomaqModule, rollout: Rollout, found: Targets) -> None:
         assert found.scale == module.scale.sigma
         for column in range(rollout.n_sequences):
             mine = rollout.observations[:, column]
@@ -151,7 +150,7 @@ def test_minibatches_carry_the_targets_of_their_own_sequences(run_small, spy, mo
             torch.testing.assert_close(found.returns[:, column], raw / module.scale.sigma)
 
     monkeypatch.setattr(PartitionTD, "targets", watched)
-    spy("training_step", compare)
+    spy("learn", compare)
     run_small("run")
     assert whole
 
@@ -193,11 +192,11 @@ def test_a_hard_target_is_renewed_every_so_many_rollouts(run_small, spy) -> None
 def test_actors_learn_from_old_sequences_with_the_learner_of_the_paper(run_small, spy) -> None:
     learned: list[int] = []
 
-    def see(module: LomaqModule, batch: Any, index: int) -> None:
-        assert batch[0].epsilon is None  # of rollouts of several ages
-        learned.append(batch[0].n_sequences)
+    def see(module: LomaqModule, rollout: Rollout, targets: Targets | None) -> None:
+        assert rollout.epsilon is None  # of rollouts of several ages
+        learned.append(rollout.n_sequences)
 
-    spy("training_step", see)
+    spy("learn", see)
     words = ("env.max_steps=20", "learner.replay_capacity=30", "learner.batch_size=6", "learner.target_every=2")
     folder, _ = run_small("run", "algo=loc_facmac", "learner=paper", *words, "learner.minibatches=1")
     assert len(learned) > 3

@@ -114,9 +114,9 @@ class MaskedMLPMixer(MonotoneNetwork):
 
     def _mix_bucket(self, seen: Tensor, observations: Tensor | None, bucket: int) -> Tensor:
         agent, row, factor, network = self.slots.bucket(bucket, "agent", "row", "factor", "network")
-        layers = self.b1, effective_weight(self.w2, self.monotonicity), self.b2
-        layers += effective_weight(self.w3, self.monotonicity), self.b3
-        b1, w2, b2, w3, b3 = (layer.index_select(0, network) for layer in layers)
+        free, positive = (self.b1, self.b2, self.b3), (self.w2, self.w3)
+        b1, b2, b3 = (bias.index_select(0, network) for bias in free)
+        w2, w3 = (effective_weight(weight, self.monotonicity).index_select(0, network) for weight in positive)
         first = self._first(bucket)
         if self.hyper is None:
             x = activate(torch.baddbmm(b1[:, None], seen.transpose(1, 2), first), self.activation)  # [P, M, H]

@@ -26,7 +26,9 @@ def compile_networks(networks: Iterable[ValueNetworks], device: torch.device) ->
         torch.compile(torch.sin, dynamic=False)(torch.zeros(1, device=device))
     except Exception as error:  # whatever a missing compiler makes of itself
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        return f"compile=true needs a C++ compiler on a CPU and Triton on a GPU; running without ({reason.strip()[:100]})"
+        return (
+            f"compile=true needs a C++ compiler on a CPU and Triton on a GPU; running without ({reason.strip()[:100]})"
+        )
     for each in networks:
         for part in (each.utilities, each.mixer, each.critic):
             if part is not None:

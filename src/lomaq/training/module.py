@@ -180,7 +180,7 @@ class LomaqModule(pl.LightningModule):
                 settings.objective.rescale_(self.target_copy, ratio)
         self.metrics["value_scale"] = self.scale.sigma
         targets = targets.in_units_of(self.scale.sigma)
-        for _ in range(settings.epochs):
+        for number in range(settings.epochs):
             before, updates = dict(self._sums), self._updates
             if settings.minibatches == 1:
                 yield batch, targets
@@ -189,7 +189,8 @@ class LomaqModule(pl.LightningModule):
                 for columns in order.tensor_split(settings.minibatches):
                     yield batch.select(columns), targets.select(columns)
             made = self._updates - updates
-            if not settings.objective.another_pass({k: (x - before.get(k, 0)) / made for k, x in self._sums.items()}):
+            means = {name: (total - before.get(name, 0)) / made for name, total in self._sums.items()}
+            if number + 1 < settings.epochs and not settings.objective.another_pass(means):
                 return
 
     @property
