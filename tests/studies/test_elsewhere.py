@@ -67,6 +67,8 @@ def test_runs_elsewhere_are_those_that_have_not_ended_and_a_dead_job_costs_no_ot
     assert list(ended) == ["seed=0"]
     assert failed["seed=1"].startswith("its job ended before it, RuntimeError: worker died badly; see ")
     dying.clear()
+    (listed,) = tmp_path.glob("jobs-*.pickle")  # of jobs that may still run
+    listed.unlink()
     ended, failed = train_elsewhere(jobs, tmp_path, launch)
     assert (list(ended), failed, asked) == (["seed=0", "seed=1"], {}, [2, 1])
     assert [run.settings for run in ended.values()] == [{"seed": 0}, {"seed": 1}]

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
 from lomaq.config import _hydra, folders_of
+from lomaq.config.words import opened
 from lomaq.inputs.targets import modules_of
 
 Found = TypeVar("Found")
@@ -44,7 +45,7 @@ def launch(words: Sequence[str], folder: Path, work: Callable[[int], Found], n_j
     Raises:
         Exception: That of the launcher where a job died; others may still run.
     """
-    words = [word for word in folders_of(modules_of(words)[0])[0] if word.startswith("hydra")]
+    words = [opened(word) for word in folders_of(modules_of(words)[0])[0] if word.startswith("hydra")]
     with _hydra([]):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 from lomaq.config import Job
 from lomaq.runs import RunRecord
@@ -14,8 +15,6 @@ from lomaq.studies.runner import error_line, run_name, run_one
 
 #: Calls a function with 0, 1, … in jobs of a launcher, which may keep files in a folder: (folder, function, how many).
 Launch = Callable[[Path, Callable[[int], "str | None"], int], "list[str | None]"]
-#: What the runs are, while they are trained.
-JOBS = "jobs.pickle"
 
 
 def train_elsewhere(jobs: list[Job], folder: Path, launch: Launch) -> tuple[dict[str, RunRecord], dict[str, str]]:
@@ -25,13 +24,14 @@ def train_elsewhere(jobs: list[Job], folder: Path, launch: Launch) -> tuple[dict
     """
     places = [folder / run_name(job.settings) for job in jobs]
     todo = [job for job, place in zip(jobs, places, strict=True) if not (place / "summary.json").is_file()]
-    with replacing(folder / JOBS) as file:
+    listed = folder.absolute() / f"jobs-{token_hex(4)}.pickle"  # jobs of a sweep that was stopped may wait with theirs
+    with replacing(listed) as file:
         pickle.dump([(job.settings, job.config) for job in todo], file)
     try:
-        lines = launch(folder, partial(train_listed, folder.absolute()), len(todo)) if todo else []
+        lines = launch(folder, partial(train_listed, listed), len(todo)) if todo else []
+        listed.unlink()
     except Exception as error:  # of a launcher, where a job died
         lines = [f"its job ended before it, {error_line(error):.300}; see the launcher's files in {folder}"] * len(todo)
-    (folder / JOBS).unlink()
     failed = {run_name(job.settings): line for job, line in zip(todo, lines, strict=True) if line is not None}
     ended = {}
     for job, place in zip(jobs, places, strict=True):
@@ -43,11 +43,11 @@ def train_elsewhere(jobs: list[Job], folder: Path, launch: Launch) -> tuple[dict
     return ended, {name: line for name, line in failed.items() if name not in ended}
 
 
-def train_listed(folder: Path, number: int) -> str | None:
-    """In a job: train one run of the list in ``folder``; its error as one line, where it has one."""
-    settings, config = pickle.loads((folder / JOBS).read_bytes())[number]
+def train_listed(listed: Path, number: int) -> str | None:
+    """In a job: train one run of those that are ``listed`` in a sweep's folder; its error as one line, if it has one."""
+    settings, config = pickle.loads(listed.read_bytes())[number]
     try:
-        run_one(settings, config, folder, None)
+        run_one(settings, config, listed.parent, None)
     except Exception as error:
         return error_line(error)
     return None
