@@ -56,8 +56,8 @@ bench: install ## Measure the speed of this machine
 
 # torch comes first, as above; JaxMARL's scripts are in its repository alone
 bench-peers: .venv-peers/.installed ## Measure training against JaxMARL and BenchMARL: make bench-peers PEERS="--only 1 cartpole"
-	test -e "$(JAXMARL)" || git clone --quiet https://github.com/FLAIROx/JaxMARL "$(JAXMARL)"
-	test ! -e "$(JAXMARL)/.git" || git -C "$(JAXMARL)" checkout --quiet $(JAXMARL_COMMIT)
+	test -e "$(JAXMARL)" || { git clone --quiet https://github.com/FLAIROx/JaxMARL "$(JAXMARL)" && \
+		git -C "$(JAXMARL)" checkout --quiet $(JAXMARL_COMMIT); }
 	.venv-peers/bin/python benchmarks/peers.py --jaxmarl "$(JAXMARL)" $(PEERS)
 
 .venv-peers/.installed: benchmarks/peers.txt pyproject.toml

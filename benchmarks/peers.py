@@ -6,8 +6,8 @@ JaxMARL's PQN-VDN and VDN are its own scripts, in FOLDER, a checkout of its repo
 compiled before it is timed. BenchMARL's QMIX trains on VMAS. Sizes are those of this project's defaults for the
 environment: hidden layers, parallel environments, steps of a rollout, and passes over a rollout in minibatches.
 
-One thread on one core; seconds are of CPU time, so that a shared machine changes them little, and the rounds of all rows
-are interleaved. Rates leave out compiling, building and tests.
+One thread on one core; seconds are of CPU time, and the rounds of all rows are interleaved, so that a shared machine
+changes ratios little. Rates leave out compiling, building and tests.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Row:
 
 
 def ours(env: str, algo: str, seeds: int) -> Row | None:
-    """A training of this project; None where several seeds at once are asked for, and the settings have no ``seeds``."""
+    """A training of this project; None where several seeds at once are asked for and there is no setting ``seeds``."""
     size = SIZES[env]
     words = [f"env={env}", f"env.n_agents={AGENTS}", f"algo={algo}", "evaluation.references=false"]
     words += ["evaluation.episodes=1", "evaluation.every_env_steps=1000000000", "evaluation.at_start=false"]
@@ -239,7 +239,9 @@ def ratios(row: Row, rates: dict[int, float], peers: list[Row]) -> str:
     """Of a row of ours over each peer's with the same seeds and size."""
     if not row.name.startswith("lomaq"):
         return ""
-    same = [peer for peer in peers if not peer.name.startswith("lomaq") and (peer.size, peer.seeds) == (row.size, row.seeds)]
+    same = [
+        peer for peer in peers if not peer.name.startswith("lomaq") and (peer.size, peer.seeds) == (row.size, row.seeds)
+    ]
     return ", ".join(f"{rates[id(row)] / rates[id(peer)]:.2f} × {peer.name.partition(', ')[2]}" for peer in same)
 
 
@@ -263,12 +265,28 @@ def main() -> None:
             times[id(row)].append(row.measure())
         print(f"round {number + 1} of {options.rounds}", flush=True)
     rates = {key: statistics.median(steps / seconds for steps, seconds in pairs) for key, pairs in times.items()}
-    columns = ("what", "task", "seeds", "hidden", "passes", "env steps/s", "agent-steps learned/s", "compiling", "ratio")
+    columns = (
+        "what",
+        "task",
+        "seeds",
+        "hidden",
+        "passes",
+        "env steps/s",
+        "agent-steps learned/s",
+        "compiling",
+        "ratio",
+    )
     table, lines = Table(*columns), []
     for row in found:
         learned = rates[id(row)] * row.size.passes * AGENTS
         compiling = "" if row.compiling is None else f"{row.compiling:.0f} s"
-        numbers = [str(row.seeds), str(row.size.hidden), str(row.size.passes), f"{rates[id(row)]:,.0f}", f"{learned:,.0f}"]
+        numbers = [
+            str(row.seeds),
+            str(row.size.hidden),
+            str(row.size.passes),
+            f"{rates[id(row)]:,.0f}",
+            f"{learned:,.0f}",
+        ]
         table.add_row(row.name, row.task, *numbers, compiling, ratios(row, rates, found))
         lines.append(
             {"name": row.name, "task": row.task, "seeds": row.seeds, "size": vars(row.size), "compiling": row.compiling}

@@ -44,7 +44,7 @@ def train_elsewhere(jobs: list[Job], folder: Path, launch: Launch) -> tuple[dict
 
 
 def train_listed(listed: Path, number: int) -> str | None:
-    """In a job: train one run of those that are ``listed`` in a sweep's folder; its error as one line, if it has one."""
+    """In a job: train one of the runs that are ``listed`` in a sweep's folder; its error as one line, if it has one."""
     settings, config = pickle.loads(listed.read_bytes())[number]
     try:
         run_one(settings, config, listed.parent, None)
