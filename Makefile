@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= env=nav mixer=gcn kappa=2
+JAXMARL ?= .venv-peers/jaxmarl
+JAXMARL_COMMIT := c793d095618c6d3edfb5632802348f57b70a4b94
 
-.PHONY: help install train test test-slow test-lowest torture lint format bench traces docs clean
+.PHONY: help install train test test-slow test-lowest torture lint format bench bench-peers traces docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -52,6 +54,18 @@ traces: install ## Compare short runs of all methods with benchmarks/traces.json
 bench: install ## Measure the speed of this machine
 	$(BIN)/python benchmarks/speed.py
 
+# torch comes first, as above; JaxMARL's scripts are in its repository alone
+bench-peers: .venv-peers/.installed ## Measure training against JaxMARL and BenchMARL: make bench-peers PEERS="--only 1 cartpole"
+	test -e "$(JAXMARL)" || { git clone --quiet https://github.com/FLAIROx/JaxMARL "$(JAXMARL)" && \
+		git -C "$(JAXMARL)" checkout --quiet $(JAXMARL_COMMIT); }
+	.venv-peers/bin/python benchmarks/peers.py --jaxmarl "$(JAXMARL)" $(PEERS)
+
+.venv-peers/.installed: benchmarks/peers.txt pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet "torch==2.13.0"
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --editable .
+	@touch $@
+
 docs: install ## Build docs/ as a site, site/index.html
 	$(BIN)/mkdocs build --strict
 
@@ -59,4 +73,4 @@ figures: install ## Draw all plots in results/ again, from the numbers stored th
 	$(BIN)/lomaq figures results=results
 
 clean: ## Remove what was made, except runs
-	rm -rf $(VENV) .venv-lowest build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-peers build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -187,6 +187,8 @@ def test_settings_of_a_training_command_compose_and_one_of_each_kind_is_built(wo
     if "--cfg" in words:
         assert execute(["train.py", *words]) == 0
         return
+    for launcher in (word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")):
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     config = compose_jobs(list(words))[0].config
     if words in KINDS.values() and config["study"] is None and config["algo"]["policy"] == "utilities":
         needs(config["env"]["name"])

@@ -43,6 +43,10 @@ MISTAKES = {
     "a list for a group": (["mixer=[1]"], "expected a name for each group"),
     "a value that holds =": (["env.name=a=b"], "values that hold = or , in quotes"),
     "a value that holds a comma": (["env.name=a,b"], "values that hold = or , in quotes"),
+    "machines that do not know the folder": (
+        ["trainer.num_nodes=2", "trainer.strategy=ddp"],
+        "run_dir: expected a folder",
+    ),
     "processes that inherit": (["trainer.devices=2", "trainer.strategy=ddp_spawn"], "trainer.strategy=ddp"),
     "payoffs that nobody learns": (["agent._target_=lomaq.nn.CoordinationGraph"], "agent._target_"),
     "a replay without a batch": (["learner.replay_capacity=64"], "learner.batch_size"),

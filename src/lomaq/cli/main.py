@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lomaq.cli.output import CLOSED, OutputClosedError, closable_output
 from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config import CONFIG_DIR, MULTIRUN, Job, compose_jobs, folders_of, hydra_flag, parse
+from lomaq.config.launch import launch, launcher_of
 from lomaq.errors import InputError, notes_as_lines
 from lomaq.inputs.memory import is_out_of_memory
 from lomaq.inputs.plain import changed
@@ -34,6 +36,7 @@ from lomaq.runs import RunFiles
 from lomaq.runs.lock import free_folder
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
 from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
+from lomaq.studies.elsewhere import Launch
 from lomaq.studies.sweep import run_sweep
 from lomaq.training import NonFiniteLossError
 from lomaq.training.callbacks import stays_stopped
@@ -144,21 +147,23 @@ def _train(words: Sequence[str]) -> int:
         return 0
     jobs = compose_jobs(words)
     config = jobs[0].config
+    if (launcher := launcher_of(words)) is not None and (len(jobs) == 1 or config["study"] is not None):
+        raise InputError("hydra/launcher", "several runs, such as -m seed=0,1", f"{launcher} and none", "leave it out")
     if config["study"] is not None:
         return _study(words, config)
     if len(jobs) > 1:
-        return _sweep(jobs, console)
+        return _sweep(jobs, console, None if launcher is None else partial(launch, words))
     with run_dir_of(config) as run_dir:
         print_run(train(config, run_dir, console), run_dir)
     return 0
 
 
-def _sweep(jobs: list[Job], console: Console) -> int:
+def _sweep(jobs: list[Job], console: Console, launch: Launch | None) -> int:
     given = jobs[0].config["run_dir"]
     default = Path("runs", f"sweep-{time.strftime('%Y%m%d-%H%M%S')}")
     with free_folder(default) if given is None else nullcontext(Path(str(given))) as folder:
         try:
-            summary = run_sweep(jobs, folder, console)
+            summary = run_sweep(jobs, folder, console, launch)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"continue with the same settings and run_dir={folder}") from None
     rows = [

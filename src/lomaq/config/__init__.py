@@ -363,13 +363,16 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _refusal(error: Exception) -> InputError:
-    unknown = re.search(r"Could not (?:override '(.+)'\.|find '(\w+)/(\w+)')", str(error))
+    unknown = re.search(r"Could not (?:override '(.+)'\.|find '(?:hydra/)?(\w+)/(\w+)')", str(error))
     old = "" if unknown is None else unknown[1] or f"{unknown[2]}={unknown[3]}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
     line = "; ".join(kept).split("; Config search path")[0] or type(error).__name__
     if old in RENAMED:
         return _renamed(old, old)
+    if unknown is not None and unknown[2] == "launcher":
+        remedy = "pip install 'lomaq[ray]' or 'lomaq[submitit]'"
+        return InputError("hydra/launcher", "a launcher that is installed", unknown[3], remedy)
     if "algo.searched" in line:
         return InputError("learner", "fast or paper where no search chose settings for the method", "searched")
     if unknown is not None and unknown[1]:

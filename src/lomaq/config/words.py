@@ -21,7 +21,8 @@ from lomaq.inputs.text import check_place
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Keys whose values may be, by their ending.
 FILES = ("partition", "env.graph", "mixer.enforce", "reward.redistribute")
-
+#: Groups of a launcher that take any key.
+OPEN_LAUNCHERS = tuple(f"hydra.launcher.{name}." for name in ("ray.init", "ray.remote", "additional_parameters"))
 #: Settings of earlier versions and what they are called now.
 RENAMED = {
     "mixer.tie": "mixer.weight_sharing",
@@ -94,7 +95,7 @@ def as_typed(word: str, several: bool = False) -> str:
 
 def opened(word: str) -> str:
     """``key=value`` as hydra takes it where it need not know the key."""
-    return f"++{word}" if word.startswith(f"{OPEN}.") else word
+    return f"++{word}" if word.startswith((f"{OPEN}.", *OPEN_LAUNCHERS)) else word
 
 
 def _parts(text: str) -> list[str]:

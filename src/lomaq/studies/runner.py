@@ -116,14 +116,19 @@ def train_all(
                 done[name] = run
                 line = f"test return {run.summary['test_return_mean']:,.1f}"
             elif keep_going:
-                kind = "" if isinstance(run, InputError) else f"{type(run).__name__}: "
-                failed[name] = " ".join(f"{kind}{run}".split())
+                failed[name] = error_line(run)
                 line = f"failed: {failed[name]}"
             else:
                 raise run
             number = f"{len(done) + len(failed)} of {n_jobs}"
             console.print(f"{number}: {name}: {line}", highlight=False, markup=False, soft_wrap=True)
     return done, failed
+
+
+def error_line(error: Exception) -> str:
+    """What ended a run, in one line."""
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())
 
 
 def train_together(

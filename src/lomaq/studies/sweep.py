@@ -1,7 +1,7 @@
 """Several runs at once: ``python train.py -m seed=0,1,2 algo=lomaq,vdn``.
 
 Each run has its own process and folder; their results are merged. A run that fails does not stop the others. A sweep
-that was stopped continues when it is started again in its folder.
+that was stopped continues when it is started again in its folder. Processes are of this machine, or a launcher's.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from lomaq.inputs.text import read_json
 from lomaq.plots.curves import draw_curves
 from lomaq.runs import Curve, RunFiles, RunRecord
 from lomaq.runs.files import read_results
+from lomaq.studies.elsewhere import Launch, train_elsewhere
 from lomaq.studies.runner import run_name, train_all
 
 
-def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]:
+def run_sweep(jobs: list[Job], folder: Path, console: Console, launch: Launch | None = None) -> dict[str, Any]:
     """Train all jobs, each on one core, and merge their results.
 
     Args:
         jobs: The runs; ``jobs`` of the first one's configuration is how many train at once, null for one a core.
         folder: The sweep's folder: new, empty, or that of the same sweep, whose finished runs are kept.
         console: Where progress is shown.
+        launch: Trains them elsewhere, in its own order.
 
     Returns:
         ``summary.json``: ``groups``, the results of runs that differ by their seed alone, and ``failed``, a line for
@@ -38,11 +40,15 @@ def run_sweep(jobs: list[Job], folder: Path, console: Console) -> dict[str, Any]
     Raises:
         InputError: If a setting is impossible or the folder in use.
     """
-    at_once = _check(jobs, folder)
+    at_once = _check(jobs, folder, launched=launch is not None)
     names, files = [run_name(job.settings) for job in jobs], RunFiles(folder)
     files.write_json("sweep.json", names)
-    console.print(f"{len(jobs)} runs, {at_once} at once, in {folder}", highlight=False, soft_wrap=True)
-    ended, failed = train_all(jobs, len(jobs), folder, at_once, console, keep_going=True)
+    how = f"{at_once} at once" if launch is None else "through the launcher"
+    console.print(f"{len(jobs)} runs, {how}, in {folder}", highlight=False, soft_wrap=True)
+    if launch is None:
+        ended, failed = train_all(jobs, len(jobs), folder, at_once, console, keep_going=True)
+    else:
+        ended, failed = train_elsewhere(jobs, folder, launch)
     done = [ended[name] for name in names if name in ended]
     files.write_json("results.json", merge_results(done))
     summary = {"groups": {name: _metrics(runs) for name, runs in _groups(done).items()}, "failed": failed}
@@ -61,11 +67,13 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     return folder / "curves.png"
 
 
-def _check(jobs: list[Job], folder: Path) -> int:
+def _check(jobs: list[Job], folder: Path, launched: bool = False) -> int:
     """Refuse what cannot run; returns how many runs train at once."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = jobs[0].config["jobs"]
     at_once = cores if wanted is None else check_int("jobs", wanted, 1)
+    if launched and wanted is not None:
+        raise InputError("jobs", "null with hydra/launcher=…, which has limits of its own", wanted, "leave it out")
     names = [run_name(job.settings) for job in jobs]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError("-m", "runs that all differ", f"{twice[0]} twice")

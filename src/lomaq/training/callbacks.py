@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,11 +17,13 @@ from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from torch import distributed
 
 from lomaq.envs import BatchedEnv
 from lomaq.evaluation import Played, evaluate, make_test_env
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.checked import non_finite
+from lomaq.runs.ranks import check_alike
 from lomaq.runs.stop import asked, heed, listening
 from lomaq.training.build import actor_of
 from lomaq.training.checkpoint import save_atomic
@@ -61,6 +64,15 @@ class Recorder(Checkpoint):
         self.open = ExitStack()
 
     # -------------------------------------------------------------------- hooks
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if trainer.world_size > 1:
+            begins = (
+                None if trainer.ckpt_path is None else f"a checkpoint of {Path(trainer.ckpt_path).stat().st_size} bytes"
+            )
+            found: list[Any] = [None] * trainer.world_size
+            distributed.all_gather_object(found, {**_module(pl_module).run_config, "resume": begins})
+            check_alike(found)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.on_sigterm = signal.getsignal(signal.SIGTERM)

@@ -26,7 +26,7 @@ from lomaq.graphs.kept import kept_files, unpack
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import alike, replacing, settings_of
 from lomaq.runs.lock import free_folder, locked
-from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, end, follow_leader, watched
+from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, connected, end, follow_leader, watched
 from lomaq.runs.stop import unsignalled
 from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker, samples
@@ -164,8 +164,12 @@ class Launcher(_SubprocessScriptLauncher):
 
     def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         del kwargs["trainer"]
-        if self.cluster_environment.creates_processes_externally:  # this is one of them, or torchrun or SLURM leads
-            return function(*args, **kwargs)
+        with connected(self.run_dir):
+            if self.cluster_environment.creates_processes_externally:  # this is one of them, or torchrun or SLURM leads
+                return function(*args, **kwargs)
+            return self._lead(function, *args, **kwargs)
+
+    def _lead(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         os.environ |= {RUN_DIR_VARIABLE: str(self.run_dir), LEADER_VARIABLE: str(os.getpid())}
         with unsignalled():  # signals are the leading one's to handle
             self._call_children_scripts()
@@ -214,6 +218,8 @@ def run_dir_of(config: dict[str, Any]) -> AbstractContextManager[Path]:
     """The run folder, for as long as it is trained: ``run_dir``, or a new ``runs/<env>-<algo>-<date-time>``."""
     if (given := os.environ.get(RUN_DIR_VARIABLE, config["run_dir"])) is not None:
         return nullcontext(Path(str(given)))
+    if config["trainer"]["num_nodes"] > 1:
+        raise InputError("run_dir", "a folder, with trainer.num_nodes over 1", "none", "give all machines the same one")
     return free_folder(Path("runs", f"{config['env']['name']}-{config['method']}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
