@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph
 from lomaq.nn.acting import ActingState, ActionSelector, epsilon_greedy
+from lomaq.nn.chunks import in_chunks
 from lomaq.nn.gru import GRU
 from lomaq.nn.norm import Norm
 
@@ -128,6 +129,7 @@ class Utilities(nn.Module):
         types = graph.types
         self.networks = nn.ModuleList(kind(inputs, hidden, n_actions, layer_norm) for _ in range(int(types.max()) + 1))
         self.memory_size = hidden[-1] if network == "gru" else 0
+        self.width = max(hidden)
         order = torch.argsort(types, stable=True)
         self.type_sizes = torch.bincount(types).tolist()
         self.register_buffer("_order", order, persistent=False)
@@ -201,16 +203,32 @@ class Utilities(nn.Module):
         Returns:
             Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` after the last step.
         """
-        values, _, states = self._run(observations, previous_actions, first, hidden)
+        sequences = observations, previous_actions, first, hidden
+        return cast(
+            tuple[Tensor, Tensor], in_chunks(self._outputs, sequences, (1, 1, 1, 0), (1, 0), self._numbers(first))
+        )
+
+    def _outputs(self, *sequences: Tensor) -> tuple[Tensor, Tensor]:
+        values, _, states = self._run(*sequences)
         return self._together(values, 2), self._together(states, 1)
 
     def with_memories(
         self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Outputs ``[T, B, N, A]`` and the memories after every step, ``[T, B, N, H]``; arguments as of the call."""
-        values, features, _ = self._run(observations, previous_actions, first, hidden)
+        sequences = observations, previous_actions, first, hidden
+        return cast(
+            tuple[Tensor, Tensor], in_chunks(self._with_memories, sequences, (1, 1, 1, 0), (1, 1), self._numbers(first))
+        )
+
+    def _with_memories(self, observations: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        values, features, _ = self._run(observations, *others)
         memories = self._together(features, 2) if self.memory_size else observations[..., :0]
         return self._together(values, 2), memories
+
+    def _numbers(self, first: Tensor) -> int:
+        """Numbers of the widest hidden layer for one sequence of as many steps as ``first`` ``[T, B]``."""
+        return len(first) * self.n_agents * self.width
 
     def scaled(self, observations: Tensor) -> Tensor:
         """Observations ``[..., N, O]`` as the networks see them: normalised and times their fixed factors."""
