@@ -14,6 +14,7 @@ from lomaq.errors import InputError, check_bool, check_choice, check_float, chec
 from lomaq.graphs import AgentGraph
 from lomaq.nn.acting import ActingState, ActionSelector, epsilon_greedy
 from lomaq.nn.chunks import in_chunks
+from lomaq.nn.first import FirstLayer
 from lomaq.nn.gru import GRU
 from lomaq.nn.norm import Norm
 
@@ -100,7 +101,6 @@ class Utilities(nn.Module):
     _order: Tensor
     _place: Tensor
     observation_scale: Tensor | None
-    _identity: Tensor
 
     def __init__(
         self,
@@ -132,12 +132,14 @@ class Utilities(nn.Module):
         self.width = max(hidden)
         order = torch.argsort(types, stable=True)
         self.type_sizes = torch.bincount(types).tolist()
+        for network_of_type, mine in zip(self.networks, order.split(self.type_sizes), strict=True):
+            body = cast(nn.Sequential, network_of_type.get_submodule("body"))
+            body[0] = FirstLayer(cast(nn.Linear, body[0]), mine if agent_id else None, graph.n_agents)
         self.register_buffer("_order", order, persistent=False)
         self.register_buffer("_place", torch.argsort(order), persistent=False)
         factors = observation_factors("agent.observation_scale", observation_scale, obs_size)
         self.register_buffer("observation_scale", None if observation_scale is None else factors, persistent=False)
         self.norm = Norm(types, obs_size) if check_bool("agent.normalise", normalise) else None
-        self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
 
     def initial_state(self, n_envs: int, device: torch.device) -> ActingState:
         """The state of agents in ``n_envs`` environments that all begin an episode."""
@@ -243,8 +245,6 @@ class Utilities(nn.Module):
         if self.last_action:
             choices = torch.arange(self.n_actions, device=x.device)
             x = torch.cat([x, (previous_actions[..., None] == choices).to(x.dtype)], dim=-1)
-        if self.agent_id:
-            x = torch.cat([x, self._identity.expand(*x.shape[:2], -1, -1)], dim=-1)
         parts, memories = [x], [hidden]
         if len(self.networks) > 1:
             parts = list(x[:, :, self._order].split(self.type_sizes, dim=2))
