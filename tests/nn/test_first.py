@@ -29,7 +29,7 @@ def test_other_agents_can_be_named():
 def test_without_numbers_it_is_the_layer_itself():
     linear = torch.nn.Linear(OBS, 5)
     x = torch.randn(6, 2, OBS)
-    assert torch.equal(FirstLayer(linear, None, N)(x), linear(x))
+    torch.testing.assert_close(FirstLayer(linear, None, N)(x), linear(x))
 
 
 @pytest.mark.parametrize("agent_type", [None, [0, 1, 1, 0]])

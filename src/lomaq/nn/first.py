@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,5 +33,7 @@ class FirstLayer(nn.Module):
             agents: ``[n]`` int64, which agents these are; None for those that the layer is for.
         """
         agents = self._agents if agents is None else agents
-        seen = nn.functional.linear(x, self.weight[:, : self.observed], self.bias)
-        return seen if agents is None else seen + self.weight[:, self.observed :].t().index_select(0, agents)
+        weight = self.weight.t()  # [I + N, H]
+        # laid out by rows, so that its gradient is xᵀ g and not (gᵀ x)ᵀ, which is 6 to 15 times slower for a few inputs
+        seen = torch.addmm(self.bias, x.flatten(0, -2), weight[: self.observed].contiguous()).view(*x.shape[:-1], -1)
+        return seen if agents is None else seen + weight[self.observed :].index_select(0, agents)
