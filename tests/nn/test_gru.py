@@ -7,7 +7,8 @@ from torch import nn
 
 from lomaq.errors import InputError
 from lomaq.nn import gru as gru_module
-from lomaq.nn.gru import GRU, chunks
+from lomaq.nn.chunks import chunks
+from lomaq.nn.gru import GRU
 
 INPUTS, HIDDEN = 3, 4
 CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.float64: {"rtol": 1e-12, "atol": 1e-12}}
@@ -78,7 +79,7 @@ def test_sizes_of_the_learner_agree_with_torch_up_to_the_rounding_of_sums():
 def test_cutting_the_sequences_into_chunks_changes_nothing():
     ours, theirs = pair()
     x, state = sequence(6, 5)
-    assert len(chunks(5)) == 3
+    assert len(chunks(5, gru_module._ROWS)) == 3
     for mine, expected in zip(ours(x, state), theirs(x, state), strict=True):
         torch.testing.assert_close(mine, expected, **CLOSE[torch.float64])
     for mine, expected in zip(gradients(ours, x, state), gradients(theirs, x, state), strict=True):
@@ -229,7 +230,7 @@ def test_permuting_the_sequences_permutes_the_results():
 
 @pytest.mark.parametrize("rows", [1, 383, 384, 385, 1000])
 def test_chunks_hold_every_sequence_once_and_differ_by_few(rows):
-    found = chunks(rows)
+    found = chunks(rows, gru_module._ROWS)
     assert [row for chunk in found for row in range(rows)[chunk]] == list(range(rows))
     assert max(chunk.stop - chunk.start for chunk in found) <= gru_module._ROWS
 

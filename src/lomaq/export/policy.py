@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +42,13 @@ class ExportedPolicy(nn.Module):
     def __init__(self, utilities: Utilities, agent_type: int, stochastic: bool = False) -> None:
         super().__init__()
         network = copy.deepcopy(utilities.networks[agent_type]).requires_grad_(False)
-        self.body, self.head = network.get_submodule("body"), network.get_submodule("head")
+        self.body, self.head = cast(nn.Sequential, network.get_submodule("body")), network.get_submodule("head")
         self.memory = network.get_submodule("memory") if utilities.memory_size else None
         self.register_buffer("scale", utilities.observation_scale)
         shift, factor = (None, None) if utilities.norm is None else utilities.norm.factors()
         self.register_buffer("shift", None if shift is None else shift[agent_type])
         self.register_buffer("factor", None if factor is None else factor[agent_type])
-        self.n_agents, self.n_actions = utilities.n_agents, utilities.n_actions
+        self.n_actions = utilities.n_actions
         memory = utilities.memory_size > 0
         optional = {"previous_action": utilities.last_action, "agent": utilities.agent_id, "hidden": memory}
         self.inputs = _ports(utilities, stochastic, {"observation": True, "action_mask": True, **optional})
@@ -83,9 +83,7 @@ class ExportedPolicy(nn.Module):
         x = x if self.scale is None else x * self.scale
         if previous_action is not None:
             x = torch.cat([x, _one_hot(previous_action, self.n_actions)], dim=-1)
-        if agent is not None:
-            x = torch.cat([x, _one_hot(agent, self.n_agents)], dim=-1)
-        x = self.body(x)  # [B, H]
+        x = self.body[1:](self.body[0](x, agent))  # [B, H]
         if self.memory is not None:
             assert hidden is not None
             x = self.memory(x[None], hidden[None])[0][0]  # [B, H], output and memory are the same

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lomaq.errors import InputError, check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn import observation_factors
+from lomaq.nn.chunks import in_chunks
 from lomaq.nn.monotone import ACTIVATIONS, CONSTRAINTS, INITS, Activation, Constraint, Init
 
 
@@ -39,6 +40,7 @@ class Mixer(nn.Module, ABC):
         self.n_agents, self.n_blocks = graph.n_agents, partition.n_blocks
         self.kappa = check_int("kappa", kappa, 0)
         self.penalty = 0.0  # weight of the violation in the loss
+        self.numbers = self.n_agents  # of the widest layer for one sample: as many samples as that allows run together
         self.register_buffer("_block_scale", torch.ones(self.n_blocks), persistent=False)
 
     def forward(self, utilities: Tensor, observations: Tensor | None = None) -> Tensor:
@@ -49,7 +51,10 @@ class Mixer(nn.Module, ABC):
             observations: ``[..., N, O]`` float32; only mixers whose weights depend on the state use them.
         """
         assert utilities.size(-1) == self.n_agents, (utilities.shape, self.n_agents)
-        values = self._mix(utilities.reshape(-1, self.n_agents).T, observations)  # [P, M]
+        flat, seen = utilities.reshape(-1, self.n_agents).T, observations
+        if seen is not None:
+            seen = seen.reshape(-1, *seen.shape[-2:])  # [M, N, O]
+        (values,) = in_chunks(lambda *x: (self._mix(*x),), (flat, seen), (1, 0), (1,), self.numbers)  # [P, M]
         return (values.T * self._block_scale).view(*utilities.shape[:-1], self.n_blocks)
 
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -61,7 +66,7 @@ class Mixer(nn.Module, ABC):
 
     @abstractmethod
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
-        """Block values ``[P, M]`` of utilities ``[N, M]`` and observations ``[..., N, O]``."""
+        """Block values ``[P, M]`` of utilities ``[N, M]`` and observations ``[M, N, O]``."""
 
     @torch.no_grad()
     def proof(self) -> str | None:
@@ -130,6 +135,7 @@ class StateMixer(Mixer):
             remedy = "partition=full, or mixer=mlp mixer.state=local for blocks with state"
             raise InputError("partition", f"full for {type(self).__name__}", f"{partition.n_blocks} blocks", remedy)
         self.hidden = check_int("mixer.hidden", hidden, 1)
+        self.numbers = self.n_agents * hidden
         check_int("mixer.hyper_hidden", hyper_hidden, 1)
         scale = observation_factors("mixer.observation_scale", observation_scale, obs_size)
         self.register_buffer("_scale", scale, persistent=False)
@@ -173,6 +179,7 @@ class MonotoneNetwork(Mixer):
     ) -> None:
         super().__init__(graph, partition, kappa)
         self.hidden = check_int("mixer.hidden", hidden, 2)
+        self.numbers = self.n_agents * hidden
         check_choice("mixer.monotonicity", monotonicity, CONSTRAINTS)
         check_choice("mixer.activation", activation, ACTIVATIONS)
         check_choice("mixer.init", init, INITS)

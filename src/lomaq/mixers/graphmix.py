@@ -55,6 +55,7 @@ class GraphMIXMixer(StateMixer):
         if edges == "complete" and self.n_agents > MANY_AGENTS:
             cost = f"compares all pairs of {self.n_agents} agents: time and memory grow with the square of their number"
             self.note = f"mixer.edges=complete {cost}; with mixer.edges=graph they grow with the edges of the graph"
+            self.numbers = max(self.numbers, self.n_agents**2)
         pairs = add_self_loops(graph.edge_index, num_nodes=self.n_agents)[0].flip(0) if edges == "graph" else None
         self.register_buffer("_edges", pairs, persistent=False)  # [2, E], who attends and to whom
         self.embed = nn.Sequential(nn.Linear(obs_size, attention), nn.ReLU())

@@ -62,6 +62,7 @@ class MaskedMLPMixer(MonotoneNetwork):
         check_choice("mixer.share", share, SHARES)
         self.share = share
         self.slots = Slots(graph, partition.blocks, kappa, share)
+        self.numbers = max(self.n_blocks * hidden, self.slots.size)
         n_networks, fan_in = self.slots.n_networks, self.slots.fan_in
         self.w1 = nn.Parameter(torch.empty(len(fan_in), hidden))
         self.w2 = nn.Parameter(torch.empty(n_networks, hidden, hidden))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lomaq.errors import check_choice, check_int
 from lomaq.graphs import AgentGraph
 from lomaq.nn.acting import gather_actions
+from lomaq.nn.chunks import in_chunks
 from lomaq.nn.utility import Network, Utilities
 
 
@@ -119,7 +120,7 @@ class CoordinationGraph(Utilities):
         super().__init__(
             graph, obs_size, n_actions, network, hidden, layer_norm, observation_scale, last_action, agent_id, normalise
         )
-        check_int("agent.payoff_hidden", payoff_hidden, 1)
+        self.payoff_hidden = check_int("agent.payoff_hidden", payoff_hidden, 1)
         if payoff_rank is not None:
             check_int("agent.payoff_rank", payoff_rank, 1)
         self.rounds = check_int("agent.rounds", rounds, 1)
@@ -140,8 +141,17 @@ class CoordinationGraph(Utilities):
 
         Shapes are those of :meth:`Utilities.forward`; messages cover only what ``action_mask`` allows.
         """
-        utilities, payoffs, state = self.terms(observations, previous_actions, first, hidden)
+        sequences = observations, previous_actions, first, hidden, action_mask
+        result = in_chunks(self._marginals, sequences, (1, 1, 1, 0, 1), (1, 0), self._numbers(first))
+        return cast(tuple[Tensor, Tensor], result)
+
+    def _marginals(self, *sequences: Tensor) -> tuple[Tensor, Tensor]:
+        *given, action_mask = sequences
+        utilities, payoffs, state = self.terms(*given)
         return self.max_marginals(utilities, payoffs, action_mask), state
+
+    def _numbers(self, first: Tensor) -> int:
+        return max(super()._numbers(first), len(first) * 2 * self._edges.size(1) * self.payoff_hidden)
 
     def terms(
         self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
@@ -152,7 +162,12 @@ class CoordinationGraph(Utilities):
             Utilities ``[T, B, N, A]``, payoffs ``[T, B, E, A, A]`` of the E undirected edges i < j, the action of i
             first, and the memory ``[B, N, H]`` after the last step.
         """
-        values, features, states = self._run(observations, previous_actions, first, hidden)
+        sequences = observations, previous_actions, first, hidden
+        result = in_chunks(self._terms, sequences, (1, 1, 1, 0), (1, 1, 0), self._numbers(first))
+        return cast(tuple[Tensor, Tensor, Tensor], result)
+
+    def _terms(self, *sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        values, features, states = self._run(*sequences)
         payoffs = self.payoffs(self._together(features, 2), self._edges)
         return self._together(values, 2), payoffs, self._together(states, 1)
 

@@ -9,14 +9,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lomaq.errors import InputError
+from lomaq.nn.chunks import chunks
 
 _ROWS = 384  # sequences that run together, so that what a step needs stays in a core's cache
-
-
-def chunks(rows: int) -> list[slice]:
-    """Cut M sequences into equal chunks of at most :data:`_ROWS`, which run one after the other."""
-    size = max(1, -(-rows // max(1, -(-rows // _ROWS))))
-    return [slice(top, min(top + size, rows)) for top in range(0, rows, size)]
 
 
 class _Parameters(NamedTuple):
@@ -135,7 +130,7 @@ class _Recurrence(torch.autograd.Function):
         output = x.new_empty(*x.shape[:2], size)
         kept = x.new_empty(*x.shape[:2], 4 * size) if keep else None
         last = state.clone(memory_format=torch.contiguous_format)
-        for rows in chunks(x.size(1)):
+        for rows in chunks(x.size(1), _ROWS):
             gates = _Gates(parameters, rows.stop - rows.start)
             h = last[0, rows]
             outputs = output[:, rows].unbind(0)
@@ -161,7 +156,7 @@ class _Recurrence(torch.autograd.Function):
         carry = torch.zeros_like(state, memory_format=torch.contiguous_format)
         if grad_last is not None:
             carry.copy_(grad_last)
-        for rows in reversed(chunks(x.size(1))):
+        for rows in reversed(chunks(x.size(1), _ROWS)):
             _go_back(found, rows, x, kept, state[0, rows], output, grad, carry[0, rows])
         return found.x, carry, *found.result(), None
 

@@ -43,6 +43,7 @@ class Slots(nn.Module):
     Attributes:
         n_networks: Number of networks.
         n_buckets: Number of buckets.
+        size: Slots of all blocks, with the padding.
         fan_in: ``[rows]`` float32, inputs of the first layer that a row belongs to.
         hops: ``[rows]`` int64, distance of the agents that a row is for.
     """
@@ -60,7 +61,7 @@ class Slots(nn.Module):
     def _build_buckets(self, ego: EgoClasses, layout: Layout) -> None:
         """Padded indices ``[blocks, width]`` of each bucket, widest first."""
         by_width = np.argsort(-ego.widths, kind="stable")
-        self.n_buckets, begin = 0, 0
+        self.n_buckets, self.size, begin = 0, 0, 0
         while begin < len(by_width):
             width = ego.widths[by_width[begin]]
             end = begin + int((ego.widths[by_width[begin:]] * 2 > width).sum())
@@ -77,7 +78,7 @@ class Slots(nn.Module):
             }
             for name, value in bucket.items():
                 self.register_buffer(f"_{name}_{self.n_buckets}", torch.from_numpy(value), persistent=False)
-            self.n_buckets += 1
+            self.n_buckets, self.size = self.n_buckets + 1, self.size + slot.size
             begin = end
         order = torch.cat([self.bucket(number, "blocks")[0] for number in range(self.n_buckets)])
         self.register_buffer("_place", torch.argsort(order), persistent=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.graphs import AgentGraph
 from lomaq.nn.acting import ActingState, ActionSelector, epsilon_greedy
+from lomaq.nn.chunks import in_chunks
+from lomaq.nn.first import FirstLayer
 from lomaq.nn.gru import GRU
 from lomaq.nn.norm import Norm
 
@@ -99,7 +101,6 @@ class Utilities(nn.Module):
     _order: Tensor
     _place: Tensor
     observation_scale: Tensor | None
-    _identity: Tensor
 
     def __init__(
         self,
@@ -128,14 +129,17 @@ class Utilities(nn.Module):
         types = graph.types
         self.networks = nn.ModuleList(kind(inputs, hidden, n_actions, layer_norm) for _ in range(int(types.max()) + 1))
         self.memory_size = hidden[-1] if network == "gru" else 0
+        self.width = max(hidden)
         order = torch.argsort(types, stable=True)
         self.type_sizes = torch.bincount(types).tolist()
+        for network_of_type, mine in zip(self.networks, order.split(self.type_sizes), strict=True):
+            body = cast(nn.Sequential, network_of_type.get_submodule("body"))
+            body[0] = FirstLayer(cast(nn.Linear, body[0]), mine if agent_id else None, graph.n_agents)
         self.register_buffer("_order", order, persistent=False)
         self.register_buffer("_place", torch.argsort(order), persistent=False)
         factors = observation_factors("agent.observation_scale", observation_scale, obs_size)
         self.register_buffer("observation_scale", None if observation_scale is None else factors, persistent=False)
         self.norm = Norm(types, obs_size) if check_bool("agent.normalise", normalise) else None
-        self.register_buffer("_identity", torch.eye(graph.n_agents) if agent_id else None, persistent=False)
 
     def initial_state(self, n_envs: int, device: torch.device) -> ActingState:
         """The state of agents in ``n_envs`` environments that all begin an episode."""
@@ -201,16 +205,32 @@ class Utilities(nn.Module):
         Returns:
             Utilities ``[T, B, N, A]`` and the memory ``[B, N, H]`` after the last step.
         """
-        values, _, states = self._run(observations, previous_actions, first, hidden)
+        sequences = observations, previous_actions, first, hidden
+        return cast(
+            tuple[Tensor, Tensor], in_chunks(self._outputs, sequences, (1, 1, 1, 0), (1, 0), self._numbers(first))
+        )
+
+    def _outputs(self, *sequences: Tensor) -> tuple[Tensor, Tensor]:
+        values, _, states = self._run(*sequences)
         return self._together(values, 2), self._together(states, 1)
 
     def with_memories(
         self, observations: Tensor, previous_actions: Tensor, first: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Outputs ``[T, B, N, A]`` and the memories after every step, ``[T, B, N, H]``; arguments as of the call."""
-        values, features, _ = self._run(observations, previous_actions, first, hidden)
+        sequences = observations, previous_actions, first, hidden
+        return cast(
+            tuple[Tensor, Tensor], in_chunks(self._with_memories, sequences, (1, 1, 1, 0), (1, 1), self._numbers(first))
+        )
+
+    def _with_memories(self, observations: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        values, features, _ = self._run(observations, *others)
         memories = self._together(features, 2) if self.memory_size else observations[..., :0]
         return self._together(values, 2), memories
+
+    def _numbers(self, first: Tensor) -> int:
+        """Numbers of the widest hidden layer for one sequence of as many steps as ``first`` ``[T, B]``."""
+        return len(first) * self.n_agents * self.width
 
     def scaled(self, observations: Tensor) -> Tensor:
         """Observations ``[..., N, O]`` as the networks see them: normalised and times their fixed factors."""
@@ -225,8 +245,6 @@ class Utilities(nn.Module):
         if self.last_action:
             choices = torch.arange(self.n_actions, device=x.device)
             x = torch.cat([x, (previous_actions[..., None] == choices).to(x.dtype)], dim=-1)
-        if self.agent_id:
-            x = torch.cat([x, self._identity.expand(*x.shape[:2], -1, -1)], dim=-1)
         parts, memories = [x], [hidden]
         if len(self.networks) > 1:
             parts = list(x[:, :, self._order].split(self.type_sizes, dim=2))

@@ -9,6 +9,7 @@ from lomaq.envs.rollout import Rollout
 from lomaq.errors import check_int
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.nn import Utilities
+from lomaq.nn.chunks import in_chunks
 from lomaq.nn.slots import Share, Slots
 from lomaq.objectives.base import Critic, ValueNetworks
 
@@ -41,7 +42,7 @@ class BlockCritic(Critic):
         outputs: int = 1,
     ) -> None:
         super().__init__(utilities)
-        check_int("learner.objective.hidden", hidden, 1)
+        self.hidden, self.n_blocks = check_int("learner.objective.hidden", hidden, 1), partition.n_blocks
         self.slots = Slots(graph, partition.blocks, kappa, share)
         size, n_networks = utilities.obs_size + utilities.memory_size, self.slots.n_networks
         bound = (self.slots.fan_in * size).rsqrt()[:, None, None]
@@ -55,8 +56,13 @@ class BlockCritic(Critic):
     def forward(self, seen: Tensor) -> Tensor:
         """Values ``[T, B, P, outputs]`` of what the agents see, ``[T, B, N, O + H]`` float32."""
         flat = seen.flatten(0, -3).transpose(0, 1)  # [N, M, S]
-        values = self.slots.in_order([self._values(flat, bucket) for bucket in range(self.slots.n_buckets)])
+        numbers = max(self.slots.size * seen.size(-1), self.n_blocks * self.hidden)
+        (values,) = in_chunks(self._of_blocks, (flat,), (1,), (1,), numbers)  # [P, M, outputs]
         return values.transpose(0, 1).unflatten(0, seen.shape[:-2])  # [..., P, outputs]
+
+    def _of_blocks(self, seen: Tensor) -> tuple[Tensor]:
+        """Values ``[P, M, outputs]`` of ``[N, M, S]``."""
+        return (self.slots.in_order([self._values(seen, bucket) for bucket in range(self.slots.n_buckets)]),)
 
     def _values(self, seen: Tensor, bucket: int) -> Tensor:
         row, factor, network = self.slots.bucket(bucket, "row", "factor", "network")
