@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import Any
 
+import lomaq.cli.training  # which forks share
 from lomaq.cli import train_main
 from lomaq.training import LomaqModule
 

@@ -10,13 +10,17 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lomaq.graphs.files import ENDINGS
+from lomaq.errors import InputError
+from lomaq.inputs.endings import ENDINGS
 from lomaq.inputs.plain import OPEN
 from lomaq.inputs.text import check_place
 
+#: Words that ask for several runs, and the word that names a folder of settings.
+MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Keys whose values are places of files.
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Keys whose values may be, by their ending.
@@ -90,6 +94,27 @@ def as_typed(word: str, several: bool = False) -> str:
     if any(Path(part).suffix in ENDINGS for part in parts) and text[0] not in "[{":
         return f"{key}={','.join(_quoted(part) if Path(part).suffix in ENDINGS else part for part in parts)}"
     return word
+
+
+def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without ``--config-dir``, and the folders that it names.
+
+    Raises:
+        InputError: If one is another option.
+    """
+    kept: list[str] = []
+    folders: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, folder = word.partition("=")
+        if name in CONFIG_DIR:
+            folders.append(place_of(folder if equals else next(rest, "none")))
+        elif word.startswith("-") and word not in MULTIRUN:
+            raise InputError(word, "settings as key=value, --config-dir or -m", "another option", "leave it out")
+        else:
+            kept.append(word)
+    several = bool({*MULTIRUN} & {*kept})
+    return [as_typed(word, several) for word in kept], folders
 
 
 def opened(word: str) -> str:
