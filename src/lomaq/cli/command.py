@@ -60,7 +60,8 @@ class Command:
         if self.subject is not None and words and "=" not in words[0]:
             words = [f"{self.subject}={words[0]}", *words[1:]]
         words, folders = folders_of(words) if self.takes_folders else (words, [])
-        given = config.parse(words, self.repeated, (*PLACES, "config", MODULES))
+        places = (*PLACES, "config", MODULES)
+        given = config.parse(words, self.repeated, places) if words else {}  # none: hydra is not even imported
         for key, default in self.defaults.items():
             if default is NEEDED and key not in given:
                 expected = key.upper() if key == self.subject else f"{key}=PATH"
