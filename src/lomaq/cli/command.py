@@ -6,13 +6,13 @@ Both are read from its source. It is imported when it runs, so that help and ref
 from __future__ import annotations
 
 import json
-import pkgutil
 import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from lomaq import config
+from lomaq.cli.imports import imported
 from lomaq.cli.source import NEEDED, Source
 from lomaq.config.words import PLACES, folders_of
 from lomaq.errors import InputError
@@ -73,7 +73,7 @@ class Command:
         if self.reads_runs and (modules := given.pop(MODULES, None)) is not None:
             import_modules(modules)
         more = {"config_dirs": folders} if self.takes_folders else {}
-        return pkgutil.resolve_name(self.act)(**given, **more) or 0
+        return imported(self.act)(**given, **more) or 0
 
     def usage_line(self, name: str) -> str:
         """Its name and its settings with their defaults."""

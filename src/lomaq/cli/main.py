@@ -13,6 +13,7 @@ from lomaq import __version__, config
 from lomaq.cli.ascii import fall_back_to_ascii
 from lomaq.cli.command import HELP
 from lomaq.cli.commands import COMMANDS
+from lomaq.cli.imports import imported, imports
 from lomaq.cli.output import CLOSED, OutputClosedError, closable_output
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config.words import CONFIG_DIR, MULTIRUN, folders_of
@@ -21,6 +22,9 @@ from lomaq.inputs.targets import modules_of
 from lomaq.inputs.text import file_error
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
 from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
+
+#: Where what is trained is; with it comes all that is heavy.
+TRAIN = "lomaq.cli.train"
 
 #: When Python ends it looks for cycles among all objects of torch, which takes a second; the system frees them at once.
 atexit.register(gc.freeze)
@@ -52,7 +56,7 @@ def _command(name: str, words: Sequence[str]) -> int:
     if words and f"{name} {words[0]}" in COMMANDS:
         name, words = f"{name} {words[0]}", words[1:]
     if name not in COMMANDS:
-        return refuse(f"lomaq: expected one of {', '.join(('train', *COMMANDS))}, got {name!r}")
+        return _refuse(f"lomaq: expected one of {', '.join(('train', *COMMANDS))}, got {name!r}")
     return COMMANDS[name].run(name, words)
 
 
@@ -77,7 +81,7 @@ def _answered(command: Callable[[], int]) -> int:
     except KeyboardInterrupt as stop:
         if LEADER_VARIABLE in os.environ:
             return 0
-        return refuse(f"interrupted; {stop}" if str(stop) else "interrupted", exit_status())
+        return _refuse(f"interrupted; {stop}" if str(stop) else "interrupted", exit_status())
     except OutputClosedError:
         raise
     except Exception as error:
@@ -85,7 +89,7 @@ def _answered(command: Callable[[], int]) -> int:
             time.sleep(LAST)  # if the leading process has met the same error it says so, and ends this one
         if (line := _line(error)) is None:
             raise
-        return refuse(line)
+        return _refuse(line)
 
 
 def _line(error: Exception) -> str | None:
@@ -101,8 +105,7 @@ def _line(error: Exception) -> str | None:
     return None
 
 
-def refuse(line: str, status: int = 2) -> int:
-    """Say what is wrong, and return the exit status."""
+def _refuse(line: str, status: int = 2) -> int:
     print(f"error: {line}", file=sys.stderr)
     return status
 
@@ -112,9 +115,7 @@ def refuse(line: str, status: int = 2) -> int:
 
 def _train(words: Sequence[str]) -> int:
     if any(word.startswith("resume=") and word != "resume=null" for word in words):
-        from lomaq.cli.training import resume  # not above: with it comes all that is heavy
-
-        return resume(words)
+        return int(imported(f"{TRAIN}.resume:start")(words))
     if {"-sc", "--shell-completion"} & {*words} and not sys.argv[0].endswith(".py"):
         remedy = "see lomaq completion --help"
         raise InputError("--shell-completion", "python train.py before it", "lomaq train", remedy)
@@ -124,7 +125,8 @@ def _train(words: Sequence[str]) -> int:
     if any(word.startswith("-") and word.partition("=")[0] not in (*MULTIRUN, *CONFIG_DIR) for word in words):
         config.hydra_flag(modules_of(words)[0])  # --cfg, --info and the like
         return 0
-    jobs = config.compose_jobs(words)
-    from lomaq.cli.training import start  # not before the words have turned out to be settings
-
-    return start(words, jobs)
+    with imports():  # the words may name classes, too
+        jobs = config.compose_jobs(words)
+        kind = "study" if jobs[0].config["study"] is not None else "sweep" if len(jobs) > 1 else "run"
+        start = imported(f"{TRAIN}.{kind}:start")
+    return int(start(words, jobs))
