@@ -9,23 +9,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+#: New objects from one search for cycles to the next, and how many searches from one among older ones to the next.
+SELDOM = (100_000, 20, 20)
+
 
 @contextmanager
 def imports() -> Iterator[None]:
-    """Do not look for cycles among what is imported here, now or ever after: it lasts as long as the process.
+    """Look for cycles more seldom among what is imported here, and never after: it lasts as long as the process.
 
-    Python looks again and again while torch makes its million objects, which is a fifth of the time of the imports. A
-    process that has torch already is left alone.
+    Python looks every few hundred objects, and torch and Lightning make a million: a fifth of the time of the imports.
+    A process that has torch already is left alone.
     """
-    if "torch" in sys.modules or not gc.isenabled():
+    if "torch" in sys.modules:
         yield
         return
-    gc.disable()
+    usual = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        gc.set_threshold(*usual)
 
 
 def imported(path: str) -> Any:

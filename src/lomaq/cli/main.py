@@ -125,7 +125,7 @@ def _train(words: Sequence[str]) -> int:
     if any(word.startswith("-") and word.partition("=")[0] not in (*MULTIRUN, *CONFIG_DIR) for word in words):
         config.hydra_flag(modules_of(words)[0])  # --cfg, --info and the like
         return 0
-    with imports():  # the words may name classes, too
+    with imports():  # composing imports the classes of the settings
         jobs = config.compose_jobs(words)
         kind = "study" if jobs[0].config["study"] is not None else "sweep" if len(jobs) > 1 else "run"
         start = imported(f"{TRAIN}.{kind}:start")

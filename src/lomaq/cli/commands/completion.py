@@ -11,7 +11,7 @@ def completion(config_dirs: tuple[str, ...] = ()) -> None:
 
     Prints a bash script. Bash finds it in this file, or source it; make it again when settings change:
       lomaq completion > ~/.local/share/bash-completion/completions/lomaq
-    For python train.py hydra has its own, which takes seconds at each key:
+    For python train.py hydra has its own, which takes half a second at each key:
       eval "$(python train.py --shell-completion install=bash)"
 
     Args:
