@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,6 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from lomaq.cli import train_main
 from lomaq.config import compose
 from lomaq.envs import Rollout
 from lomaq.graphs import AgentGraph
@@ -120,12 +120,18 @@ def command(monkeypatch, capsys, tmp_path):
     return run
 
 
+@pytest.fixture(scope="session")
+def trained_once(small, tmp_path_factory) -> Path:
+    """A finished small run, which no test changes."""
+    folder = tmp_path_factory.mktemp("once") / "trained"
+    train(compose([*small, "run_dir=trained"]), folder, Console(file=io.StringIO()))
+    return folder
+
+
 @pytest.fixture
-def trained(command, small, tmp_path) -> Path:
-    """A finished small run, which a test may change."""
-    status, _, err = command(train_main, *small, "run_dir=trained")
-    assert status == 0, err
-    return tmp_path / "trained"
+def trained(command, trained_once, tmp_path) -> Path:
+    """A copy of it, in the folder that commands run in, which a test may change."""
+    return shutil.copytree(trained_once, tmp_path / "trained")
 
 
 def _edges_of(graph: AgentGraph) -> list[tuple[int, int]]:
