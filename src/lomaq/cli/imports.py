@@ -17,8 +17,8 @@ SELDOM = (100_000, 20, 20)
 def imports() -> Iterator[None]:
     """Look for cycles more seldom among what is imported here, and never after: it lasts as long as the process.
 
-    Python looks every few hundred objects, and torch and Lightning make a million: a fifth of the time of the imports.
-    A process that has torch already is left alone.
+    Python looks every few hundred objects, and torch and Lightning make a million. A process that has torch already is
+    left alone.
     """
     if "torch" in sys.modules:
         yield
