@@ -150,7 +150,7 @@ def trained_once(tmp_path_factory, small) -> Path:
 
 @pytest.fixture
 def trained(command, trained_once, tmp_path) -> Path:
-    """A finished small run, which a test may change."""
+    """A copy of it, in the folder that commands run in, which a test may change."""
     return shutil.copytree(trained_once, tmp_path / "trained")
 
 

@@ -351,7 +351,15 @@ def test_a_study_is_run_and_kept(tmp_path):
         lomaq.study("one", config_dir=tmp_path)
 
 
-def test_the_graph_alone_imports_neither_lightning_nor_hydra():
-    later = "{'hydra', 'pytorch_lightning', 'matplotlib'}"
-    code = f"import lomaq, sys; lomaq.AgentGraph.line(3); print({later} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+def test_what_is_not_used_is_not_imported():
+    code = """
+import sys
+import lomaq, lomaq.cli, lomaq.config, lomaq.envs, lomaq.training
+print({"torch", "numpy", "hydra", "rich"} & {*sys.modules})
+lomaq.AgentGraph.line(3)
+print({"hydra", "pytorch_lightning", "matplotlib"} & {*sys.modules})
+lomaq.config.compose(["env=nav"])
+print({"pytorch_lightning", "matplotlib"} & {*sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n" * 3

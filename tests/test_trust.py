@@ -14,7 +14,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-import lomaq
+import lomaq.api
 from lomaq.analysis import stored
 from lomaq.analysis.certificate.checkpoint import certify_checkpoint
 from lomaq.analysis.compare import compare, describe_run
@@ -93,7 +93,7 @@ def nodes(folder: Path) -> list[dict[str, Any]]:
         {"_target_": "subprocess.Popen", "args": ["touch", str(folder / "executed")]},
         {"_target_": "stranger.Thing", "n_agents": 3},
         {"_target_": "os.system", "command": f"touch {folder / 'executed'}"},
-        {"_target_": "lomaq.config.Path"},
+        {"_target_": "lomaq.config.words.Path"},
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lomaq.later import later
 
 if TYPE_CHECKING:
     from lomaq.api import Policy, Trained, compare, load, make, register_envs, study, train
@@ -38,22 +39,19 @@ __all__ = [
     "study",
     "train",
 ]
-#: Where the names are. Nobody waits for what he does not use: Lightning, hydra, matplotlib, and in the processes of
-#: simulators torch.
-_LATER = {
-    "GraphView": "lomaq.plots.graph_view",
-    "InputError": "lomaq.errors",
-    "RandomActor": "lomaq.evaluation",
-    "draw_certificate": "lomaq.plots.certificate",
-    "draw_decomposition": "lomaq.plots.decomposition",
-    "draw_graph": "lomaq.plots.graph_plot",
-    **dict.fromkeys(("AgentGraph", "Partition"), "lomaq.graphs"),
-    **dict.fromkeys(("BatchedEnv", "Rollout"), "lomaq.envs"),
-    **dict.fromkeys(("Policy", "Trained", "compare", "load", "make", "register_envs", "study", "train"), "lomaq.api"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(importlib.import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'lomaq' has no attribute {name!r}")
+__getattr__, __dir__ = later(
+    __name__,
+    {
+        "GraphView": "lomaq.plots.graph_view",
+        "InputError": "lomaq.errors",
+        "RandomActor": "lomaq.evaluation",
+        "draw_certificate": "lomaq.plots.certificate",
+        "draw_decomposition": "lomaq.plots.decomposition",
+        "draw_graph": "lomaq.plots.graph_plot",
+        **dict.fromkeys(("AgentGraph", "Partition"), "lomaq.graphs"),
+        **dict.fromkeys(("BatchedEnv", "Rollout"), "lomaq.envs"),
+        **dict.fromkeys(
+            ("Policy", "Trained", "compare", "load", "make", "register_envs", "study", "train"), "lomaq.api"
+        ),
+    },
+)

@@ -66,6 +66,13 @@ class NonFiniteLossError(RuntimeError):
     """Learning went out of bounds in an environment whose numbers are finite: the loss or a utility is not."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of Python, NumPy or torch says that memory is at its end."""
+    said = str(error)
+    known = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in said for word in known))
+
+
 def check_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
     """Return ``value`` when it is a whole number within ``[minimum, maximum]``.
 

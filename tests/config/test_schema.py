@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lomaq.config import _classes, compose, flat
+from lomaq.config import compose, flat
+from lomaq.config.composition import _classes
 from lomaq.config.schema import check_settings
 from lomaq.errors import InputError
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from lomaq.config import compose
-from lomaq.errors import InputError
-from lomaq.inputs.memory import Bounded, TooLargeError, fitting, is_out_of_memory
+from lomaq.errors import InputError, is_out_of_memory
+from lomaq.inputs.memory import Bounded, TooLargeError, fitting
 from lomaq.training.build import build_run, env_maker
 
 

@@ -43,7 +43,7 @@ def test_a_class_of_an_imported_module_is_found_where_it_is_defined_and_where_it
         "subprocess.Popen",
         "os.system",
         "builtins.exec",
-        "lomaq.config.Path",
+        "lomaq.config.words.Path",
         "lomaq.envs.base.torch.Tensor",
         "lomaq.envs",
         "lomaq.envs.nothing",
@@ -83,7 +83,15 @@ def test_a_class_that_only_looks_like_the_kind_is_none(kind) -> None:
 
 def test_only_classes_of_this_package_are_ours() -> None:
     assert our_class("lomaq.envs.CartPole") is CartPole
-    for path in ("lomaq.config.Path", "lomaq.config.sys", "lomaq.nowhere.X", "subprocess.Popen", "lomaq", None, 3):
+    for path in (
+        "lomaq.config.words.Path",
+        "lomaq.inputs.targets.sys",
+        "lomaq.nowhere.X",
+        "subprocess.Popen",
+        "lomaq",
+        None,
+        3,
+    ):
         assert our_class(path) is None
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from lomaq import cli
 from lomaq.config import compose_jobs
-from lomaq.config.launch import launch, launcher_of
+from lomaq.config.launch import launch
+from lomaq.config.words import launcher_of
 from lomaq.studies.elsewhere import train_elsewhere
 from lomaq.studies.runner import run_name
 

@@ -13,6 +13,8 @@ import sys
 import threading
 from typing import Any
 
+import lomaq.cli.train.resume
+import lomaq.cli.train.run  # which forks share
 from lomaq.cli import train_main
 from lomaq.training import LomaqModule
 

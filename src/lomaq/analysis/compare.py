@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.filesize import decimal
 
 from lomaq.config.words import flat
@@ -18,7 +17,6 @@ from lomaq.errors import InputError
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.files import HIDDEN
 from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
-from lomaq.training.build import env_maker
 
 #: Settings that have no effect on what a run finds, or repeat another setting.
 ASIDE = ("run_dir", "resume", "study", "jobs", "logger", "method", "env.tuned")
@@ -74,6 +72,10 @@ def n_agents(run: RunRecord) -> int:
     """
     if "n_agents" in run.summary:
         return int(run.summary["n_agents"])
+    import torch  # only here: nobody waits for it to see a run that has ended
+
+    from lomaq.training.build import env_maker
+
     return env_maker(run.config)(1, 0, torch.device("cpu")).n_agents
 
 

@@ -1,16 +1,20 @@
-"""A command is a function: its signature holds its settings, its docstring its help."""
+"""A command is a function: its signature holds its settings, its docstring its help.
+
+Both are read from its source. It is imported when it runs, so that help and refusals do not wait for torch.
+"""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from lomaq.config import folders_of, parse
-from lomaq.config.words import PLACES
+from lomaq import config
+from lomaq.cli.imports import imported
+from lomaq.cli.source import NEEDED, Source
+from lomaq.config.words import PLACES, folders_of
 from lomaq.errors import InputError
 from lomaq.inputs.targets import MODULES, import_modules
 
@@ -21,32 +25,28 @@ class Command:
     """A function that the command line calls.
 
     Args:
-        act: Each of its parameters is a setting; one that is a list may be given several times, ``config_dirs`` is
-            ``--config-dir``, and ``**settings``, where its docstring has it, any ``env.KEY``. Returns the exit status,
-            None for 0. In a docstring, the description of a setting may begin with a PLACEHOLDER for its value.
+        act: The function, as ``module:name``. Each of its parameters is a setting; one that is a list may be given
+            several times, ``config_dirs`` is ``--config-dir``, and ``**settings``, where its docstring has it, any
+            ``env.KEY``. Returns the exit status, None for 0. In a docstring, the description of a setting may begin
+            with a PLACEHOLDER for its value.
         rest: Function whose keyword-only parameters are settings, too, which ``act`` hands on.
         subject: The parameter that a first word without ``=`` is; ``**settings`` then are any ``KEY``.
     """
 
-    def __init__(
-        self, act: Callable[..., int | None], rest: Callable[..., Any] | None = None, subject: str | None = None
-    ) -> None:
-        parameters = [*inspect.signature(act).parameters.values()]
-        kept = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        kept += [p for p in inspect.signature(rest).parameters.values() if p.kind is p.KEYWORD_ONLY] if rest else []
-        self.act, self.subject = act, subject
-        self.about, described = _documented(act)
-        self.described = {p.name: {**_documented(rest or act)[1], **described}[p.name] for p in kept}
-        self.defaults = {p.name: p.default for p in kept if p.name != "config_dirs"}
-        self.takes_folders = "config_dirs" in self.described
-        self.takes_env = "settings" in described
+    def __init__(self, act: str, rest: str | None = None, subject: str | None = None) -> None:
+        own, more = Source.of(act), Source.of(rest or act)
+        self.act, self.subject, self.about = act, subject, own.about
+        self.defaults = {**own.defaults, **{name: more.defaults[name] for name in more.named}}
+        self.described = {name: {**more.described, **own.described}[name] for name in self.defaults}
+        self.takes_folders = self.defaults.pop("config_dirs", None) is not None
+        self.takes_env = "settings" in own.described
         if self.takes_env:
-            self.described["settings"] = described["settings"]
+            self.described["settings"] = own.described["settings"]
         self.reads_runs = bool({"checkpoint", "run", "results"} & {*self.defaults})
         if self.reads_runs:
             self.defaults[MODULES] = None
             self.described[MODULES] = f"NAMES of modules with classes of your own that a run is made of: {MODULES}=a,b."
-        self.repeated = next((p.name for p in kept if p.annotation.startswith("list[str]")), None)
+        self.repeated = next(iter(own.lists), None)
 
     def run(self, name: str, words: Sequence[str]) -> int:
         """Run it, or print its help where that is asked for.
@@ -60,9 +60,10 @@ class Command:
         if self.subject is not None and words and "=" not in words[0]:
             words = [f"{self.subject}={words[0]}", *words[1:]]
         words, folders = folders_of(words) if self.takes_folders else (words, [])
-        given = parse(words, self.repeated, (*PLACES, "config", MODULES))
+        places = (*PLACES, "config", MODULES)
+        given = config.parse(words, self.repeated, places) if words else {}  # none: hydra is not even imported
         for key, default in self.defaults.items():
-            if default is inspect.Parameter.empty and key not in given:
+            if default is NEEDED and key not in given:
                 expected = key.upper() if key == self.subject else f"{key}=PATH"
                 raise InputError(key, expected, "none", f"usage: {self.usage_line(name)}")
         for key in given:
@@ -72,7 +73,7 @@ class Command:
         if self.reads_runs and (modules := given.pop(MODULES, None)) is not None:
             import_modules(modules)
         more = {"config_dirs": folders} if self.takes_folders else {}
-        return self.act(**given, **more) or 0
+        return imported(self.act)(**given, **more) or 0
 
     def usage_line(self, name: str) -> str:
         """Its name and its settings with their defaults."""
@@ -81,7 +82,7 @@ class Command:
             placeholder = re.match(r"[A-Z]{2,}(\|\w+)*", self.described[key])
             value = placeholder[0] if placeholder else _written(default)
             word = value if key == self.subject else f"{key}={value}"
-            words.append(word if default is inspect.Parameter.empty else f"[{word}]")
+            words.append(word if default is NEEDED else f"[{word}]")
         words += [f"[{self._setting}=VALUE ...]"] if self.takes_env else []
         return " ".join([*words, *(["[--config-dir FOLDER]"] if self.takes_folders else [])])
 
@@ -101,13 +102,6 @@ class Command:
 def wrapped(label: str, text: str) -> str:
     """A label and its text, in lines of 118 signs that begin below the text."""
     return textwrap.fill(text, 118, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
-
-
-def _documented(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """What a docstring has before its arguments, and the description of each, without markup."""
-    about, _, arguments = (inspect.getdoc(function) or "").partition("\n\nArgs:\n")
-    described = re.findall(r"^ {4}\**(\S+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
-    return about, {name: re.sub(r":\w+:(?=`)|`", "", " ".join(text.split())) for name, text in described}
 
 
 def _written(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Completion of commands, settings and choices in bash, from a table that is made once.
 
-Hydra's own asks the program at each press of the key, and that imports PyTorch each time.
+Hydra's own asks the program at each press of the key, and that composes the settings each time.
 """
 
 from __future__ import annotations

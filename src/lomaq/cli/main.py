@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from functools import partial
-from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-
-from lomaq.analysis.stored import open_checkpoint
-from lomaq.api import study
+from lomaq import __version__, config
 from lomaq.cli.ascii import fall_back_to_ascii
 from lomaq.cli.command import HELP
 from lomaq.cli.commands import COMMANDS
+from lomaq.cli.imports import imported, imports
 from lomaq.cli.output import CLOSED, OutputClosedError, closable_output
-from lomaq.cli.tables import print_run, print_table
 from lomaq.cli.usage import train_usage, usage
-from lomaq.config import CONFIG_DIR, MULTIRUN, Job, compose_jobs, folders_of, hydra_flag, parse
-from lomaq.config.launch import launch, launcher_of
-from lomaq.errors import InputError, notes_as_lines
-from lomaq.inputs.memory import is_out_of_memory
-from lomaq.inputs.plain import changed
-from lomaq.inputs.targets import import_modules, modules_of
+from lomaq.config.words import CONFIG_DIR, MULTIRUN, folders_of, launcher_of
+from lomaq.errors import InputError, NonFiniteLossError, is_out_of_memory, notes_as_lines
+from lomaq.inputs.targets import modules_of
 from lomaq.inputs.text import file_error
-from lomaq.plots.run import train
-from lomaq.runs import RunFiles
-from lomaq.runs.lock import free_folder
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
 from lomaq.runs.stop import LAST, exit_status, stopped_by_signals
-from lomaq.studies.elsewhere import Launch
-from lomaq.studies.sweep import run_sweep
-from lomaq.training import NonFiniteLossError
-from lomaq.training.callbacks import stays_stopped
-from lomaq.training.process import keep_freed_memory
-from lomaq.training.run import run_dir_of
-from lomaq.training.settings import TestSettings
 
-#: What a resumed run may change; everything else decides what the run is.
-RESUMABLE = ("total_env_steps", "evaluation.stop_at", "trainer.", "logger.")
+#: Where what is trained is; with it comes all that is heavy.
+TRAIN = "lomaq.cli.train"
 
 #: When Python ends it looks for cycles among all objects of torch, which takes a second; the system frees them at once.
 atexit.register(gc.freeze)
@@ -68,6 +47,9 @@ def evaluate_main() -> None:
 
 
 def _command(name: str, words: Sequence[str]) -> int:
+    if name == "--version":
+        print(f"lomaq {__version__}")
+        return 0
     if name in ("", *HELP, "help"):
         print(usage(COMMANDS))
         return 0 if name else 2
@@ -132,10 +114,8 @@ def _refuse(line: str, status: int = 2) -> int:
 
 
 def _train(words: Sequence[str]) -> int:
-    console = Console(stderr=True)
-    keep_freed_memory()
     if any(word.startswith("resume=") and word != "resume=null" for word in words):
-        return _resume(words, console)
+        return int(imported(f"{TRAIN}.resume:start")(words))
     if {"-sc", "--shell-completion"} & {*words} and not sys.argv[0].endswith(".py"):
         remedy = "see lomaq completion --help"
         raise InputError("--shell-completion", "python train.py before it", "lomaq train", remedy)
@@ -143,80 +123,13 @@ def _train(words: Sequence[str]) -> int:
         print(train_usage(folders_of([word for word in words if word not in HELP])[1]))
         return 0
     if any(word.startswith("-") and word.partition("=")[0] not in (*MULTIRUN, *CONFIG_DIR) for word in words):
-        hydra_flag(modules_of(words)[0])  # --cfg, --info and the like
+        config.hydra_flag(modules_of(words)[0])  # --cfg, --info and the like
         return 0
-    jobs = compose_jobs(words)
-    config = jobs[0].config
-    if (launcher := launcher_of(words)) is not None and (len(jobs) == 1 or config["study"] is not None):
-        raise InputError("hydra/launcher", "several runs, such as -m seed=0,1", f"{launcher} and none", "leave it out")
-    if config["study"] is not None:
-        return _study(words, config)
-    if len(jobs) > 1:
-        return _sweep(jobs, console, None if launcher is None else partial(launch, words))
-    with run_dir_of(config) as run_dir:
-        print_run(train(config, run_dir, console), run_dir)
-    return 0
-
-
-def _sweep(jobs: list[Job], console: Console, launch: Launch | None) -> int:
-    given = jobs[0].config["run_dir"]
-    default = Path("runs", f"sweep-{time.strftime('%Y%m%d-%H%M%S')}")
-    with free_folder(default) if given is None else nullcontext(Path(str(given))) as folder:
-        try:
-            summary = run_sweep(jobs, folder, console, launch)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"continue with the same settings and run_dir={folder}") from None
-    rows = [
-        [name, g["env"], f"{g['n_agents']:,}", str(len(g["seeds"])), f"{g['last_mean']:,.1f}", f"{g['best_mean']:,.1f}"]
-        for name, g in summary["groups"].items()
-    ]
-    print_table([["", "env", "agents", "seeds", "last test", "best test"], *rows])
-    pictures = ", curves.png" if rows else ""
-    print(f"results.json, summary.json{pictures} and the runs are in {folder}", file=sys.stderr)
-    for name, line in summary["failed"].items():
-        _refuse(f"{name}: {line}")
-    return 2 if summary["failed"] else 0
-
-
-def _study(words: Sequence[str], config: dict[str, Any]) -> int:
-    if set(MULTIRUN).intersection(words):
-        raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
-    name = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), None)
-    if name is None:
-        raise InputError("study", "an experiment, which has a name and a file", "settings alone", "see experiment=NAME")
-    rest = [word for word in words if not word.startswith("experiment=")]
-    try:
-        result = study(name, *rest, progress=True)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command continues it") from None
-    print(json.dumps(result, indent=2))
-    folder = config["run_dir"] or Path("runs") / name
-    print(f"summary.json, the picture and any runs are in {folder}", file=sys.stderr)
-    return 0
-
-
-def _resume(words: Sequence[str], console: Console) -> int:
-    words, modules = modules_of(words)
-    if modules:
-        import_modules(modules)
-    given = parse(words)
-    path = given.pop("resume")
-    for key in given:
-        if not key.startswith(RESUMABLE):
-            expected = "only total_env_steps, evaluation.stop_at, trainer.* and logger.* with resume"
-            raise InputError(key, expected, given[key], "start a new run to change it")
-    stored = open_checkpoint(str(path), resume=True)
-    config = changed(stored.config, given)
-    total, done = config["total_env_steps"], stored.env_steps
-    if RunFiles(stored.run_dir).has_ended(done):
-        expected, stop_at = "a run with steps left", config["evaluation"]["stop_at"]
-        if isinstance(total, int) and total <= done:
-            raise InputError("resume", expected, f"{done} of {total} env steps done", "give a larger total_env_steps=")
-        if stays_stopped(TestSettings.of(config["evaluation"]), stored.state["lomaq"]["history"]):
-            got = f"one that ended with evaluation.stop_at={stop_at} at {done} env steps"
-            raise InputError("resume", expected, got, "give evaluation.stop_at=null, or one that it has not reached")
-    if LEADER_VARIABLE not in os.environ:
-        followed = f"{'a new' if 'total_env_steps' in given else 'the stored'} total of {total:,} env steps"
-        print(f"resuming {stored.run_dir} at {done:,} env steps; schedules follow {followed}", file=sys.stderr)
-    print_run(train(config, stored.run_dir, console, stored.path), stored.run_dir)
-    return 0
+    with imports():  # composing imports the classes of the settings
+        jobs = config.compose_jobs(words)
+        kind = "study" if jobs[0].config["study"] is not None else "sweep" if len(jobs) > 1 else "run"
+        if (launcher := launcher_of(words)) is not None and kind != "sweep":
+            expected = "several runs, such as -m seed=0,1"
+            raise InputError("hydra/launcher", expected, f"{launcher} and none", "leave it out")
+        start = imported(f"{TRAIN}.{kind}:start")
+    return int(start(words, jobs))

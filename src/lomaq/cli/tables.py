@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from lomaq.analysis.compare import Comparison
-from lomaq.testing import Report
+if TYPE_CHECKING:
+    from lomaq.analysis.compare import Comparison
+    from lomaq.testing import Report
 
 
 def print_run(summary: dict[str, Any], run_dir: Path) -> None:

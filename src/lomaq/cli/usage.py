@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lomaq.cli.command import Command, wrapped
-from lomaq.config import choices, methods
+from lomaq.config import choices
 
 EXAMPLES = """Examples:
   {train} env=nav mixer=gcn kappa=2
@@ -21,7 +21,7 @@ def usage(commands: Mapping[str, Command]) -> str:
     about |= {name: command.about.partition("\n")[0] for name, command in commands.items()}
     return "\n".join(
         [
-            "usage: lomaq COMMAND [setting=value ...]; lomaq COMMAND --help for more\n",
+            "usage: lomaq COMMAND [setting=value ...]; lomaq COMMAND --help for more; lomaq --version\n",
             *(wrapped(f"  {name:<15}", text.rstrip(".")) for name, text in about.items()),
             f"\n{settings()}\n",
             EXAMPLES.format(train="lomaq train", evaluate="lomaq evaluate"),
@@ -35,7 +35,7 @@ def settings(config_dirs: Sequence[str | Path] = ()) -> str:
     lines = {
         "env=cartpole": f"what to solve: {', '.join(found['env'])}",
         "env.n_agents=15": "how many agents",
-        "algo=lomaq": f"which method: {', '.join(methods(config_dirs, learning=False))}",
+        "algo=lomaq": f"which method: {', '.join(found['algo'])}",
         "mixer=mlp": f"how utilities mix: {', '.join(found['mixer'])}",
         "kappa=1": "how many hops a block's mixer depends on",
         "partition=singletons": "blocks of agents: singletons, pairs, full, communities, [[0,1],[2]], blocks.json",

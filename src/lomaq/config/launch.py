@@ -18,19 +18,11 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
-from lomaq.config import _hydra, folders_of
-from lomaq.config.words import opened
+from lomaq.config.composition import _hydra
+from lomaq.config.words import folders_of, opened
 from lomaq.inputs.targets import modules_of
 
 Found = TypeVar("Found")
-#: The word that chooses a plugin, and hydra's own, which launches nothing elsewhere.
-CHOICE, HERE = "hydra/launcher=", "basic"
-
-
-def launcher_of(words: Sequence[str]) -> str | None:
-    """The launcher that the words choose; None: the runs are trained here."""
-    chosen = [word.removeprefix(CHOICE) for word in words if word.startswith(CHOICE)]
-    return chosen[-1] if chosen and chosen[-1] != HERE else None
 
 
 def launch(words: Sequence[str], folder: Path, work: Callable[[int], Found], n_jobs: int) -> list[Found]:

@@ -1,7 +1,8 @@
 """What each setting can be. All are checked when they are composed, before anything is built or written.
 
-Settings with a class (``env.n_agents`` of ``env._target_``) are what the annotations of that class say; the others are
-declared here. Ranges and combinations are for the classes themselves.
+Settings with a class (``env.n_agents`` of ``env._target_``) are what the annotations of that class say, where a class
+that is not written as a group of settings says so by ``written``; the others are declared here. Ranges and combinations
+are for the classes themselves.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from functools import cache, partial
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
-from lomaq.graphs import Partition
 from lomaq.inputs.text import check_place
 
 Check = Callable[[str, Any], object]
@@ -26,7 +26,6 @@ _WORDS: dict[object, str] = {
     bool: "true or false",
     str: "a word",
     type(None): "null",
-    Partition: "a partition",
 }
 
 
@@ -93,8 +92,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is type(None):
         return value is None
     kind = origin or hint
-    if kind is Partition:
-        return isinstance(value, (str, list))
+    if (written := getattr(kind, "written", None)) is not None:
+        return isinstance(value, written)
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return isinstance(value, dict)
     if isinstance(kind, type) and issubclass(kind, Sequence):
@@ -113,6 +112,8 @@ def _words(hint: Any) -> str:
     if hint in _WORDS:
         return _WORDS[hint]
     kind = origin or hint
+    if hasattr(kind, "written"):
+        return f"a {kind.__name__.lower()}"
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return "a group of settings"
     if isinstance(kind, type) and issubclass(kind, Sequence):

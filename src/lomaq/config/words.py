@@ -10,19 +10,25 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lomaq.graphs.files import ENDINGS
+from lomaq.errors import InputError
+from lomaq.inputs.endings import ENDINGS
 from lomaq.inputs.plain import OPEN
 from lomaq.inputs.text import check_place
 
+#: Words that ask for several runs, and the word that names a folder of settings.
+MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Keys whose values are places of files.
 PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
 #: Keys whose values may be, by their ending.
 FILES = ("partition", "env.graph", "mixer.enforce", "reward.redistribute")
 #: Groups of a launcher that take any key.
 OPEN_LAUNCHERS = tuple(f"hydra.launcher.{name}." for name in ("ray.init", "ray.remote", "additional_parameters"))
+#: The word that chooses a plugin, and hydra's own, which launches nothing elsewhere.
+CHOICE, HERE = "hydra/launcher=", "basic"
 #: Settings of earlier versions and what they are called now.
 RENAMED = {
     "mixer.tie": "mixer.weight_sharing",
@@ -93,6 +99,27 @@ def as_typed(word: str, several: bool = False) -> str:
     return word
 
 
+def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without ``--config-dir``, and the folders that it names.
+
+    Raises:
+        InputError: If one is another option.
+    """
+    kept: list[str] = []
+    folders: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, folder = word.partition("=")
+        if name in CONFIG_DIR:
+            folders.append(place_of(folder if equals else next(rest, "none")))
+        elif word.startswith("-") and word not in MULTIRUN:
+            raise InputError(word, "settings as key=value, --config-dir or -m", "another option", "leave it out")
+        else:
+            kept.append(word)
+    several = bool({*MULTIRUN} & {*kept})
+    return [as_typed(word, several) for word in kept], folders
+
+
 def opened(word: str) -> str:
     """``key=value`` as hydra takes it where it need not know the key."""
     return f"++{word}" if word.startswith((f"{OPEN}.", *OPEN_LAUNCHERS)) else word
@@ -112,3 +139,9 @@ def _quoted(text: str) -> str:
     """As hydra reads it back: a backslash means something to it only before a quote, the closing one included."""
     inner = re.sub(r"(\\*)'", lambda found: 2 * found[1] + r"\'", text)
     return "'" + inner + "\\" * (len(inner) - len(inner.rstrip("\\"))) + "'"
+
+
+def launcher_of(words: Sequence[str]) -> str | None:
+    """The launcher that the words choose; None: the runs are trained here."""
+    chosen = [word.removeprefix(CHOICE) for word in words if word.startswith(CHOICE)]
+    return chosen[-1] if chosen and chosen[-1] != HERE else None

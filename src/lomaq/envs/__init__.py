@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lomaq.later import later
 
 if TYPE_CHECKING:
     from lomaq.envs.base import BatchedEnv, PolicyFn, Step
@@ -38,7 +39,7 @@ __all__ = [
     "to_pettingzoo",
 ]
 #: Where the names are: the processes of simulators import this package and must not wait for torch.
-_LATER = {
+_PLACES = {
     "CartPole": "cartpole",
     "Cognac": "pettingzoo.cognac",
     "MatrixGame": "matrix",
@@ -53,9 +54,4 @@ _LATER = {
     "to_pettingzoo": "pettingzoo.outward",
     **dict.fromkeys(("BatchedEnv", "PolicyFn", "Step"), "base"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(importlib.import_module(f"lomaq.envs.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'lomaq.envs' has no attribute {name!r}")
+__getattr__, __dir__ = later(__name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()})

@@ -26,14 +26,11 @@ from lomaq.errors import InputError
 from lomaq.graphs.kept import MOST_BYTES, read_bytes
 from lomaq.graphs.metis import read_metis
 from lomaq.graphs.tables import read_rows, read_table, weight_column, weights_of
+from lomaq.inputs.endings import ENDINGS, METIS
 
 if TYPE_CHECKING:
     from lomaq.graphs.graph import AgentGraph
 
-TABLES = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
-METIS = (".graph", ".metis")
-#: Endings of the files that are read; each may have ``.gz`` behind it.
-ENDINGS = (".graphml", ".gexf", ".gml", ".json", *METIS, *TABLES)
 #: What may be known of all agents: its name in content and in :class:`lomaq.AgentGraph`, and in a networkx node.
 ATTRIBUTES = {"pos": "pos", "agent_type": "agent_type", "names": "name"}
 _DAMAGED = (

@@ -252,7 +252,7 @@ class AgentGraph(Data):
 
     @classmethod
     def from_file(cls, path: str | Path) -> AgentGraph:
-        """Read a graph file by its ending: see :data:`lomaq.graphs.files.ENDINGS`, all also packed (``.gml.gz``).
+        """Read a graph file by its ending: see :data:`lomaq.inputs.endings.ENDINGS`, all also packed (``.gml.gz``).
 
         JSON is either ``{"n_agents": 3, "edges": [[0, 1], [1, 2]]}`` with any of ``pos``, ``agent_type``, ``names`` and
         ``edge_weight``, or networkx's node-link or adjacency form, or a matrix. Tables are edge lists or adjacency

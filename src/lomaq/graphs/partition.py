@@ -35,6 +35,9 @@ class Partition:
         tensor([101.,  10.])
     """
 
+    #: How a setting is one: what :meth:`from_spec` takes.
+    written = (str, list)
+
     def __init__(self, blocks: Sequence[Sequence[int]], n_agents: int, name_of: Callable[[int], str] = str) -> None:
         """Check and store ``blocks``; ``name_of`` names an agent in an error.
 

@@ -10,7 +10,7 @@ import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
-from lomaq.errors import InputError
+from lomaq.errors import InputError, is_out_of_memory
 
 #: Share of the free memory that the tensors of one part may take: its gradients and the optimiser take as much again,
 #: several times.
@@ -63,13 +63,6 @@ def _bytes(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> float
 def free_memory() -> int:
     """Bytes that programs can have now."""
     return int(psutil.virtual_memory().available)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of Python, NumPy or torch says that memory is at its end."""
-    said = str(error)
-    known = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in said for word in known))
 
 
 @contextmanager

@@ -190,6 +190,18 @@ def check_place(name: str, place: str) -> str:
     return place
 
 
+def folder_named(name: str, value: object) -> Path:
+    """The folder that ``value`` names, which need not exist.
+
+    Raises:
+        InputError: If it is a file.
+    """
+    path = Path(str(value))
+    if path.exists() and not path.is_dir():
+        raise InputError(name, "a folder, new or not", f"the file {path}")
+    return path
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lomaq.envs.influence import THRESHOLD, measure_influence
+from lomaq.envs.influence import measure_influence
 from lomaq.errors import check_int, tell
 from lomaq.plots.graph_plot import draw_graph
 from lomaq.plots.graph_view import GraphView
@@ -19,7 +19,7 @@ def picture_influence(
     config: dict[str, Any],
     folder: Path,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float = 0.01,
     rounds: int = 10,
     horizon: int = 25,
     ahead: int = 1,
