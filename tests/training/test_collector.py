@@ -9,8 +9,10 @@ import torch
 
 from lomaq.envs import BatchedEnv, Rollout, contract
 from lomaq.errors import EnvError, NonFiniteLossError
-from lomaq.graphs import AgentGraph
+from lomaq.graphs import AgentGraph, Partition
+from lomaq.mixers import SumMixer
 from lomaq.nn import Utilities
+from lomaq.objectives import ValueNetworks
 from lomaq.training.collector import Collector
 
 N, A = 2, 3
@@ -402,3 +404,16 @@ def test_utilities_without_bounds_are_named_where_the_environment_is_sound():
         parameter.data.fill_(torch.nan)
     with pytest.raises(NonFiniteLossError, match=r"utilities became nan \(environment 0, agent 0, action 0\); lower"):
         collector.collect(0.0)
+
+
+@pytest.mark.parametrize("agent", ["mlp", "gru"])
+def test_what_the_networks_gave_while_acting_is_their_unroll(agent) -> None:
+    env = Clock()
+    utilities = Utilities(env.graph, env.obs_size, A, network=agent, hidden=(8, 8), last_action=True)
+    networks = ValueNetworks(utilities, SumMixer(env.graph, Partition.singletons(N), 0))
+    collector = Collector(env, utilities, 1, 12)
+    for _ in range(2):
+        rollout = collector.collect(0.5)
+        hidden = collector.state.hidden.clone()
+        torch.testing.assert_close(collector.unrolled(), networks.unroll(rollout))
+        assert torch.equal(collector.state.hidden, hidden)  # it looks, and changes nothing

@@ -122,6 +122,16 @@ def test_the_best_checkpoint_is_small_and_not_for_resuming(run_small) -> None:
         open_checkpoint(best, resume=True)
 
 
+def test_a_run_of_an_older_version_is_refused_before_it_is_touched(run_small) -> None:
+    folder, _ = run_small("run")
+    file = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    content["optimizer_states"][0]["param_groups"][0]["params"] = [0, 1]  # a vector for each parameter
+    torch.save(content, file)
+    with pytest.raises(InputError, match=r"resume: expected a run of this version.*train anew"):
+        open_checkpoint(file, resume=True)
+
+
 def test_a_damaged_checkpoint_is_one_line(run_small, tmp_path: Path) -> None:
     folder, _ = run_small("run")
     last = folder / "checkpoints" / "last.ckpt"

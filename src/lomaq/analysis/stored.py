@@ -110,6 +110,9 @@ def open_checkpoint(path: str | Path, *, resume: bool) -> Checkpoint:
     if resume and "method" not in config:
         remedy = "it has settings of an older one; train anew"
         raise InputError("resume", "a run of this version of lomaq", file, remedy)
+    if resume and len(state["optimizer_states"][0]["param_groups"][0]["params"]) != 1:
+        remedy = "an older one kept the optimiser's numbers of each parameter apart; train anew"
+        raise InputError("resume", "a run of this version of lomaq", file, remedy)
     if resume:
         check_shape(config, TRAINED, str(file))
     for name in changed_files(kept_files(config)):
