@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomaq.graphs import AgentGraph, ego_classes
+from lomaq.graphs import AgentGraph, ego_classes, few_ego_classes
 
 
 def singletons(graph):
@@ -227,3 +227,18 @@ def test_classes_follow_a_renumbering_of_the_agents(drawn, kappa, random):
     moved = nx.relabel_nodes(graph.to_networkx(), dict(enumerate(new)))
     renumbered = [sorted(new[i] for i in block) for block in blocks]
     assert classes(AgentGraph.from_networkx(moved), kappa, renumbered) == classes(graph, kappa, blocks)
+
+
+@pytest.mark.parametrize("graph", [AgentGraph.star(7), AgentGraph.grid(3, 4), AgentGraph.complete(5)])
+def test_edges_of_one_block_at_a_time_give_the_same_classes(monkeypatch, graph):
+    whole = ego_classes(graph, singletons(graph), 2)
+    monkeypatch.setattr("lomaq.graphs.ego._EDGES", 1)
+    parts = ego_classes(graph, singletons(graph), 2)
+    for name in ("class_of", "start", "agents", "distance"):
+        assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
+
+
+def test_more_classes_than_asked_for_are_not_looked_for():
+    line = AgentGraph.line(5)  # ends and interior
+    assert few_ego_classes(line, singletons(line), 1, most=1) is None
+    assert few_ego_classes(line, singletons(line), 1, most=2).n_classes == 2

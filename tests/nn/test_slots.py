@@ -81,3 +81,13 @@ def test_a_bucket_is_at_most_twice_as_wide_as_its_narrowest_block(share):
         assert factor.size(1) < 2 * width.min()
         blocks += own.tolist()
     assert sorted(blocks) == list(range(12))
+
+
+def test_auto_gives_each_kind_of_surroundings_a_network_up_to_a_number_and_else_one_to_all(monkeypatch):
+    slots = slots_of(HUB, "auto")
+    assert (slots.share, slots.n_networks) == ("ego", slots_of(HUB, "ego").n_networks)
+    assert slots.note("mixer.share") is None
+    monkeypatch.setattr("lomaq.nn.slots.MOST_NETWORKS", 2)
+    slots = slots_of(HUB, "auto")
+    assert (slots.share, slots.n_networks) == ("all", 1)
+    assert "mixer.share=ego gives each kind its own" in slots.note("mixer.share")

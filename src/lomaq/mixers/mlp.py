@@ -27,7 +27,8 @@ class MaskedMLPMixer(MonotoneNetwork):
     Args:
         share: Which blocks use the same network: ``ego`` those with isomorphic surroundings (on the paper's line, the
             interior agents), ``none`` every block its own, ``all`` a single one, whose first layer has one row a hop
-            distance, for the mean utility at that distance.
+            distance, for the mean utility at that distance; ``auto`` is ``ego`` where that makes at most 256 networks,
+            and else ``all``.
         penalty: Weight λ of the violation in the loss where ``monotonicity`` is ``soft``, at least 0.
         enforce: Partition P′ whose blocks are to be monotone where ``monotonicity`` is ``soft``; every block of
             ``partition`` must lie in one of them. None for ``partition`` itself.
@@ -47,7 +48,7 @@ class MaskedMLPMixer(MonotoneNetwork):
         partition: Partition,
         kappa: int,
         hidden: int = 32,
-        share: Share = "ego",
+        share: Share = "auto",
         monotonicity: Constraint = "reparametrisation",
         activation: Activation = "elu",
         init: Init = "mean",
@@ -60,8 +61,8 @@ class MaskedMLPMixer(MonotoneNetwork):
         super().__init__(graph, partition, kappa, hidden, monotonicity, activation, init, weight_sharing)
         self.penalty = check_float("mixer.penalty", penalty, 0) if monotonicity == "soft" else 0.0
         check_choice("mixer.share", share, SHARES)
-        self.share = share
         self.slots = Slots(graph, partition.blocks, kappa, share)
+        self.share, self.note = self.slots.share, self.slots.note("mixer.share")
         self.numbers = max(self.n_blocks * hidden, self.slots.size)
         n_networks, fan_in = self.slots.n_networks, self.slots.fan_in
         self.w1 = nn.Parameter(torch.empty(len(fan_in), hidden))

@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lomaq.graphs import AgentGraph, EgoClasses, ego_classes
+from lomaq.graphs import AgentGraph, EgoClasses, Neighbourhoods, few_ego_classes, neighbourhoods
 
-Share = Literal["ego", "all", "none"]
+Share = Literal["auto", "ego", "all", "none"]
 SHARES = get_args(Share)
+#: Most networks that ``auto`` makes for the kinds of surroundings: no graph of so many blocks has more.
+MOST_NETWORKS = 256
 
 
 class Layout(NamedTuple):
-    """Where each block's first layer finds its weights: slots in the order of ``ego.agents``."""
+    """Where each block's first layer finds its weights: slots in the order of ``near.agents``."""
 
     network: np.ndarray  # [P] which network a block uses
     row: np.ndarray  # [S] which first-layer row a slot uses
@@ -38,9 +40,12 @@ class Slots(nn.Module):
         blocks: Agents of each block.
         kappa: Number of hops, at least 0.
         share: Which blocks use the same network: ``ego`` those with isomorphic surroundings, ``none`` every block its
-            own, ``all`` a single one, whose first layer has one row a hop distance, for the mean input there.
+            own, ``all`` a single one, whose first layer has one row a hop distance, for the mean input there. ``auto``
+            is ``ego`` with at most :data:`MOST_NETWORKS` networks, and else ``all``: on an irregular graph nearly every
+            block would have a network of its own.
 
     Attributes:
+        share: What ``share`` means here, never ``auto``.
         n_networks: Number of networks.
         n_buckets: Number of buckets.
         size: Slots of all blocks, with the padding.
@@ -52,26 +57,37 @@ class Slots(nn.Module):
 
     def __init__(self, graph: AgentGraph, blocks: Sequence[Sequence[int]], kappa: int, share: Share) -> None:
         super().__init__()
-        ego = ego_classes(graph, blocks, kappa)
-        layout = lay_out(ego, share)
+        most = MOST_NETWORKS if share == "auto" else len(blocks)
+        ego = None if share == "all" else few_ego_classes(graph, blocks, kappa, most)
+        self._too_many = share == "auto" and ego is None
+        self.share: Share = "all" if ego is None else "ego" if share == "auto" else share
+        near = neighbourhoods(graph, blocks, kappa) if ego is None else ego
+        layout = lay_out(near, self.share)
         self.n_networks = int(layout.network.max()) + 1
         self.fan_in, self.hops = torch.from_numpy(layout.fan_in).float(), torch.from_numpy(layout.hops)
-        self._build_buckets(ego, layout)
+        self._build_buckets(near, layout)
 
-    def _build_buckets(self, ego: EgoClasses, layout: Layout) -> None:
+    def note(self, name: str) -> str | None:
+        """A line for a person where ``auto``, the value of the setting ``name``, took one network for all."""
+        if not self._too_many:
+            return None
+        kinds = f"the blocks have more than {MOST_NETWORKS} kinds of surroundings, so all share one network"
+        return f"{name}=auto: {kinds}; {name}=ego gives each kind its own"
+
+    def _build_buckets(self, near: Neighbourhoods, layout: Layout) -> None:
         """Padded indices ``[blocks, width]`` of each bucket, widest first."""
-        by_width = np.argsort(-ego.widths, kind="stable")
+        by_width = np.argsort(-near.widths, kind="stable")
         self.n_buckets, self.size, begin = 0, 0, 0
         while begin < len(by_width):
-            width = ego.widths[by_width[begin]]
-            end = begin + int((ego.widths[by_width[begin:]] * 2 > width).sum())
+            width = near.widths[by_width[begin]]
+            end = begin + int((near.widths[by_width[begin:]] * 2 > width).sum())
             members = np.sort(by_width[begin:end])
-            slot = ego.start[members][:, None] + np.arange(width)
-            real = np.arange(width) < ego.widths[members][:, None]
+            slot = near.start[members][:, None] + np.arange(width)
+            real = np.arange(width) < near.widths[members][:, None]
             slot = np.where(real, slot, 0)
             bucket = {
                 "blocks": members,
-                "agent": np.where(real, ego.agents[slot], 0),
+                "agent": np.where(real, near.agents[slot], 0),
                 "row": np.where(real, layout.row[slot], 0),
                 "factor": np.where(real, layout.factor[slot], 0.0).astype(np.float32),
                 "network": layout.network[members],
@@ -97,20 +113,22 @@ class Slots(nn.Module):
         return parts[0] if self.n_buckets == 1 else torch.cat(parts).index_select(0, self._place)
 
 
-def lay_out(ego: EgoClasses, share: Share) -> Layout:
+def lay_out(near: Neighbourhoods, share: Share) -> Layout:
     """Which network each block uses and which row of its first layer each slot, see :class:`Slots`."""
-    owner = np.repeat(np.arange(len(ego.widths)), ego.widths)
+    n_blocks, owner = len(near.widths), near.owner
     if share == "all":
-        n_rows = int(ego.distance.max()) + 1
-        count = np.zeros((len(ego.widths), n_rows))
-        np.add.at(count, (owner, ego.distance), 1)
-        network, factor = np.zeros(len(ego.widths), dtype=np.int64), 1 / count[owner, ego.distance]
-        return Layout(network, ego.distance, factor, np.full(n_rows, n_rows), np.arange(n_rows))
-    network = ego.class_of if share == "ego" else np.arange(len(ego.widths))
-    width = ego.widths[np.unique(network, return_index=True)[1]]
+        n_rows = int(near.distance.max()) + 1
+        ring = owner * n_rows + near.distance  # which slots are averaged together
+        network, factor = np.zeros(n_blocks, dtype=np.int64), 1 / np.bincount(ring)[ring]
+        return Layout(network, near.distance, factor, np.full(n_rows, n_rows), np.arange(n_rows))
+    network = np.arange(n_blocks)
+    if share == "ego":
+        assert isinstance(near, EgoClasses)
+        network = near.class_of
+    width = near.widths[np.unique(network, return_index=True)[1]]
     first_row = np.cumsum(width) - width
-    slot = np.arange(len(owner)) - ego.start[owner]
+    slot = np.arange(len(owner)) - near.start[owner]
     row = first_row[network[owner]] + slot
     hops = np.empty(width.sum(), dtype=np.int64)
-    hops[row] = ego.distance
+    hops[row] = near.distance
     return Layout(network, row, np.ones(len(owner)), np.repeat(width, width), hops)

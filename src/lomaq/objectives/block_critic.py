@@ -27,7 +27,7 @@ class BlockCritic(Critic):
         partition: The blocks J.
         kappa: Radius of a block's receptive field in hops, at least 0.
         hidden: Width of the layers, at least 1.
-        share: Which blocks use the same network: ``ego``, ``all`` or ``none``, see :class:`lomaq.nn.slots.Slots`.
+        share: Which blocks use the same network, see :class:`lomaq.nn.slots.Slots`.
         outputs: Values of each block.
     """
 
@@ -38,7 +38,7 @@ class BlockCritic(Critic):
         partition: Partition,
         kappa: int,
         hidden: int,
-        share: Share = "ego",
+        share: Share = "auto",
         outputs: int = 1,
     ) -> None:
         super().__init__(utilities)

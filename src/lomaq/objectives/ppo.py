@@ -69,7 +69,7 @@ class PPO(Objective):
         returns: Returns,
         independent: bool = False,
         hidden: int = 64,
-        share: Share = "ego",
+        share: Share = "auto",
         clip: float = 0.2,
         entropy: float = 0.02,
         entropy_end: float = 0.0,
