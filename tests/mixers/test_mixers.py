@@ -255,7 +255,7 @@ def test_gcn_cannot_be_softly_monotone():
 
 
 def test_unknown_sharing_is_named():
-    with pytest.raises(InputError, match=r"mixer\.share: expected one of ego, all, none, got 'some'"):
+    with pytest.raises(InputError, match=r"mixer\.share: expected one of auto, ego, all, none, got 'some'"):
         MaskedMLPMixer(AgentGraph.line(3), Partition.singletons(3), 1, share="some")
 
 

@@ -37,6 +37,7 @@ def slow_values(critic, graph, partition, kappa, share, seen):
     names = ("w1", "w2", "w3", "b1", "b2", "b3")
     w1, w2, w3, b1, b2, b3 = (critic.get_parameter(name).detach().double().numpy() for name in names)
     ego = ego_classes(graph, partition.blocks, kappa)
+    share = "ego" if share == "auto" else share  # there are few kinds
     network_of = {"ego": ego.class_of, "none": np.arange(len(ego.widths)), "all": np.zeros(len(ego.widths), int)}[share]
     width = {network: ego.widths[block] for block, network in reversed(list(enumerate(network_of)))}
 
@@ -93,6 +94,7 @@ def test_blocks_share_networks_as_they_are_told():
     line = AgentGraph.line(7)
     rows = {"ego": 2 + 3, "all": 2, "none": 2 * 2 + 5 * 3}  # the ends see two agents, the others three
     networks = {"ego": 2, "all": 1, "none": 7}
+    rows["auto"], networks["auto"] = rows["ego"], networks["ego"]
     for share in SHARES:
         n = networks[share]
         expected = [(rows[share], OBS, HIDDEN), (n, HIDDEN, HIDDEN), (n, HIDDEN, 1), *[(n, HIDDEN)] * 2, (n, 1)]
