@@ -19,6 +19,7 @@ from rich.table import Table
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import MaskedMLPMixer
 from lomaq.nn import Utilities
+from lomaq.nn.slots import SHARES, Share
 from lomaq.training.process import peak_memory_mb
 
 #: Name → how it is made, and κ.
@@ -33,7 +34,7 @@ GRAPHS = {
 }
 
 
-def build(name: str, share: str) -> str:
+def build(name: str, share: Share) -> str:
     """Seconds, parameters of the mixer, and peak memory, as text."""
     make, kappa = GRAPHS[name]
     drawn = make()
@@ -48,7 +49,7 @@ def build(name: str, share: str) -> str:
 def main() -> None:
     """Measure and print; with two arguments one graph alone."""
     if len(sys.argv) == 3:
-        print(build(*sys.argv[1:]))
+        print(build(sys.argv[1], SHARES[SHARES.index(sys.argv[2])]))
         return
     table = Table("graph", "κ", "share", "building", "mixer's parameters", "peak memory")
     for name, (_, kappa) in GRAPHS.items():
