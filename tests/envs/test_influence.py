@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 
 from lomaq.envs import BatchedEnv, CartPole, SysAdmin
-from lomaq.envs.influence import measure_influence
+from lomaq.envs.influence import THRESHOLD, measure_influence
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
+from lomaq.plots.influence import picture_influence
 
 
 class Sent(BatchedEnv):
@@ -91,3 +94,8 @@ def test_episodes_that_have_ended_are_no_probes() -> None:
     found = measure_influence(Sent(), rounds=3, ahead=9)  # longer than an episode
     assert found.probes == 0
     assert np.isnan(found.effect).all()
+
+
+def test_the_command_takes_the_threshold_of_the_environments_without_a_word():
+    # commands are read from their source, where a default is a number and not a name
+    assert inspect.signature(picture_influence).parameters["threshold"].default == THRESHOLD

@@ -8,13 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lomaq import __version__, config
 from lomaq.cli.ascii import fall_back_to_ascii
 from lomaq.cli.command import HELP
 from lomaq.cli.commands import COMMANDS
 from lomaq.cli.imports import imported, imports
-from lomaq.cli.output import CLOSED, OutputClosedError, closable_output
+from lomaq.cli.output import CLOSED, OutputClosedError, closable_output, refuse
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config.words import CONFIG_DIR, MULTIRUN, folders_of, launcher_of
 from lomaq.errors import InputError, NonFiniteLossError, is_out_of_memory, notes_as_lines
@@ -56,7 +57,7 @@ def _command(name: str, words: Sequence[str]) -> int:
     if words and f"{name} {words[0]}" in COMMANDS:
         name, words = f"{name} {words[0]}", words[1:]
     if name not in COMMANDS:
-        return _refuse(f"lomaq: expected one of {', '.join(('train', *COMMANDS))}, got {name!r}")
+        return refuse(f"lomaq: expected one of {', '.join(('train', *COMMANDS))}, got {name!r}")
     return COMMANDS[name].run(name, words)
 
 
@@ -81,7 +82,7 @@ def _answered(command: Callable[[], int]) -> int:
     except KeyboardInterrupt as stop:
         if LEADER_VARIABLE in os.environ:
             return 0
-        return _refuse(f"interrupted; {stop}" if str(stop) else "interrupted", exit_status())
+        return refuse(f"interrupted; {stop}" if str(stop) else "interrupted", exit_status())
     except OutputClosedError:
         raise
     except Exception as error:
@@ -89,7 +90,7 @@ def _answered(command: Callable[[], int]) -> int:
             time.sleep(LAST)  # if the leading process has met the same error it says so, and ends this one
         if (line := _line(error)) is None:
             raise
-        return _refuse(line)
+        return refuse(line)
 
 
 def _line(error: Exception) -> str | None:
@@ -105,17 +106,12 @@ def _line(error: Exception) -> str | None:
     return None
 
 
-def _refuse(line: str, status: int = 2) -> int:
-    print(f"error: {line}", file=sys.stderr)
-    return status
-
-
 # ---------------------------------------------------------------------- train
 
 
 def _train(words: Sequence[str]) -> int:
     if any(word.startswith("resume=") and word != "resume=null" for word in words):
-        return int(imported(f"{TRAIN}.resume:start")(words))
+        return _start("resume", words)
     if {"-sc", "--shell-completion"} & {*words} and not sys.argv[0].endswith(".py"):
         remedy = "see lomaq completion --help"
         raise InputError("--shell-completion", "python train.py before it", "lomaq train", remedy)
@@ -131,5 +127,11 @@ def _train(words: Sequence[str]) -> int:
         if (launcher := launcher_of(words)) is not None and kind != "sweep":
             expected = "several runs, such as -m seed=0,1"
             raise InputError("hydra/launcher", expected, f"{launcher} and none", "leave it out")
-        start = imported(f"{TRAIN}.{kind}:start")
-    return int(start(words, jobs))
+    return _start(kind, words, jobs)
+
+
+def _start(kind: str, *arguments: Any) -> int:
+    """Import what trains a run, a sweep or a study, or goes on with a run, and start it."""
+    start = imported(f"{TRAIN}.{kind}:start")
+    imported("lomaq.training.process:keep_freed_memory")()
+    return int(start(*arguments))

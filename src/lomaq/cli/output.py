@@ -13,6 +13,12 @@ from typing import Any, TextIO, cast
 CLOSED = 141
 
 
+def refuse(line: str, status: int = 2) -> int:
+    """Say what is wrong; the exit status."""
+    print(f"error: {line}", file=sys.stderr)
+    return status
+
+
 class OutputClosedError(Exception):
     """Nobody reads what is written."""
 

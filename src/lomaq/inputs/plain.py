@@ -35,8 +35,9 @@ TRAINED = {
     **dict.fromkeys((f"logger.{name}" for name in ("mlflow", "offline", "project", "tensorboard", "wandb")), object),
     **dict.fromkeys((f"trainer.{name}" for name in ("strategy", "threads")), object),
 }
-#: Settings of the evaluation that came later → what runs of before did.
-LATER = {"sample": False, "episodes_while_training": None, "best_by": "return", "stop_at": None}
+#: Settings, and settings of the evaluation, that came later → what runs of before did.
+LATER = {"compile": False}
+LATER_TESTS = {"sample": False, "episodes_while_training": None, "best_by": "return", "stop_at": None}
 #: Kinds of values besides dictionaries and lists.
 SCALARS = (str, int, float, bool, type(None))
 _MISSING = object()
@@ -65,7 +66,7 @@ def check_config(config: Any, name: str) -> dict[str, Any]:
     check_shape(config, SHAPE, name)
     if not all(type(x) in (int, float) for x in config["evaluation"]["thresholds_per_agent"]):
         raise InputError(name, "numbers as evaluation.thresholds_per_agent", "others")
-    return {**config, "evaluation": {**LATER, **config["evaluation"]}}
+    return {**LATER, **config, "evaluation": {**LATER_TESTS, **config["evaluation"]}}
 
 
 def check_shape(config: dict[str, Any], shape: Mapping[str, type], name: str) -> None:

@@ -103,6 +103,8 @@ class MaskedMLPMixer(MonotoneNetwork):
     def forward_with_violation(self, utilities: Tensor, observations: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As in :class:`Mixer`; the gathered copy keeps blocks apart, so one backward pass yields every ∂F_J/∂U_i."""
         flat = utilities.reshape(-1, self.n_agents).T
+        if observations is not None:
+            observations = observations.reshape(-1, *observations.shape[-2:])  # [M, N, O]
         seen = [self.slots.gather(flat, bucket) for bucket in range(self.slots.n_buckets)]
         values = self.slots.in_order([self._mix_bucket(x, observations, bucket) for bucket, x in enumerate(seen)])
         values = values.T * self._block_scale  # [M, P]
@@ -125,7 +127,6 @@ class MaskedMLPMixer(MonotoneNetwork):
             x = activate(torch.baddbmm(b2[:, None], x, w2), self.activation)
             return torch.baddbmm(b3[:, None, None], x, w3[..., None])[..., 0]  # [P, M]
         assert observations is not None
-        observations = observations.reshape(-1, *observations.shape[-2:])  # [M, N, O]
         scale1, shift1, scale2, shift2, shift3 = self.hyper(observations, agent, row, factor, network)
         x = torch.bmm(seen.transpose(1, 2), first) * scale1 + b1[:, None] + shift1  # [P, M, H]
         x = activate(x, self.activation)

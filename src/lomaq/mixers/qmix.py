@@ -26,8 +26,7 @@ class QMIXMixer(StateMixer):
 
     def _mix(self, utilities: Tensor, observations: Tensor | None) -> Tensor:
         assert observations is not None
-        state = observations.reshape(-1, *observations.shape[-2:]) * self._scale  # [M, N, O]
-        x = self.body(state.flatten(1))
+        x = self.body((observations * self._scale).flatten(1))
         w1 = self.w1(x).view(-1, self.n_agents, self.hidden).abs()  # [M, N, H]
         hidden = functional.elu(torch.bmm(utilities.T[:, None], w1)[:, 0] + self.b1(x))  # [M, H]
         return ((hidden * self.w2(x).abs()).sum(dim=1) + self.value(x)[:, 0])[None]  # [1, M]

@@ -147,7 +147,7 @@ class CoordinationGraph(Utilities):
 
     def _marginals(self, *sequences: Tensor) -> tuple[Tensor, Tensor]:
         *given, action_mask = sequences
-        utilities, payoffs, state = self.terms(*given)
+        utilities, payoffs, state = self._terms(*given)
         return self.max_marginals(utilities, payoffs, action_mask), state
 
     def _numbers(self, first: Tensor) -> int:

@@ -23,6 +23,7 @@ from lomaq.envs import BatchedEnv
 from lomaq.evaluation import Played, evaluate, make_test_env
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.checked import non_finite
+from lomaq.runs.files import alike
 from lomaq.runs.ranks import check_alike
 from lomaq.runs.stop import asked, heed, listening
 from lomaq.training.build import actor_of
@@ -144,7 +145,7 @@ class Recorder(Checkpoint):
                 result = self._test(module, self.tests.episodes)  # luck of the few, or not
             history["stopped"] = self.tests.good_enough(result)
             history["evaluations"].append(asdict(result))
-            first = result.first(min(len(one["returns"]) for one in history["evaluations"]))  # to compare tests
+            first = alike([Evaluation(**one) for one in history["evaluations"]])[-1]
             tested = {
                 "test_return_mean": first.mean,
                 "test_return_min": min(first.returns),

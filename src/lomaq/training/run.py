@@ -84,7 +84,7 @@ def _train(
     recorder = Recorder(files, run.make_env, TestSettings.of(config["evaluation"]))
     loggers = check_loggers(config["logger"])
     trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)], run_dir)
-    if check_bool("compile", config.get("compile", False)):  # stored configurations of earlier versions have none
+    if check_bool("compile", config["compile"]):
         networks = {run.module.networks, run.module.target}
         if (reason := compile_networks(networks, trainer.strategy.root_device)) is not None:
             run.notes.append(reason)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from lomaq.envs.sysadmin import SysAdmin, never, reboot_iff_failed
+from lomaq.envs.sysadmin import SysAdmin, never
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 
@@ -22,14 +22,6 @@ def kite(tmp_path):
     return str(tmp_path / "kite.json")
 
 
-@pytest.fixture
-def two_types(tmp_path):
-    """A file of a ring of ten whose even machines are of type 0 and the odd ones of type 1."""
-    edges = [(i, (i + 1) % 10) for i in range(10)]
-    AgentGraph.from_edges(10, edges, agent_type=[0, 1] * 5).to_file(tmp_path / "two.json")
-    return str(tmp_path / "two.json")
-
-
 def undirected(graph):
     return {(a, b) for a, b in graph.edge_index.T.tolist() if a < b}
 
@@ -38,16 +30,11 @@ def neighbours_of(name):
     return [[a + b - i for a, b in FOUR[name] if i in (a, b)] for i in range(4)]
 
 
-def put(env, up):
-    """Bring all environments into the states ``up`` as a checkpoint would."""
-    env.load_state_dict({**env.state_dict(), "up": torch.tensor(up, dtype=torch.bool)})
-
-
 # -------------------------------------------------------------------- dynamics
 
 
 @pytest.mark.parametrize("name", FOUR)
-def test_rewards_and_next_states_are_those_of_a_plain_loop(name, kite):
+def test_rewards_and_next_states_are_those_of_a_plain_loop(name, kite, put):
     env = SysAdmin(4, 2.5, kite if name == "kite" else name, 0.1, 0.35, n_envs=64, seed=3)
     random, draws = torch.Generator().manual_seed(0), torch.Generator().manual_seed(3)
     neighbours = neighbours_of(name)
@@ -67,7 +54,7 @@ def test_rewards_and_next_states_are_those_of_a_plain_loop(name, kite):
                 assert float(rewards[b, i]) == pytest.approx(float(up[b, i]) - 2.5 * float(actions[b, i]))
 
 
-def test_rewards_by_hand():
+def test_rewards_by_hand(put):
     env = SysAdmin(4, cost=4.0)
     put(env, [[1, 1, 0, 0]])
     _, rewards, terminated, truncated = env.step(torch.tensor([[0, 1, 0, 1]]))
@@ -77,7 +64,7 @@ def test_rewards_by_hand():
     assert env.up[0, 1:].tolist() == [True, False, True]  # rebooted works, failed stays failed, rebooted works
 
 
-def test_rewards_by_hand_where_costs_are_by_type(two_types):
+def test_rewards_by_hand_where_costs_are_by_type(two_types, put):
     env = SysAdmin(None, cost=[5, 40], graph=two_types)
     put(env, [[1, 1, 0, 0] + [1] * 6])
     _, rewards, _, _ = env.step(torch.tensor([[1, 1, 1, 1] + [0] * 6]))
@@ -93,7 +80,7 @@ def test_one_number_is_the_cost_of_every_type(two_types):
     assert (one.observe().shape, two.observe().shape) == ((8, 10, 4), (8, 10, 5))
 
 
-def test_two_failed_neighbours_are_certain_where_the_probabilities_add_up_to_one():
+def test_two_failed_neighbours_are_certain_where_the_probabilities_add_up_to_one(put):
     env = SysAdmin(5, fail_alone=0.0, fail_per_neighbour=0.5, n_envs=200)
     put(env, [[0, 1, 0, 1, 1]] * 200)
     env.step(torch.zeros(200, 5, dtype=torch.int64))
@@ -131,7 +118,7 @@ def test_masked_reset_starts_only_the_masked_environments():
     assert observation[:, 0, 1].tolist() == [0.0, 1.0, 0.0]
 
 
-def test_frequencies_of_next_states_are_the_exact_transition():
+def test_frequencies_of_next_states_are_the_exact_transition(put):
     env = SysAdmin(3, graph="star", n_envs=20_000, seed=1)
     put(env, [[1, 0, 1]] * 20_000)
     env.step(torch.tensor([[0, 0, 1]]).expand(20_000, -1))
@@ -163,7 +150,7 @@ def test_equal_seeds_give_equal_episodes():
 # ---------------------------------------------------------------- observations
 
 
-def test_observations_by_hand(kite):
+def test_observations_by_hand(kite, put):
     env = SysAdmin(4, graph="star")
     put(env, [[1, 0, 1, 0]])
     expected = [[1, 2 / 3, 0.65, 1 / 4], [0, 0, 0.05, 1 / 2], [1, 0, 0.05, 1 / 2], [0, 0, 0.05, 1 / 2]]
@@ -290,97 +277,6 @@ def test_weights_follow_their_edges_when_the_agents_are_permuted(tmp_path):
 def test_a_permutation_that_changes_nothing_is_refused(n_agents, graph):
     with pytest.raises(InputError, match=r"^env\.permute: expected false on a graph that is the same"):
         SysAdmin(n_agents, graph=graph, permute=True)
-
-
-# ------------------------------------------------------------------ baseline policies
-
-
-def test_all_states_are_the_bits_of_their_numbers():
-    env = SysAdmin(3, n_envs=5).all_states()
-    assert env.n_envs == 8
-    assert env.up.long().tolist() == [[s & 1, s >> 1 & 1, s >> 2 & 1] for s in range(8)]
-    assert env.failed_neighbours[1].tolist() == [2.0, 1.0, 1.0]  # only machine 0 works
-
-
-@pytest.mark.parametrize(("n_agents", "graph"), [(6, "ring"), (5, "star"), (6, "grid")])
-@pytest.mark.parametrize("actor", [SysAdmin.oracle, reboot_iff_failed, never], ids=["oracle", "iff failed", "never"])
-def test_simulation_agrees_with_exact_values(n_agents, graph, actor):
-    env = SysAdmin(n_agents, graph=graph)
-    returns = env.simulate(actor, 2_000)
-    assert (returns.shape, returns.dtype) == ((2_000,), torch.float64)
-    assert float(returns.mean()) == pytest.approx(env.exact_return(actor), abs=4 * float(returns.std()) / 2_000**0.5)
-
-
-def test_simulated_return_is_the_discounted_sum_of_the_steps():
-    env = SysAdmin(4, discount=0.5, fail_alone=0.3, max_steps=7, n_envs=3, seed=11)
-    expected = torch.zeros(3, dtype=torch.float64)
-    env.reset()
-    for t in range(7):
-        expected += 0.5**t * env.step(env.oracle())[1].sum(dim=1)
-    torch.testing.assert_close(env.simulate(SysAdmin.oracle, 3, seed=11), expected)
-
-
-def test_simulation_leaves_the_environment_as_it_is():
-    env = SysAdmin(4, n_envs=2)
-    env.step(torch.ones(2, 4, dtype=torch.int64))
-    before = env.state_dict()
-    env.simulate(never, 10)
-    assert all(torch.equal(value, before[name]) for name, value in env.state_dict().items())
-
-
-@pytest.mark.parametrize(("cost", "expected"), [(4.0, 554), (5.0, 463)])
-def test_best_threshold_policy_of_a_ring_of_fifty(cost, expected):
-    env = SysAdmin(50, cost=cost)
-    references = env.references()
-    assert list(references) == ["best threshold policy", "reboot iff failed", "never"]
-    assert references["best threshold policy"] == pytest.approx(expected, abs=1.5)
-    assert references["best threshold policy"] > references["reboot iff failed"] > references["never"]
-    put(env, [[1, 0, 1, 0] + [1] * 46])
-    assert env.oracle().dtype == torch.int64
-    assert env.oracle().nonzero()[:, 1].tolist() == [1, 2, 3]  # the failed, and the one between them
-    assert env.exact_return(never) is None
-
-
-def test_policies_that_are_simulated_together_have_the_returns_that_each_has_alone():
-    env = SysAdmin(9, graph="grid", max_steps=20)
-    policies = [*env._thresholds.values()]
-    alone = [env.simulate(policy, 30, seed=5) for policy in policies]
-    assert torch.equal(env._simulate(policies, 30, seed=5), torch.stack(alone))
-    assert len({float(returns.sum()) for returns in alone}) == len(policies)
-
-
-@pytest.mark.parametrize(("n_agents", "episodes"), [(9, 2_000), (50, 2_000), (100, 1_000), (1_000, 250), (5_000, 250)])
-def test_large_networks_have_fewer_reference_episodes(n_agents, episodes, monkeypatch):
-    asked = []
-    monkeypatch.setattr(SysAdmin, "_simulate", lambda *given: asked.append(given[2]) or torch.zeros(4, 1))
-    SysAdmin(n_agents).references()
-    assert asked == [episodes]
-
-
-def test_reboots_that_cost_too_much_leave_never_as_the_best():
-    env = SysAdmin(9, cost=500.0, graph="grid")
-    references = env.references()
-    assert references["best threshold policy"] == references["never"]
-    put(env, [[0] * 9])
-    assert not bool(env.oracle().any())
-
-
-def test_best_threshold_policy_of_two_costs_is_the_best_of_all_pairs_of_thresholds(two_types):
-    env = SysAdmin(None, cost=[1, 40], graph=two_types, max_steps=40)
-    names = list(env._thresholds)
-    pairs = env._worths({(a, b): env._by_type((a, b)) for a in names for b in names})
-    best = env.references()["best threshold policy"]
-    assert best == max(pairs.values())
-    assert best > max(env._simulated.values())
-    put(env, [[0, 0] + [1] * 8])
-    assert env.oracle().nonzero()[:, 1].tolist() == [0]  # of the two that failed, the cheap one
-    assert env.references()["never"] == SysAdmin(None, cost=1, graph=two_types, max_steps=40).references()["never"]
-
-
-def test_equal_costs_of_all_types_have_the_reference_of_one(two_types):
-    one, two = (SysAdmin(None, cost, two_types, max_steps=40) for cost in (5, [5, 5]))
-    assert two.references()["best threshold policy"] >= one.references()["best threshold policy"]
-    assert two._simulated == one._simulated
 
 
 # ----------------------------------------------------------- settings and input

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from lomaq.analysis.stored import open_checkpoint
+from lomaq.cli.output import refuse
 from lomaq.export import ParityError, export_checkpoint
 
 
@@ -27,8 +27,7 @@ def export(checkpoint: str, format: Any = "onnx", output: str | None = None) -> 
     try:
         contract, parity = export_checkpoint(stored, folder, format)
     except ParityError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return refuse(str(error), 1)
     print(f"parity     {parity.line()}")
     for policy in contract["policies"]:
         print(f"policy     {folder / policy['file']}, {len(policy['agents'])} agents")

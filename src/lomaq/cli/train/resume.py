@@ -18,7 +18,6 @@ from lomaq.plots.run import train
 from lomaq.runs import RunFiles
 from lomaq.runs.ranks import LEADER_VARIABLE
 from lomaq.training.callbacks import stays_stopped
-from lomaq.training.process import keep_freed_memory
 from lomaq.training.settings import TestSettings
 
 #: What a resumed run may change; everything else decides what the run is.
@@ -27,7 +26,6 @@ RESUMABLE = ("total_env_steps", "evaluation.stop_at", "trainer.", "logger.")
 
 def start(words: Sequence[str]) -> int:
     """Go on with the run that ``resume=`` names."""
-    keep_freed_memory()
     words, modules = modules_of(words)
     if modules:
         import_modules(modules)

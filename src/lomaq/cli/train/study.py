@@ -10,12 +10,10 @@ from pathlib import Path
 from lomaq.api import study
 from lomaq.config import MULTIRUN, Job
 from lomaq.errors import InputError
-from lomaq.training.process import keep_freed_memory
 
 
 def start(words: Sequence[str], jobs: Sequence[Job]) -> int:
     """Run the experiment that the words name."""
-    keep_freed_memory()
     if set(MULTIRUN).intersection(words):
         raise InputError("-m", "runs without a study", "an experiment", "which varies what it must by itself")
     name = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), None)

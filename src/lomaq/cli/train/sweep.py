@@ -11,18 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lomaq.cli.output import refuse
 from lomaq.cli.tables import print_table
 from lomaq.config import Job
 from lomaq.config.launch import launch
 from lomaq.config.words import launcher_of
 from lomaq.runs.lock import free_folder
 from lomaq.studies.sweep import run_sweep
-from lomaq.training.process import keep_freed_memory
 
 
 def start(words: Sequence[str], jobs: list[Job]) -> int:
     """Train all ``jobs``."""
-    keep_freed_memory()
     elsewhere = None if launcher_of(words) is None else partial(launch, words)
     given = jobs[0].config["run_dir"]
     default = Path("runs", f"sweep-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -39,5 +38,5 @@ def start(words: Sequence[str], jobs: list[Job]) -> int:
     pictures = ", curves.png" if rows else ""
     print(f"results.json, summary.json{pictures} and the runs are in {folder}", file=sys.stderr)
     for name, line in summary["failed"].items():
-        print(f"error: {name}: {line}", file=sys.stderr)
+        refuse(f"{name}: {line}")
     return 2 if summary["failed"] else 0
