@@ -59,8 +59,8 @@ def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references
         axes.axhline(value, color="gray", linestyle=style, linewidth=1, label=f"{name}: {value:,.6g}")
     finish_axes(axes, min(curve.low))
     axes.set_title(title, fontsize=11)
-    few, episodes = (len(evaluations[place].returns) for place in (0, -1))
-    counted = f"{few:,} episodes, the last {episodes:,}" if few != episodes else f"{episodes:,} episodes"
+    few, episodes = (pick(len(test.returns) for test in evaluations) for pick in (min, max))
+    counted = f"{few:,} episodes" if few == episodes else f"the first {few:,} episodes of each test"  # see Curve
     axes.set_ylabel("test return" + (f" ({counted})" if episodes > 1 else ""))
     axes.legend(loc="lower right", fontsize=9, frameon=False)
     for panel, name in zip(below, names, strict=True):
