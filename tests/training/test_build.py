@@ -14,6 +14,7 @@ from lomaq.mixers import Mixer
 from lomaq.objectives import PartitionTD, Returns
 from lomaq.training import Epsilon
 from lomaq.training.build import build, build_run
+from lomaq.training.replay import sequence_bytes
 
 WORDS = ("env.n_agents=3",)
 RETURNS = {"_target_": "lomaq.objectives.Returns", "gamma": 0.9, "lam": 0.5}
@@ -80,3 +81,13 @@ def test_a_replay_memory_that_does_not_fit_is_refused_before_anything_is_collect
     words = ["learner=paper", "learner.replay_capacity=1000000000"]
     with pytest.raises(InputError, match=r"learner\.replay_capacity: .*GB of free memory"):
         build_run(compose([*WORDS, *words]))
+
+
+def test_what_takes_more_than_a_gigabyte_is_announced_with_its_largest_part() -> None:
+    assert build_run(compose(WORDS)).notes == []
+    run = build_run(compose([*WORDS, "learner=paper", "learner.replay_capacity=200000"]))
+    env = run.make_env(1, 0, torch.device("cpu"))
+    stored = 200_000 * sequence_bytes(env, run.module.networks.utilities.memory_size, env.max_steps) / 1e9
+    (note,) = run.notes
+    assert note.startswith("takes about ")
+    assert note.endswith(f"replay memory {stored:,.1f}")

@@ -22,7 +22,7 @@ from lomaq.objectives import Objective, ValueNetworks
 from lomaq.rewards import BlockReward
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.process import building
-from lomaq.training.replay import Replay, check_rollout, sequence_bytes
+from lomaq.training.replay import Replay, announced_memory, sequence_bytes
 from lomaq.training.settings import LearnerSettings
 
 T = TypeVar("T")
@@ -231,7 +231,8 @@ def _build_run(config: dict[str, Any]) -> Run:
     each = sequence_bytes(env, networks.utilities.memory_size, steps)
     if settings.replay_capacity is not None:
         Replay(settings.replay_capacity).check_memory(each)
-    check_rollout(settings.n_envs, steps, each, settings.batch_size or settings.n_envs, settings.minibatches, utilities)
+    batches = steps, settings.batch_size or settings.n_envs, settings.minibatches
+    memory = announced_memory(settings.n_envs, each, batches, settings.replay_capacity, networks)
     module = LomaqModule(networks, reward, make_env, settings, total, seed, config)
-    notes = [getattr(env.graph, "note", None), mixer.note]
+    notes = [getattr(env.graph, "note", None), mixer.note, memory]
     return Run(module, make_env, partition, [note for note in notes if note is not None], metrics, env.resumable)

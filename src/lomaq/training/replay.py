@@ -12,7 +12,11 @@ from lomaq.envs import BatchedEnv
 from lomaq.envs.rollout import AT_START, Rollout
 from lomaq.errors import InputError
 from lomaq.inputs.memory import free_memory
-from lomaq.nn import Utilities
+from lomaq.nn.chunks import MOST_NUMBERS
+from lomaq.objectives import ValueNetworks
+
+#: Bytes of a run that are announced before it begins, and what the program itself takes.
+ANNOUNCED, PROGRAM = 1e9, 0.45e9
 
 
 def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
@@ -24,29 +28,48 @@ def sequence_bytes(env: BatchedEnv, memory_size: int, steps: int) -> int:
     return 4 * floats + 2 * actions + flags
 
 
-def check_rollout(
-    n_envs: int, steps: int, bytes_each: int, sequences: int, minibatches: int, utilities: Utilities
-) -> None:
-    """Refuse a rollout that does not fit into what memory is free, with what one minibatch keeps for its gradients.
+def announced_memory(
+    n_envs: int, bytes_each: int, batches: tuple[int, int, int], capacity: int | None, networks: ValueNetworks
+) -> str | None:
+    """Refuse what does not fit into the memory that is free; say what takes more than :data:`ANNOUNCED` bytes.
 
     Args:
         n_envs: Parallel environments.
-        steps: Steps of a sequence.
-        bytes_each: Of a sequence.
-        sequences: Sequences of an iteration.
-        minibatches: Parts that they are learned in.
-        utilities: The networks; each layer keeps about three numbers for each of its outputs.
+        bytes_each: Of a sequence, see :func:`sequence_bytes`.
+        batches: Steps of a sequence, sequences of an iteration, minibatches that they are learned in.
+        capacity: Sequences that the replay memory keeps; None for the last rollout alone.
+        networks: What learns. Each layer keeps about six numbers for each of its outputs, of as much at a time as
+            :mod:`lomaq.nn.chunks` has, a mixer twelve for its widest; parameters have a copy, a gradient, two moments.
+
+    Returns:
+        A line for a person to read, or None.
 
     Raises:
-        InputError: If it does not.
+        InputError: If it does not fit.
     """
-    outputs = sum(p.size(0) for p in utilities.networks.parameters() if p.dim() == 2) / len(utilities.networks)
-    learned = -(-sequences // minibatches) * (steps + 1) * utilities.n_agents * outputs * 3 * 4
-    free, needed = free_memory(), n_envs * bytes_each + max(learned, n_envs * utilities.n_agents * outputs * 4)
-    if needed > 0.8 * free:
-        got = f"{needed / 1e9:,.1f} GB for {n_envs:,} environments, {steps:,} steps and {utilities.n_agents:,} agents"
+    (steps, sequences, minibatches), utilities = batches, networks.utilities
+    widths = [p.size(0) for p in utilities.networks.parameters() if p.dim() == 2]
+    outputs, in_batch = sum(widths) / len(utilities.networks), -(-sequences // minibatches)
+    at_once = min(in_batch * (steps + 1) * utilities.n_agents, MOST_NUMBERS / max(widths))
+    mixed = min(in_batch * steps * networks.mixer.numbers, MOST_NUMBERS)
+    parts = {
+        "the program": PROGRAM,
+        "rollouts": (n_envs + in_batch) * bytes_each,
+        "utilities": 24 * outputs * max(at_once, n_envs * utilities.n_agents / 3),
+        "mixer": 48 * mixed,
+        "parameters": 5 * 4 * sum(p.numel() for p in networks.parameters()),
+        "replay memory": (capacity or 0) * bytes_each,
+    }
+    free, needed = free_memory(), sum(parts.values())
+    about = f"for {n_envs:,} environments, {steps:,} steps and {utilities.n_agents:,} agents"
+    if needed - parts["replay memory"] - PROGRAM > 0.8 * free:
         remedy = "smaller learner.n_envs, learner.rollout_steps, agent.hidden or number of agents"
-        raise InputError("learner", f"rollouts that fit into {free / 1e9:,.1f} GB of free memory", got, remedy)
+        expected = f"rollouts that fit into {free / 1e9:,.1f} GB of free memory"
+        raise InputError("learner", expected, f"{needed / 1e9:,.1f} GB {about}", remedy)
+    if needed <= ANNOUNCED:
+        return None
+    largest = ", ".join(f"{name} {size / 1e9:,.1f}" for name, size in parts.items() if size > 0.1 * needed)
+    return f"takes about {needed / 1e9:,.1f} GB of memory {about}: {largest}"
 
 
 class Replay:
