@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lomaq.envs import BatchedEnv, CartPole, MatrixGame
+from lomaq.envs import BatchedEnv, CartPole, MatrixGame, Navigation, SysAdmin, Voltage
 from lomaq.errors import InputError
 from lomaq.graphs import AgentGraph
 
@@ -101,3 +101,16 @@ def test_a_with_statement_closes_an_environment_also_after_an_error():
     with pytest.raises(KeyError), Open(1, 1) as env:
         raise KeyError
     assert env.closed
+
+
+@pytest.mark.parametrize("make", [CartPole, Navigation, SysAdmin, Voltage])
+def test_a_shuffled_graph_changes_what_mixers_get_and_nothing_that_happens(make):
+    envs = [make(n_envs=3, seed=5, permute=permute) for permute in (False, 1)]
+    assert not torch.equal(envs[0].graph.edge_index, envs[1].graph.edge_index)
+    seen = [env.reset() for env in envs]
+    for step in range(3):
+        assert torch.equal(*seen)
+        actions = torch.randint(envs[0].n_actions, (3, envs[0].n_agents), generator=torch.Generator().manual_seed(step))
+        rewards = [env.step(actions)[0] for env in envs]
+        assert torch.equal(*rewards)
+        seen = [env.observe() for env in envs]

@@ -13,6 +13,7 @@ from torch import Tensor
 from lomaq.envs import contract
 from lomaq.errors import InputError, check_int
 from lomaq.graphs import AgentGraph
+from lomaq.graphs.shuffle import shuffled
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,6 +59,9 @@ class BatchedEnv(ABC):
         seed: Seed of the environment's own generator.
         device: Where the tensors live.
         best_return: Best possible episode return (sum over agents and steps), None where it is not known.
+        permute: The causal control. What happens stays as it is, but :attr:`graph`, which mixers, partitions and
+            rewards get, has its agents' names shuffled, so that few or no true neighbours remain neighbours. False, or
+            the seed of the shuffle, at least 0; true is seed 0. What happens must not depend on :attr:`graph`.
 
     Attributes:
         discount: Factor of the test return at each step; learning has its own γ.
@@ -85,8 +89,11 @@ class BatchedEnv(ABC):
         seed: int,
         device: torch.device | str,
         best_return: float | None = None,
+        permute: bool | int = False,
     ) -> None:
         self.graph = contract.check_graph(self, graph)
+        if permute is not False:
+            self.graph = shuffled(self.graph, permute)
         self.n_envs = check_int("env.n_envs", n_envs, 1)
         self.n_actions = contract.check_size(self, "n_actions", n_actions)
         self.obs_size = contract.check_size(self, "obs_size", obs_size)

@@ -45,6 +45,7 @@ class CartPole(BatchedEnv):
         n_agents: int = 15,
         stiffness: float = 10.0,
         max_steps: int = 200,
+        permute: bool | int = False,
         *,
         n_envs: int = 1,
         seed: int = 0,
@@ -60,6 +61,7 @@ class CartPole(BatchedEnv):
             max_steps=max_steps,
             seed=seed,
             device=device,
+            permute=permute,
         )
         self.best_return = float(n_agents * self.max_steps)
         rest = torch.arange(n_agents, dtype=torch.float32, device=self.device)

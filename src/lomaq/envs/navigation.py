@@ -62,6 +62,7 @@ class Navigation(BatchedEnv):
         observation: Literal["paper", "indexed"] = "paper",
         spacing: float | None = None,
         max_steps: int = 50,
+        permute: bool | int = False,
         *,
         n_envs: int = 1,
         seed: int = 0,
@@ -79,9 +80,8 @@ class Navigation(BatchedEnv):
         graph = AgentGraph.regions(bases, HALF_WIDTH, regions)
         self.n_slots = int(graph.degree.max()) + 1
         obs_size = 5 + 3 * self.n_slots
-        super().__init__(
-            graph, n_envs=n_envs, n_actions=5, obs_size=obs_size, max_steps=max_steps, seed=seed, device=device
-        )
+        sizes: dict[str, Any] = {"n_envs": n_envs, "n_actions": 5, "obs_size": obs_size, "max_steps": max_steps}
+        super().__init__(graph, **sizes, seed=seed, device=device, permute=permute)
         self._build_pairs(bases)
         where, b = self.device, n_envs  # the batch comes last inside, so that pairs gather whole rows
         self.position, self.velocity, self.landmark = (torch.zeros(n, 2, b, device=where) for _ in range(3))

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from lomaq.envs.base import BatchedEnv, PolicyFn
 from lomaq.envs.graphs import make_graph
 from lomaq.envs.sysadmin import exact
 from lomaq.errors import InputError, check_float, check_int
-from lomaq.graphs import AgentGraph, csr_matrix
+from lomaq.graphs import csr_matrix
 
 #: Most and fewest episodes of each simulated reference return; between them, as many as have REFERENCE_MACHINES in all,
 #: since the relative error of a mean falls with machines as it does with episodes.
@@ -25,7 +24,6 @@ REFERENCE_EPISODES, FEWEST_EPISODES, REFERENCE_MACHINES = 2_000, 250, 100_000
 _TOGETHER = 2**17
 #: Most failed neighbours that a threshold policy waits for before it reboots a working machine.
 MOST_WAITED_FOR = 4
-_PERMUTATIONS = 100
 
 
 class SysAdmin(BatchedEnv):
@@ -52,9 +50,6 @@ class SysAdmin(BatchedEnv):
         fail_alone: Probability in [0, 1] that a machine fails in a step while its neighbours work.
         fail_per_neighbour: What each failed neighbour adds to it, in [0, 1].
         discount: Discount of the test return, in [0, 1).
-        permute: The causal control. The machines stay as they are, but ``graph``, which mixers get, is the true graph
-            with its agents' names shuffled, so that few or no true neighbours remain neighbours. False, or the seed of
-            the shuffle, at least 0; true is seed 0.
 
     The other arguments are those of :class:`BatchedEnv`.
 
@@ -99,9 +94,8 @@ class SysAdmin(BatchedEnv):
         types = self.true_graph.types
         self.cost = _check_cost(cost, int(types.max()) + 1)
         by_type = isinstance(self.cost, tuple)
-        seen = self.true_graph if permute is False else _shuffled(self.true_graph, permute)
-        size = 4 + by_type
-        super().__init__(seen, n_envs=n_envs, n_actions=2, obs_size=size, max_steps=max_steps, seed=seed, device=device)
+        sizes: dict[str, Any] = {"n_envs": n_envs, "n_actions": 2, "obs_size": 4 + by_type, "max_steps": max_steps}
+        super().__init__(self.true_graph, **sizes, seed=seed, device=device, permute=permute)
         self.discount = check_float("env.discount", discount, 0, 1, below=True)
         source, target = self.true_graph.edge_index.to(self.device)
         one = torch.ones(len(source), device=self.device)
@@ -321,29 +315,3 @@ def _check_cost(cost: object, n_types: int) -> float | tuple[float, ...]:
         kinds = f"the {n_types} types" if n_types > 1 else "the one type"
         raise InputError("env.cost", f"a number, or a list of one for each of {kinds} of agents in the graph", [*cost])
     return tuple(check_float("env.cost", price, 0) for price in cost)
-
-
-def _shuffled(graph: AgentGraph, permute: object) -> AgentGraph:
-    """The same graph with the agents' names permuted: the draw of least true edges out of a hundred.
-
-    Positions stay with the places in the graph; types and names stay with the agents.
-
-    Args:
-        graph: The true graph.
-        permute: Seed of the draws, at least 0; true is 0.
-    """
-    if not isinstance(permute, int) or permute < 0:
-        raise InputError("env.permute", "false, true or a seed of at least 0", repr(permute))
-    pairs, n = graph.edge_index.cpu().numpy(), graph.n_agents
-    random, true = np.random.default_rng(0 if permute is True else permute), pairs[0] * n + pairs[1]
-    draws = [random.permutation(n) for _ in range(_PERMUTATIONS)]
-    kept = [int(np.isin(name[pairs[0]] * n + name[pairs[1]], true).sum()) for name in draws]
-    if min(kept) == len(true):
-        raise InputError("env.permute", "false on a graph that is the same whatever its agents' names", permute)
-    name = draws[int(np.argmin(kept))]  # of the agent in each place
-    shuffled = graph.clone()
-    moved = AgentGraph.from_edges(n, name[pairs].T, edge_weight=graph.edge_weight)
-    shuffled.edge_index, shuffled.edge_weight = moved.edge_index, moved.edge_weight
-    if graph.pos is not None:
-        shuffled.pos = graph.pos[torch.from_numpy(np.argsort(name))]
-    return shuffled

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,6 +85,7 @@ class Voltage(BatchedEnv):
         cost: float = 0.05,
         profiles: str = "synthetic",
         max_steps: int = STEPS,
+        permute: bool | int = False,
         *,
         n_envs: int = 1,
         seed: int = 0,
@@ -99,9 +101,8 @@ class Voltage(BatchedEnv):
         edges, place = self.feeder.neighbours(chosen), torch.from_numpy(self.feeder.place()[chosen])
         names = [self.feeder.names[bus] for bus in chosen]
         graph = AgentGraph.from_edges(len(chosen), edges, pos=place, names=names)
-        super().__init__(
-            graph, n_envs=n_envs, n_actions=steps, obs_size=7, max_steps=max_steps, seed=seed, device=device
-        )
+        sizes: dict[str, Any] = {"n_envs": n_envs, "n_actions": steps, "obs_size": 7, "max_steps": max_steps}
+        super().__init__(graph, **sizes, seed=seed, device=device, permute=permute)
         where = self.device
         self.bus = torch.tensor(chosen, device=where)
         self._active, self._drawn = (
