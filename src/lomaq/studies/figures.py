@@ -13,7 +13,7 @@ from lomaq.plots.curves import draw_curves
 from lomaq.plots.regret import draw_regret
 from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
-from lomaq.studies import actor_critic, comparison, dilemma, fig6, fig8, fig9, sweep, theorem1, voltage
+from lomaq.studies import actor_critic, comparison, dilemma, fig6, fig8, fig9, sweep, theorem1, transfer, voltage
 
 #: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
 DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
@@ -24,6 +24,7 @@ DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "fig9": fig9.draw,
     "dilemma": dilemma.draw,
     "theorem1": theorem1.draw,
+    "transfer": transfer.draw,
     "voltage": voltage.draw,
 }
 
