@@ -5,20 +5,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_hex, to_rgba
 
-from lomaq.envs import CartPole, MatrixGame, Navigation, SysAdmin, Voltage
+from lomaq.envs import CartPole, MatrixGame, Navigation, PolymatrixGame, SysAdmin, Voltage
 from lomaq.plots.renderers import (
     CartPoleRenderer,
     Frame,
     GraphRenderer,
     NavigationRenderer,
     Renderer,
+    SysAdminRenderer,
     renderer,
     snapshot,
 )
 from lomaq.plots.renderers.base import DARK, GREEN, RED, agents_in_a_row, text_size
 from lomaq.plots.renderers.cartpole import MOST_STRETCH, STRETCH
+from lomaq.plots.renderers.sysadmin import FAILED, REBOOTED, WORKS
 
 
 def shown(env, **more):
@@ -176,17 +178,30 @@ def test_every_agent_is_inside_the_picture(n_agents, regions, layout):
 def test_nodes_are_coloured_by_the_last_rewards_and_named_by_the_last_actions():
     rewards = np.array([-3.0, 1.0, 0.0], dtype=np.float32)
     frame = Frame(1, {}, np.array([1, 0, 0]), rewards, -2.0)
-    picture = renderer(SysAdmin(3), [Frame(0), frame])
+    picture = renderer(PolymatrixGame(3), [Frame(0), frame])
     picture.render(frame)
     assert picture.colours.get_clim() == (-3.0, 1.0)
     np.testing.assert_allclose(picture.nodes.get_facecolor(), picture.colours.to_rgba(rewards))
-    assert [text.get_text() for text in picture.actions] == ["1", "0", "0"]
+    assert [text.get_text() for text in picture.texts] == ["1", "0", "0"]
 
 
 def test_before_the_first_step_there_are_neither_actions_nor_rewards():
-    picture = shown(SysAdmin(3))
-    assert [text.get_text() for text in picture.actions] == ["", "", ""]
+    picture = shown(PolymatrixGame(3))
+    assert [text.get_text() for text in picture.texts] == ["", "", ""]
     assert len({tuple(colour) for colour in picture.nodes.get_facecolor()}) == 1
+
+
+def test_machines_show_whether_they_work_and_who_was_rebooted():
+    env = SysAdmin(3)
+    env.reset()
+    env.up[0] = torch.tensor([True, False, True])
+    picture = renderer(env)
+    picture.render(Frame(1, snapshot(env), np.array([1, 0, 0]), np.zeros(3)))
+    colours = [to_hex(colour) for colour in picture.nodes.get_facecolor()]
+    assert colours == [WORKS, FAILED, WORKS]
+    assert [to_hex(colour) for colour in picture.nodes.get_edgecolor()] == [REBOOTED, DARK, DARK]
+    assert [text.get_text() for text in picture.texts] == ["R", "", ""]
+    assert "2 of 3 work" in picture.title.get_text()
 
 
 def test_equal_rewards_have_a_colour_too():
@@ -205,8 +220,8 @@ def test_the_nodes_of_a_long_line_lie_in_rows_and_neighbours_stay_nearest():
 
 
 def test_many_agents_have_no_texts():
-    assert renderer(SysAdmin(61)).actions == []
-    assert renderer(SysAdmin(1000, graph="grid")).actions == []
+    assert renderer(SysAdmin(61)).texts == []
+    assert renderer(SysAdmin(1000, graph="grid")).texts == []
 
 
 # ------------------------------------------------------------------- all renderers
@@ -216,7 +231,8 @@ ENVIRONMENTS = {
     "carts in rows": (CartPole(45), CartPoleRenderer),
     "one particle": (Navigation(1), NavigationRenderer),
     "a grid of circles": (Navigation(7, layout="grid", regions="circle"), NavigationRenderer),
-    "one machine": (SysAdmin(1), GraphRenderer),
+    "one agent": (PolymatrixGame(1, "line"), GraphRenderer),
+    "one machine": (SysAdmin(1), SysAdminRenderer),
     "a game": (MatrixGame([[[0, 1], [1, 2]], [[2, 1], [1, 1]]]), GraphRenderer),
 }
 
@@ -240,9 +256,10 @@ def test_the_title_says_step_and_return():
     picture = renderer(MatrixGame([[[0, 1], [1, 2]], [[2, 1], [1, 1]]]))
     picture.render(Frame(1, {}, np.array([1, 0]), np.array([1.0, 1.0]), 1234.56))
     assert picture.title.get_text() == "step 1 of 1     return 1,234.6"
-    discounted = renderer(SysAdmin(3))
-    discounted.render(Frame(7))
-    assert discounted.title.get_text() == "step 7 of 200     discounted return 0.0"
+    machines = SysAdmin(3)
+    discounted = renderer(machines)
+    discounted.render(Frame(7, snapshot(machines)))
+    assert discounted.title.get_text() == "step 7 of 200     discounted return 0.0     3 of 3 work"
 
 
 def test_an_environment_registers_its_picture_from_outside():

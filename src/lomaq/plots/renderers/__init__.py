@@ -10,6 +10,7 @@ from lomaq.plots.renderers.cartpole import CartPoleRenderer
 from lomaq.plots.renderers.graph import GraphRenderer, renderer, snapshot
 from lomaq.plots.renderers.navigation import NavigationRenderer
 from lomaq.plots.renderers.sumo import SumoRenderer
+from lomaq.plots.renderers.sysadmin import SysAdminRenderer
 from lomaq.plots.renderers.voltage import VoltageRenderer
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "NavigationRenderer",
     "Renderer",
     "SumoRenderer",
+    "SysAdminRenderer",
     "VoltageRenderer",
     "renderer",
     "snapshot",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,12 +15,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from lomaq.envs import BatchedEnv
 
 #: Pixels an inch, pixels of a figure's width, of its edge and of the strip that holds the title.
 DPI, WIDTH, EDGE, TITLE_STRIP = 100, 800, 16, 52
+#: Pixels of the strip of a legend.
+LEGEND_STRIP = 34
 #: Smallest text inside a mark, in points.
 SMALLEST_TEXT = 9.0
 DARK, RED, GREEN, GREY = "#22324a", "#d62728", "#1a8f3c", "#8a8f98"
@@ -52,7 +57,7 @@ class Renderer(ABC):
         env: The environment.
         figure: Where to draw; None for a new one without a window.
         size: Width and height of the drawing area in pixels, without edges and title.
-        below: Pixels below it, for a colour bar.
+        below: Pixels below it, for a colour bar or a legend.
     """
 
     def __init__(self, env: BatchedEnv, figure: Figure | None, size: tuple[int, int], below: int = 0) -> None:
@@ -86,6 +91,13 @@ class Renderer(ABC):
         axes.locator_params(nbins=5)
         axes.text(-0.09, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=14, color=DARK)
         return colours
+
+    def legend(self, marks: Mapping[str, dict[str, Any]]) -> None:
+        """What marks mean, in the strip below the drawing area: words → properties of a marker of matplotlib's."""
+        base: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 13}
+        shown = [Line2D([], [], label=words, **base | look) for words, look in marks.items()]
+        place: dict[str, Any] = {"loc": "lower center", "ncols": len(shown), "handletextpad": 0.3, "columnspacing": 1.0}
+        self.figure.legend(handles=shown, fontsize=13, frameon=False, labelcolor=DARK, borderaxespad=0.4, **place)
 
     def render(self, frame: Frame) -> None:
         """Move everything to where it is in ``frame``."""

@@ -27,14 +27,11 @@ REWARD = ListedColormap(colormaps["viridis"](np.linspace(0.42, 1.0, 256)))
 UNKNOWN = "#dfe3e8"
 
 
-class GraphRenderer(Renderer):
-    """The graph of the agents, coloured by the local rewards of the last step."""
+class NodesRenderer(Renderer):
+    """The graph of the agents, with room for a text in each node; a subclass colours them and explains the colours."""
 
-    def __init__(self, env: BatchedEnv, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:
-        super().__init__(env, figure, BOX, below=64)
-        rewards = [frame.rewards for frame in frames if frame.rewards is not None]
-        span = value_span(np.stack(rewards)) if rewards else (0.0, 1.0)
-        self.colours = self.colour_bar(span, REWARD, "colour: last local reward\nnumber: last action")
+    def __init__(self, env: BatchedEnv, figure: Figure | None, below: int) -> None:
+        super().__init__(env, figure, BOX, below)
         place = _fit(layout(env.graph))  # [N, 2], pixels
         self.axes.set(xlim=(0, BOX[0]), ylim=(0, BOX[1]))
         edges = place[env.graph.pairs.cpu().numpy()]  # [E, 2, 2]
@@ -45,11 +42,21 @@ class GraphRenderer(Renderer):
             x, y, s=(pixels * 72 / DPI) ** 2, color=UNKNOWN, edgecolors=DARK, linewidths=1.2, zorder=2
         )
         size = text_size(env.n_actions - 1, pixels) if env.n_agents <= MOST_TEXTS else None
-        self.actions = [] if size is None else [self.number(x, y, "", size) for x, y in place]
+        self.texts = [] if size is None else [self.number(x, y, "", size) for x, y in place]
+
+
+class GraphRenderer(NodesRenderer):
+    """The graph of the agents, coloured by the local rewards of the last step."""
+
+    def __init__(self, env: BatchedEnv, frames: Sequence[Frame] = (), figure: Figure | None = None) -> None:
+        super().__init__(env, figure, below=64)
+        rewards = [frame.rewards for frame in frames if frame.rewards is not None]
+        span = value_span(np.stack(rewards)) if rewards else (0.0, 1.0)
+        self.colours = self.colour_bar(span, REWARD, "colour: last local reward\nnumber: last action")
 
     def _move(self, frame: Frame) -> str:
         self.nodes.set_facecolor(UNKNOWN if frame.rewards is None else self.colours.to_rgba(frame.rewards))
-        for i, text in enumerate(self.actions):  # artists, of at most some dozens
+        for i, text in enumerate(self.texts):  # artists, of at most some dozens
             text.set_text("" if frame.actions is None else str(frame.actions[i]))
         return ""
 

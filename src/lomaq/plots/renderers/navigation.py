@@ -13,7 +13,20 @@ from scipy.spatial import cKDTree
 
 from lomaq.envs import Navigation
 from lomaq.envs.navigation import AGENT_RADIUS, COVER_DISTANCE, HALF_WIDTH
-from lomaq.plots.renderers.base import DARK, EDGE, GREEN, PALE, RED, WIDTH, Frame, Renderer, agents_in_a_row, text_size
+from lomaq.plots.renderers.base import (
+    DARK,
+    EDGE,
+    GREEN,
+    GREY,
+    LEGEND_STRIP,
+    PALE,
+    RED,
+    WIDTH,
+    Frame,
+    Renderer,
+    agents_in_a_row,
+    text_size,
+)
 from lomaq.plots.renderers.graph import renderer, snapshot
 
 #: Widest and highest drawing area in pixels, and largest number of pixels for a unit of length.
@@ -49,12 +62,28 @@ class NavigationRenderer(Renderer):
         span = np.ptp(base[:row], axis=0) + 2 * (HALF_WIDTH + MARGIN)
         span[1] += (rows - 1) * height
         unit = min(MOST_PIXELS, *(np.array(BOX) / span))
-        super().__init__(env, figure, (round(unit * span[0]), round(unit * span[1])))
+        super().__init__(env, figure, (round(unit * span[0]), round(unit * span[1])), LEGEND_STRIP)
         low = base[0] - HALF_WIDTH - MARGIN - [0, (rows - 1) * height]
         self.axes.set(xlim=(low[0], low[0] + span[0]), ylim=(low[1], low[1] + span[1]))
         self._place_in_rows(base, row, rows, height)
         self._draw_regions(base, env.regions, opacity=min(0.03, 0.2 / env.n_slots))
         self._make_artists(unit)
+        ring = {"markersize": 15, "markeredgewidth": 2.5}
+        shape = "s" if env.regions == "square" else "o"
+        self.legend(
+            {
+                "agent": {"color": AGENT, "markeredgecolor": DARK},
+                "covered landmark": {"color": "#1a8f3c8c", "markeredgecolor": GREEN, **ring},
+                "open landmark": {"color": "none", "markeredgecolor": RED, **ring},
+                "region": {
+                    "color": "#00000014",
+                    "markeredgecolor": GREY,
+                    "marker": shape,
+                    "markersize": 16,
+                },
+                **({"next row": {"color": AGENT, "markeredgecolor": DARK, "alpha": PALE}} if rows > 1 else {}),
+            }
+        )
 
     def _place_in_rows(self, base: np.ndarray, row: int, rows: int, height: float) -> None:
         """Who is drawn in which row, and how far from where it is; the M drawn things are all agents, then passers."""
