@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from lomaq.analysis.statistics import estimate
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config.words import word_of
 from lomaq.inputs.plain import changed
 from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import looks
 from lomaq.runs import RunFiles, RunRecord
-from lomaq.studies.sharing import interval, iqm
 from lomaq.training.build import env_maker
 
 #: Agent episodes that each policy plays on a task, at least two episodes.
@@ -45,12 +44,12 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
         mine = [run for run in runs if (run.config["env"]["name"], run.label) == (env, label)]
         for task in played[mine[0].folder]:
             found = [played[run.folder][task] for run in mine]
-            values = np.array([one["per_agent"] for one in found])
+            values = [one["per_agent"] for one in found]
             known = references.setdefault((env, task), found[0]["references"])
-            low, high = interval(values)
+            iqm, low, high = estimate(values)
             about = {"env": env, "task": task, "n_agents": found[0]["n_agents"], "method": label}
-            row = {**about, "seeds": [run.config["seed"] for run in mine], "per_agent": values.tolist()}
-            rows.append(row | {"iqm": iqm(values), "interval": [low, high], "references": known})
+            row = {**about, "seeds": [run.config["seed"] for run in mine], "per_agent": values}
+            rows.append(row | {"iqm": iqm, "interval": [low, high], "references": known})
     result = {"env_steps": runs[0].config["total_env_steps"], "rows": rows}
     draw(folder, result)
     return result
