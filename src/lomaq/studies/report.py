@@ -83,11 +83,10 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
 
 
 def _along(runs: list[RunRecord]) -> dict[str, Any] | None:
-    """Areas under the curves, from the first test of trained networks."""
-    curves = [[(s, m) for s, m in zip(r.tests.steps, r.tests.mean, strict=True) if s > 0] for r in runs]
-    if min(map(len, curves)) < 2:
+    """Areas under the curves; None with one test of trained networks alone."""
+    if min(sum(step > 0 for step in run.tests.steps) for run in runs) < 2:
         return None
-    areas = [area(*zip(*curve, strict=True)) for curve in curves]
+    areas = [area(run.tests.steps, run.tests.mean) for run in runs]
     iqm, low, high = estimate(areas)
     return {"areas": areas, "iqm": iqm, "interval": [low, high]}
 
