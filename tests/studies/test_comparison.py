@@ -44,7 +44,7 @@ def test_a_comparison_draws_every_method_and_replays_its_best_checkpoint(tmp_pat
         assert row["last"] == [read_returns(folder)[-1].mean for folder in folders]
         fresh = [json.loads((folder / "fresh.json").read_text()) for folder in folders]
         assert row["best_checkpoint_on_fresh_episodes"] == [f["test_return_mean"] for f in fresh]
-        assert {f["episodes"] for f in fresh} == {100}
+        assert {f["episodes"] for f in fresh} == {result["fresh_episodes"]} == {200}  # ten times those of a test
         assert not any(str(tmp_path) in (folder / "fresh.json").read_text() for folder in folders)
 
 
