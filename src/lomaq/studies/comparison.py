@@ -1,31 +1,15 @@
-"""Comparison of methods: the search for their settings, and their curves (Figure 5)."""
+"""Comparison of methods: their curves (Figure 5)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from lomaq.analysis.statistics import area
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.runs import Curve, RunRecord
 from lomaq.studies.report import absolute
-
-
-def tuning(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """For each method all settings tried, and those with the highest mean test return over the run and over seeds.
-
-    The test of the untrained networks is left out: how they happen to start says nothing about the settings.
-    """
-    found: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
-        words = [f"{key}={value}" for key, value in run.settings.items() if key not in ("algo", "seed")]
-        trained = [mean for steps, mean in zip(run.tests.steps, run.tests.mean, strict=True) if steps > 0]
-        found.setdefault(run.settings["algo"], {}).setdefault(" ".join(words), []).append(fmean(trained))
-    tried = {name: {words: fmean(seeds) for words, seeds in scores.items()} for name, scores in found.items()}
-    return {name: {"chosen": max(score, key=score.__getitem__), "tried": score} for name, score in tried.items()}
 
 
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
