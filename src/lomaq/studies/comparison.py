@@ -15,8 +15,8 @@ from lomaq.studies.report import absolute
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Curves of every method, with the mean and the range over seeds, and a table of the same.
 
-    A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes, see
-    :func:`lomaq.studies.report.absolute`.
+    A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes
+    (:func:`lomaq.studies.report.absolute`).
     """
     table = {}
     fresh = {run.folder: absolute(run) for run in runs}

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lomaq.analysis.statistics import area, estimate, improvement, time_to
+from lomaq.analysis.groups import along
+from lomaq.analysis.statistics import estimate, improvement, time_to
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config.words import word_of
 from lomaq.inputs.plain import changed
@@ -72,7 +73,7 @@ def rows_of(runs: list[RunRecord], case: Callable[[RunRecord], Case] = case_of) 
         first = next((r for r in rows if (r["task"], r["env_steps"]) == (one.task, one.env_steps)), None)
         row = {**one._asdict(), "agent_steps": one.env_steps * mine[0].summary["n_agents"]}
         row |= {"seeds": [run.config["seed"] for run in mine], "returns": returns, "iqm": iqm, "interval": [low, high]}
-        row |= {"along": _along(mine), "absolute": _absolute(mine), "reached": _reached(mine, one.env_steps)}
+        row |= {"along": along(mine), "absolute": _absolute(mine), "reached": _reached(mine, one.env_steps)}
         row |= {"better": first and [*improvement([returns], [first["returns"]])], "reference": references[one.task]}
         rows.append(row)
     return rows
@@ -85,15 +86,6 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     with replacing(folder / "table.md") as file:
         file.write(table(rows).encode())
     return {"rows": rows}
-
-
-def _along(runs: list[RunRecord]) -> dict[str, Any] | None:
-    """Areas under the curves; None with one test of trained networks alone."""
-    if min(sum(step > 0 for step in run.tests.steps) for run in runs) < 2:
-        return None
-    areas = [area(run.tests.steps, run.tests.mean) for run in runs]
-    iqm, low, high = estimate(areas)
-    return {"areas": areas, "iqm": iqm, "interval": [low, high]}
 
 
 def _absolute(runs: list[RunRecord]) -> dict[str, Any] | None:

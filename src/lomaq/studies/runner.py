@@ -68,10 +68,10 @@ def run_study(
     jobs, report = check_int("study.jobs", study["jobs"], 1), _function(study["report"])
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
     cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
-    extend = _function(study["extend"]) if "extend" in study else None
+    extend = [_function(study["extend"])] * EXTENSIONS if "extend" in study else []
     runs = _train(cells, compose, folder, jobs, console)
-    for _ in range(EXTENSIONS if extend else 0):
-        runs += _train(extend(runs), compose, folder, jobs, console)
+    for further in extend:
+        runs += _train(further(runs), compose, folder, jobs, console)
     result: dict[str, Any] = report(folder, runs)
     RunFiles(folder).write_checked("summary.json", result)
     return result
