@@ -38,7 +38,7 @@ def rows_of(groups: Sequence[list[RunRecord]]) -> list[dict[str, Any]]:
 
 
 def _names(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Task and method of each, with the settings by which it differs from others of its task, or of its method there."""
+    """Task and method of each, with settings by which it differs from others of its task, or of its method there."""
     tasks, methods = [task_of(run) for run in runs], [method_of(run) for run in runs]
     named = [*zip(tasks, methods, strict=True)]
     for key, values in differing([run.config for run in runs]).items():
