@@ -21,7 +21,7 @@ from lomaq.config.groups import CONF
 
 
 def composed(words: Sequence[str], search: Sequence[str], folders: Sequence[str | Path]) -> DictConfig:
-    """What ``hydra.compose`` makes of ``train.yaml`` and these words; of hydra's own section, ``runtime.choices`` alone.
+    """What ``hydra.compose`` makes of ``train.yaml`` and these words; hydra's own section has its choices alone.
 
     Args:
         words: Words as hydra takes them.
