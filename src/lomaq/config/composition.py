@@ -45,7 +45,7 @@ from lomaq.config.words import (
     place_of,
     places_of,
 )
-from lomaq.errors import InputError, check_choice
+from lomaq.errors import INSTALL, InputError, check_choice
 from lomaq.inputs.plain import check_sections
 from lomaq.inputs.targets import import_modules, import_targets, modules_of, name_functions, our_class
 from lomaq.inputs.text import check_place, parse_yaml, read_text, yaml_reason
@@ -329,7 +329,7 @@ def _refusal(error: Exception) -> InputError:
     if old in RENAMED:
         return _renamed(old, old)
     if unknown is not None and unknown[2] == "launcher":
-        remedy = "pip install 'lomaq[ray]' or 'lomaq[submitit]'"
+        remedy = f"{INSTALL.format('ray')} or '.[submitit]'"
         return InputError("hydra/launcher", "a launcher that is installed", unknown[3], remedy)
     if "algo.searched" in line:
         return InputError("learner", "fast or paper where no search chose settings for the method", "searched")
