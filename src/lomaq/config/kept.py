@@ -15,6 +15,7 @@ from pathlib import Path
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl  # what hydra.compose sets values with
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from lomaq.config.groups import CONF
@@ -30,7 +31,8 @@ def composed(words: Sequence[str], search: Sequence[str], folders: Sequence[str 
     """
     places = [CONF, *map(Path, folders)]
     groups = {entry.name for place in places for entry in place.iterdir() if entry.is_dir()}
-    choices, values = [], []
+    choices: list[Override] = []
+    values: list[Override] = []
     for override in OverridesParser.create().parse_overrides([*words]):
         key = override.key_or_group
         of_files = key in groups or override.package is not None or "/" in key or key.startswith("hydra.")
