@@ -21,7 +21,7 @@ from rich.table import Table
 
 from lomaq.bandits import Constants, LinearBandit, MultiOFUL, draw_parameters, play
 from lomaq.graphs import Partition
-from lomaq.studies.bandit import DEFAULTS, run_bandits
+from lomaq.studies.paper.bandit import DEFAULTS, run_bandits
 
 
 def growth(seed: int, smallest_gap: float | None) -> dict[str, object]:

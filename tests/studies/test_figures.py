@@ -16,21 +16,10 @@ from rich.console import Console
 from lomaq import cli
 from lomaq.config import CONF, compose
 from lomaq.errors import InputError
-from lomaq.studies import (
-    actor_critic,
-    comparison,
-    dilemma,
-    fig6,
-    fig8,
-    fig9,
-    report,
-    sharing,
-    theorem1,
-    transfer,
-    voltage,
-)
-from lomaq.studies.bandit import DEFAULTS, run_bandits
+from lomaq.studies import actor_critic, comparison, dilemma, report, sharing, transfer, voltage
 from lomaq.studies.figures import DRAWERS, draw, draw_all
+from lomaq.studies.paper import fig6, fig8, fig9, theorem1
+from lomaq.studies.paper.bandit import DEFAULTS, run_bandits
 
 SILENT = Console(file=io.StringIO())
 CURVE = {"steps": [0, 10], "mean": [1.0, 3.0], "low": [0.0, 2.0], "high": [2.0, 4.0]}

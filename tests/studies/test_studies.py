@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ import yaml
 from rich.console import Console
 
 from lomaq.config import compose
+from lomaq.config.words import word_of
 from lomaq.errors import InputError
 from lomaq.inputs.text import read_checked
 from lomaq.runs import read_run
-from lomaq.studies import fig8
+from lomaq.studies.paper import fig8
+from lomaq.studies.report import report
 from lomaq.studies.runner import run_one, run_study
 from lomaq.training.run import train
 
@@ -30,6 +33,8 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "fig8": {"partition": ["full", "singletons"], "mixer.activation": ["elu"], "seed": [0]},
     "fig9": {"kappa": [0, 1], "seed": [0, 1]},
 }
+#: Experiments of training runs with the common report, which tests/studies/test_report.py tests.
+REPORTED = ("cognac", "fig5_paper", "methods", "scaling", "sensitivity", "sumo", "wrong_graph")
 
 
 def study(name: str, folder: Path) -> dict[str, Any]:
@@ -143,8 +148,22 @@ def test_every_experiment_of_the_configuration_is_tested_here() -> None:
         "voltage",
         "voltage_ac",
         *(f"{kind}_{env}" for kind in ("ac", "tune_ac") for env in ("cartpole", "nav", "sysadmin")),
+        "theorem1",
+        "transfer",
+        *REPORTED,
     }
     assert {p.stem for p in (CONF / "experiment").glob("*.yaml")} == {*TINY, *own_files}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_the_grids_of_an_experiment_with_the_common_report_compose(name: str) -> None:
+    study = compose([f"experiment={name}"])["study"]
+    assert resolve_name(":".join(study["report"].rsplit(".", 1))) is report
+    for grid in (study["grid"] if isinstance(study["grid"], list) else [study["grid"]])[:4]:
+        cell = {key: values[0] for key, values in grid.items()}
+        config = compose([f"experiment={name}", *(f"{key}={word_of(value)}" for key, value in cell.items())])
+        assert config["seed"] == cell["seed"]
+        assert config["method"] == cell["algo"]
 
 
 @pytest.mark.slow

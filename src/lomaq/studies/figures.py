@@ -13,19 +13,8 @@ from lomaq.plots.curves import draw_curves
 from lomaq.plots.regret import draw_regret
 from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
-from lomaq.studies import (
-    actor_critic,
-    comparison,
-    dilemma,
-    fig6,
-    fig8,
-    fig9,
-    report,
-    sweep,
-    theorem1,
-    transfer,
-    voltage,
-)
+from lomaq.studies import actor_critic, comparison, dilemma, report, sweep, transfer, voltage
+from lomaq.studies.paper import fig6, fig8, fig9, theorem1
 
 #: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
 DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {

@@ -17,7 +17,7 @@ COMMANDS = {
     "check-env": Command(f"{_HERE}.check_env:check_env", subject="target"),
     "graph": Command(f"{_HERE}.graph:graph", "lomaq.plots.graph:picture_graph"),
     "graph discover": Command(f"{_HERE}.graph:discover", "lomaq.plots.influence:picture_influence"),
-    "bandit": Command(f"{_HERE}.bandit:bandit", "lomaq.studies.bandit:run_bandits"),
+    "bandit": Command(f"{_HERE}.bandit:bandit", "lomaq.studies.paper.bandit:run_bandits"),
     "figures": Command(f"{_HERE}.figures:figures"),
     "completion": Command(f"{_HERE}.completion:completion"),
 }

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lomaq.inputs.text import folder_named
 from lomaq.runs.lock import free_folder
-from lomaq.studies.bandit import run_bandits
+from lomaq.studies.paper.bandit import run_bandits
 
 
 def bandit(run_dir: str | None = None, **settings: Any) -> None:

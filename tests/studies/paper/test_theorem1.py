@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lomaq.studies.theorem1 import _exponent, run
+from lomaq.studies.paper.theorem1 import _exponent, run
 
 SETTINGS = {"arms": [2, 3], "n": 2, "d": 2, "T": 200, "repetitions": 3, "partitions": ["singletons", "full"], "seed": 0}
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from lomaq.config import compose
 from lomaq.errors import InputError
 from lomaq.inputs.text import read_checked
-from lomaq.studies import fig6
-from lomaq.studies.fig6 import Fit, Training
+from lomaq.studies.paper import fig6
+from lomaq.studies.paper.fig6 import Fit, Training
 from lomaq.studies.runner import run_study
 
 # a disc of radius 1/4 in a square of side 2, by hand: π/16 / 4
@@ -131,7 +131,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path):
 
 
 def test_a_study_is_either_a_grid_or_a_function(tmp_path: Path):
-    for config in ({}, {"grid": {}, "run": "lomaq.studies.fig6.run"}):
+    for config in ({}, {"grid": {}, "run": "lomaq.studies.paper.fig6.run"}):
         with pytest.raises(InputError, match=r"^study: expected either grid or run"):
             run_study(config, lambda more: {}, tmp_path, Console(file=io.StringIO()))
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from scipy.stats import bootstrap
 
 from lomaq.inputs.text import read_checked
-from lomaq.studies.bandit import run_bandits
+from lomaq.studies.paper.bandit import run_bandits
 
 
 def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def run(folder: Path, settings: dict[str, Any], console: Console) -> dict[str, A
 
     Args:
         folder: Of the study.
-        settings: ``arms``, the numbers of arms K, and the arguments of :func:`lomaq.studies.bandit.run_bandits`.
+        settings: ``arms``, the numbers of arms K, and the arguments of :func:`lomaq.studies.paper.bandit.run_bandits`.
         console: Where progress is shown.
 
     Returns:

@@ -13,7 +13,7 @@ from lomaq.bandits import Constants, LinearBandit, MultiOFUL, UniformArms, draw_
 from lomaq.errors import InputError
 from lomaq.graphs import Partition
 from lomaq.inputs.text import read_checked
-from lomaq.studies.bandit import DEFAULTS, _slope, run_bandits
+from lomaq.studies.paper.bandit import DEFAULTS, _slope, run_bandits
 
 SMALL = {**DEFAULTS, "n": 3, "K": 2, "d": 3, "T": 600, "repetitions": 4, "partitions": ["singletons", [[0, 1], [2]]]}
 

@@ -1,0 +1,1 @@
+"""Studies of the figures and theorems of the paper."""
