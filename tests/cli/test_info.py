@@ -177,7 +177,7 @@ def test_many_runs_stand_below_each_other_and_patterns_name_them_once(command, t
 MISTAKES = {
     "no run named": (["info"], "run=PATH"),
     "no such run": (["info", "run=nowhere"], "nowhere"),
-    "a folder that is no run": (["info", "run=."], "metrics.csv"),
+    "a folder that is no run": (["info", "run=/dev"], "metrics.csv"),
     "a damaged run": (["info", "run=damaged"], "damaged"),
     "an unknown key": (["info", "run=one", "checkpoint=x"], "checkpoint"),
     "a run and settings": (["info", "run=one", "config=kappa=2"], "both"),

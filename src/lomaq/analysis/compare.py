@@ -180,7 +180,7 @@ def compare(patterns: Sequence[str]) -> Comparison:
     """
     folders = find_runs(patterns)
     if len(folders) < 2:
-        raise InputError("run", "at least two runs", f"{folders[0]} alone", "name more: lomaq compare run=A run=B")
+        raise InputError("run", "at least two runs", f"{folders[0]} alone", "name more: lomaq compare A B")
     runs = [read_run(folder) for folder in folders]
     if not any(run.tests.mean for run in runs):
         raise InputError("run", "at least one run with a test", "none", "wait for its first evaluation")

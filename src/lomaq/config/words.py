@@ -99,6 +99,11 @@ def as_typed(word: str, several: bool = False) -> str:
     return word
 
 
+def as_value(key: str, text: str) -> str:
+    """``key=value`` for a value that was typed without its key."""
+    return f"{key}={text}" if key in PLACES and not text.startswith("[") else f"{key}={_quoted(text)}"
+
+
 def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words without ``--config-dir``, and the folders that it names.
 

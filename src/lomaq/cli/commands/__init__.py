@@ -14,7 +14,7 @@ COMMANDS = {
     "certify": Command(f"{_HERE}.certify:certify", "lomaq.analysis.certificate.checkpoint:certify_checkpoint"),
     "decompose": Command(f"{_HERE}.decompose:decompose"),
     "export": Command(f"{_HERE}.export:export"),
-    "check-env": Command(f"{_HERE}.check_env:check_env", subject="target"),
+    "check-env": Command(f"{_HERE}.check_env:check_env", any_key=True),
     "graph": Command(f"{_HERE}.graph:graph", "lomaq.plots.graph:picture_graph"),
     "graph discover": Command(f"{_HERE}.graph:discover", "lomaq.plots.influence:picture_influence"),
     "bandit": Command(f"{_HERE}.bandit:bandit", "lomaq.studies.bandit:run_bandits"),

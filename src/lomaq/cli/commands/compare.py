@@ -9,7 +9,7 @@ from lomaq.plots.curves import draw_curves
 
 
 def compare(run: list[str], output: str = ".") -> None:
-    """Show runs side by side, as a table and a picture: lomaq compare run=A run=B.
+    """Show runs side by side, as a table and a picture: lomaq compare A B.
 
     The table has the settings that differ and the results, also in compare.json; compare.png has the test returns. It
     works while they run, too. No checkpoint is opened.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from lomaq.analysis.stored import open_checkpoint
@@ -31,6 +32,10 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
     given = " and ".join(f"{key}={value}" for key, value in sources.items() if value is not None)
     if [*sources.values()].count(None) != 2:
         raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", given or "none")
+    if env is not None and os.path.exists(env):
+        raise InputError(
+            "env", "the name of an environment", env, f"checkpoint={env} is a run, file={env} a graph file"
+        )
     if file is not None and changes:
         raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", given, "leave it out")
     stored = None if checkpoint is None else open_checkpoint(str(checkpoint), resume=False)
