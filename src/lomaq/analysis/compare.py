@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rich.filesize import decimal
 
 from lomaq.config.words import flat
 from lomaq.errors import InputError
+from lomaq.inputs.text import typed
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.files import HIDDEN
 from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
@@ -55,7 +55,7 @@ def describe_run(folder: Path) -> dict[str, str]:
         none = "none of " + ", ".join(f"{threshold:,.6g}" for threshold in reached) if reached else "no threshold"
         lines["last test"] = f"{_last(run):,.1f} at {run.tests.steps[-1]:,.0f} env steps"
         lines["best test"] = f"{best:,.1f} at {run.tests.first_at(best):,} env steps"
-        lines["first reached"] = ", ".join(firsts) or none
+        lines |= {"first reached": ", ".join(firsts) or none} if trains else {}
         lines |= {f"last {name}": f"{value:,.4g}" for name, value in run.summary.get("test_metrics", {}).items()}
     if run.train_seconds:
         speed = run.env_steps / run.train_seconds
@@ -137,9 +137,9 @@ def _remedies(run: RunRecord, trains: bool) -> dict[str, str]:
         total = run.config["total_env_steps"]
         ended = " evaluation.stop_at=null" if _stopped(run) else ""
         more = f" total_env_steps={2 * total}" if run.env_steps >= total else ended
-        lines["continue"] = f"lomaq train {shlex.quote(f'resume={folder}')}{more}"
+        lines["continue"] = f"lomaq train {typed('resume', folder)}{more}"
     if (checkpoints / "best.ckpt").is_file():
-        lines["play"] = f"lomaq evaluate {shlex.quote(f'checkpoint={folder}')} episodes=100"
+        lines["play"] = f"lomaq evaluate {typed('checkpoint', folder)} episodes=100"
     return lines
 
 
@@ -159,14 +159,14 @@ class Comparison:
     panels: dict[str, dict[str, Curve]]
     folders: list[Path]
 
-    def write(self, output: Path) -> None:
-        """Write ``compare.json`` into ``output``, which is made where it is missing."""
+    def write(self, output: Path, name: str = "compare.json") -> None:
+        """Write a JSON file into ``output``, which is made where it is missing."""
         output.mkdir(parents=True, exist_ok=True)
         curves = {name: vars(curve) for panel in self.panels.values() for name, curve in panel.items()}
         columns = [dict(zip(self.rows, values, strict=True)) for values in zip(*self.rows.values(), strict=True)]
         runs = zip(self.names, self.folders, columns, strict=True)
         content = {name: {"folder": str(folder), **row, "curve": curves.get(name)} for name, folder, row in runs}
-        RunFiles(output).write_json("compare.json", content)
+        RunFiles(output).write_json(name, content)
 
 
 def compare(patterns: Sequence[str]) -> Comparison:

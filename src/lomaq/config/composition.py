@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lomaq.config.groups import CONF, choices, methods, read_yaml
-from lomaq.config.known import unknown_choice, unknown_setting
+from lomaq.config.known import check_recommended, unknown_choice, unknown_setting
 from lomaq.config.schema import check_settings
 from lomaq.config.words import (
     CONFIG_DIR,
@@ -158,7 +158,7 @@ def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, An
         loader = GlobalHydra.instance().config_loader()
         defaults = loader.compute_defaults_list("train", [*words, *_search(folders)], RunMode.RUN).defaults
     assert isinstance(config, dict)
-    contents: dict[str, dict[str, Any]] = {}
+    contents = {"custom_env.yaml": flat(read_yaml(CONF / "custom_env.yaml"), "env.")}
     for default in defaults:
         name = f"{default.config_path}.yaml"
         file = next((file for folder in (CONF, *map(Path, folders)) if (file := folder / name).is_file()), None)
@@ -213,10 +213,27 @@ def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
         try:
             hydra.initialize_config_dir(str(CONF), version_base=None)
             search = _search(folders)
-            yield lambda words: hydra.compose("train", [*map(opened, words), *search], return_hydra_config=True)
+            yield lambda words: _advised(
+                hydra.compose("train", [*map(opened, words), *search], return_hydra_config=True)
+            )
         finally:
             GlobalHydra.instance().hydra = theirs
             version.VersionBase.instance().version_base = base  # its setter takes no base that was never set
+
+
+def _advised(config: DictConfig) -> DictConfig:
+    """The configuration, where an environment of somebody else has what it does not recommend of ``custom_env.yaml``.
+
+    Raises:
+        InputError: If it recommends what nothing asks for.
+    """
+    env = OmegaConf.to_container(config.env) if isinstance(config.get("env"), DictConfig) else None
+    if isinstance(env, dict) and not str(env.get("_target_", "lomaq.")).startswith("lomaq."):
+        own, common = env.get("recommended") or {}, read_yaml(CONF / "custom_env.yaml")["recommended"]
+        check_recommended(own)
+        with open_dict(config):
+            config.env.recommended = {**common, **own}
+    return config
 
 
 def _search(folders: Sequence[str | Path]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lomaq.config.groups import CONF, choices, read_yaml
 from lomaq.config.words import flat
@@ -45,6 +47,27 @@ def settings(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
                         found.setdefault(key, []).append(f"{group}={name}")
                     break
     return {key: having for key, having in found.items() if not _INNER & {*key.split(".")} and "._" not in key}
+
+
+@cache
+def _recommendable() -> list[str]:
+    """What environments recommend."""
+    files = [CONF / "custom_env.yaml", *(CONF / "env").glob("*.yaml")]
+    return sorted({name for file in files for name in read_yaml(file)["recommended"]})
+
+
+def check_recommended(recommended: Mapping[str, Any]) -> None:
+    """Refuse what an environment of somebody else recommends by a name that no setting refers to.
+
+    Raises:
+        InputError: If there is one.
+    """
+    known = _recommendable()
+    for name in recommended:
+        if name not in known:
+            raise InputError(
+                f"recommended.{name}", f"one of {', '.join(known)}", "an unknown setting", did_you_mean(name, known)
+            )
 
 
 def unknown_setting(key: str, config_dirs: Sequence[str | Path] = ()) -> InputError:

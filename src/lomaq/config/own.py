@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lomaq.config import CONF, read_yaml
+from lomaq.config.known import check_recommended
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError
 
@@ -30,10 +30,7 @@ def write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pat
     """
     if not (isinstance(env, type) and issubclass(env, BatchedEnv)):
         raise InputError("env", "the name of an environment or a subclass of BatchedEnv", repr(env))
-    common = read_yaml(CONF / "custom_env.yaml")["recommended"]
-    unknown = [key for key in recommended if key not in common]
-    if unknown:
-        raise InputError(f"recommended.{unknown[0]}", f"one of {', '.join(common)}", "an unknown setting")
+    check_recommended(recommended)
     arguments = {
         name: parameter.default
         for name, parameter in inspect.signature(env).parameters.items()
@@ -48,7 +45,7 @@ def write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pat
     name = env.__name__.lower()
     node = {"_target_": f"{env.__module__}.{env.__qualname__}", "name": name, **arguments}
     (folder / "env").mkdir()
-    content = yaml.safe_dump({**node, "recommended": {**common, **recommended}}, sort_keys=False)
+    content = yaml.safe_dump({**node, "recommended": dict(recommended)}, sort_keys=False)
     name = f"own_{name}"  # which hides no environment of ours
     (folder / "env" / f"{name}.yaml").write_text(content, encoding="utf-8")
     return name

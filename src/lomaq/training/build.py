@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 #: Keys of a group that describe it and are no arguments.
 NOTES = ("_target_", "name", "recommended", "tuned")
+#: Seed of a second environment, whose graph must be that of the first.
+OTHER_SEED = 1
 
 
 def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] | None = None, **extra: Any) -> T:
@@ -201,7 +203,8 @@ def _build_run(config: dict[str, Any]) -> Run:
     total = check_int("total_env_steps", config["total_env_steps"], 1)
     torch.manual_seed(seed)
     make_env = env_maker(config)
-    with make_env(2, 0, torch.device("cpu")) as env:
+    with make_env(2, 0, torch.device("cpu")) as env, make_env(1, OTHER_SEED, torch.device("cpu")) as other:
+        contract.check_same_graph(env, other, OTHER_SEED)
         contract.rehearse(env)
         metrics = [*contract.read_metrics(env)]
     partition = Partition.from_spec(config["partition"], env.graph)

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from lomaq.errors import InputError
+from lomaq.inputs.text import typed
 from lomaq.runs.checked import check_bytes, non_finite
 from lomaq.runs.files import replacing
 from lomaq.runs.record import runs_in
@@ -29,10 +30,12 @@ def find_checkpoint(path: str | Path, names: tuple[str, ...]) -> Path:
         InputError: If there is none.
     """
     path, asked = Path(path), "checkpoint" if "best.ckpt" in names else "resume"
-    expected = f"a run folder with {' or '.join(names)}, or such a file"
+    expected = f"a checkpoint file or a run folder with {' or '.join(names)}"
     if path.is_file() and path.suffix != ".ckpt" and not zipfile.is_zipfile(path):
         run = next((folder for folder in path.parents if (folder / "checkpoints").is_dir()), None)
-        raise InputError(asked, expected, f"the file {path}", "" if run is None else f"give its run, {asked}={run}")
+        raise InputError(
+            asked, expected, f"the file {path}", "" if run is None else f"give its run, {typed(asked, run)}"
+        )
     if path.is_file():
         return path
     for name in names:
@@ -40,9 +43,11 @@ def find_checkpoint(path: str | Path, names: tuple[str, ...]) -> Path:
             return path / "checkpoints" / name
     remedy = ""
     if (path / "config.yaml").is_file():
-        remedy = f"it was stopped before its first one: start it again with the same settings and run_dir={path}"
+        remedy = (
+            f"it was stopped before its first one: start it again with the same settings and {typed('run_dir', path)}"
+        )
     elif runs := runs_in(path):
-        remedy = f"it holds {len(runs)} run{'s' * (len(runs) > 1)}, the last of which is {asked}={runs[-1]}"
+        remedy = f"it holds {len(runs)} run{'s' * (len(runs) > 1)}, the last of which is {typed(asked, runs[-1])}"
     raise InputError(asked, expected, path, remedy)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.inputs.plain import changed
 from lomaq.plots.film import check_render, film_checkpoint
+from lomaq.runs.files import free_path
 from lomaq.training.build import with_sample
 
 
@@ -19,7 +21,7 @@ def evaluate(
     render: str | None = None,
     **settings: Any,
 ) -> None:
-    """Play test episodes with a checkpoint: lomaq evaluate checkpoint=RUN.
+    """Play test episodes with a checkpoint: lomaq evaluate RUN.
 
     Prints one JSON object.
 
@@ -34,6 +36,7 @@ def evaluate(
         **settings: Any setting of the environment, for example env.n_agents=200.
     """
     film = None if render is None else check_render(render)
+    film = film if film in (None, "human") else str(free_path(Path(film)))
     stored = open_checkpoint(str(checkpoint), resume=False)
     config = with_sample(changed(stored.config, settings), sample)
     result = evaluate_checkpoint(stored, config, episodes, seed)
