@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 #: Least likeness of a mistyped word and what may be meant, 0 to 1.
-ALIKE = 0.65
+ALIKE = 0.6
 
 
 class InputError(ValueError):

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 
 from lomaq.config.words import flat
 from lomaq.errors import InputError
+from lomaq.inputs.targets import modules_word
 from lomaq.inputs.text import typed
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.files import HIDDEN
@@ -133,13 +134,14 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _remedies(run: RunRecord, trains: bool) -> dict[str, str]:
     """What can be done with a run."""
     folder, checkpoints, lines = run.folder, run.folder / "checkpoints", {}
+    modules = "".join(f" {word}" for word in modules_word(run.config))
     if trains and (checkpoints / "last.ckpt").is_file():
         total = run.config["total_env_steps"]
         ended = " evaluation.stop_at=null" if _stopped(run) else ""
         more = f" total_env_steps={2 * total}" if run.env_steps >= total else ended
-        lines["continue"] = f"lomaq train {typed('resume', folder)}{more}"
+        lines["continue"] = f"lomaq train {typed('resume', folder)}{more}{modules}"
     if (checkpoints / "best.ckpt").is_file():
-        lines["play"] = f"lomaq evaluate {typed('checkpoint', folder)} episodes=100"
+        lines["play"] = f"lomaq evaluate {typed('checkpoint', folder)} episodes=100{modules}"
     return lines
 
 

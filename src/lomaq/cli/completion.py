@@ -58,7 +58,7 @@ def bash_script(commands: Mapping[str, Sequence[str]], config_dirs: Sequence[str
     words = {name: [f"{key}=" for key in found] for name, found in keys.items()}
     for name in [name for name in keys if " " in name]:  # a word more
         first, second = name.split()
-        words[first] = [*dict.fromkeys([*words[first], second, *words.pop(name)])]
+        words[first] = [*dict.fromkeys([*words.get(first, ()), second, *words.pop(name)])]
     parts = {
         "PLACES": "|".join(PLACES),
         "COMMANDS": " ".join(words),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lomaq.cli.output import called
+from lomaq.inputs.targets import modules_word
 from lomaq.inputs.text import typed
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from lomaq.testing import Report
 
 
-def print_run(summary: dict[str, Any], run_dir: Path) -> None:
+def print_run(config: dict[str, Any], summary: dict[str, Any], run_dir: Path) -> None:
     """Print the result of a run and its paths; nothing in a process that does not lead, which has no summary."""
     if not summary:
         return
@@ -47,7 +48,7 @@ def print_run(summary: dict[str, Any], run_dir: Path) -> None:
         }
         paths |= {
             "checkpoint": f"{run_dir}/checkpoints/best.ckpt",
-            "play": f"{called('evaluate')} {typed('checkpoint', run_dir)}",
+            "play": " ".join([called("evaluate"), typed("checkpoint", run_dir), *modules_word(config)]),
         }
     for row in rows.items():
         table.add_row(*row)

@@ -102,9 +102,8 @@ def check_same_graph(env: BatchedEnv, other: BatchedEnv, seed: int) -> None:
     """
     one, two = env.graph, other.graph
     if not (torch.equal(one.edge_index, two.edge_index) and torch.equal(one.types, two.types)):
-        got = f"{one.n_agents} agents and {one.n_edges} edges, with seed {seed} {two.n_agents} and {two.n_edges}"
-        if (one.n_agents, one.n_edges) == (two.n_agents, two.n_edges):
-            got = f"other edges or types with seed {seed}"
+        sizes = [f"{graph.n_agents} agents and {graph.n_edges} edges" for graph in (one, two)]
+        got = f"{sizes[0]}, but with seed={seed} {'others' if sizes[0] == sizes[1] else sizes[1]}"
         remedy = "draw it from an argument of its own, __init__(…, graph_seed=0, …): each environment has another seed"
         raise EnvError(f"graph of {title(env)}", "the same graph in every environment", got, remedy)
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "decompose": Command(f"{_HERE}.decompose:decompose"),
     "export": Command(f"{_HERE}.export:export"),
     "check-env": Command(f"{_HERE}.check_env:check_env", any_key=True),
+    "new env": Command(f"{_HERE}.new:new_env"),
     "graph": Command(f"{_HERE}.graph:graph", "lomaq.plots.graph:picture_graph"),
     "graph discover": Command(f"{_HERE}.graph:discover", "lomaq.plots.influence:picture_influence"),
     "bandit": Command(f"{_HERE}.bandit:bandit", "lomaq.studies.bandit:run_bandits"),
