@@ -37,16 +37,27 @@ FOREIGN = {
 
 def settings(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
     """Dotted names of all settings → the choices that have it, such as ``env=nav``; none where each run has it."""
-    found: dict[str, list[str]] = {name: [] for name in flat(read_yaml(CONF / "train.yaml"))}
-    for group, names in choices(config_dirs).items():
-        for name in names if group != "experiment" else ():  # these set what is elsewhere
-            for folder in map(Path, (CONF, *config_dirs)):
-                if (file := folder / group / f"{name}.yaml").is_file():
-                    package = read_text(file).partition("\n")[0].partition("@package ")[2] or group
-                    for key in flat(read_yaml(file), "" if package == "_global_" else f"{package}."):
-                        found.setdefault(key, []).append(f"{group}={name}")
-                    break
-    return {key: having for key, having in found.items() if not _INNER & {*key.split(".")} and "._" not in key}
+    found: dict[str, list[str]] = {}
+    for folder in (CONF, *map(Path, config_dirs)):
+        for key, having in _in_folder(folder) if folder == CONF else _in_folder.__wrapped__(folder):
+            found[key] = [*found.get(key, []), *having]
+    return found
+
+
+@cache
+def _in_folder(folder: Path) -> list[tuple[str, list[str]]]:
+    """The same for one folder of settings."""
+    start = folder / "train.yaml"
+    found: dict[str, list[str]] = {name: [] for name in (flat(read_yaml(start)) if start.is_file() else ())}
+    for group in choices():
+        for file in (
+            sorted((folder / group).glob("*.yaml")) if group != "experiment" else ()
+        ):  # it sets what is elsewhere
+            package = read_text(file).partition("\n")[0].partition("@package ")[2] or group
+            for key in flat(read_yaml(file), "" if package == "_global_" else f"{package}."):
+                found.setdefault(key, []).append(f"{group}={file.stem}")
+    shown = [key for key in found if not _INNER & {*key.split(".")} and "._" not in key]
+    return [(key, found[key]) for key in shown]
 
 
 @cache

@@ -195,12 +195,12 @@ def modules_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def modules_word(config: dict[str, Any]) -> list[str]:
-    """``modules=…`` as a command needs it that reads a run of this configuration, as a list; empty where it does not."""
+    """``modules=…`` where a command needs it to read a run of this configuration, as a list; else an empty one."""
     env = config["env"]
     found = [_parts(path)[0] for path in _targets(config)]
-    if (cls := our_class(env.get(TARGET))) is not None:
-        named = (_FUNCTION.fullmatch(str(value)) for key, value in env.items() if _takes_function(cls, key))
-        found += [function["module"] for function in named if function is not None]
+    functions = {key: named["module"] for key, value in env.items() if (named := _FUNCTION.fullmatch(str(value)))}
+    if functions and (cls := our_class(env.get(TARGET))) is not None:
+        found += [module for key, module in functions.items() if _takes_function(cls, key)]
     modules = dict.fromkeys(module for module in found if module and not _is_ours(module))
     return [f"{MODULES}={','.join(modules)}"] if modules else []
 
