@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from lomaq.envs import BatchedEnv, contract
-from lomaq.errors import EnvError, InputError, check_bool, check_int
+from lomaq.errors import EnvError, InputError, check_bool, check_int, did_you_mean
 from lomaq.evaluation import Actor, GreedyActor, SampleActor
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping, kept_files
@@ -63,7 +63,10 @@ def _make(node: object, kinds: Sequence[type[T]], offered: dict[str, Any], extra
     try:
         signature.bind(**arguments, **more)
     except TypeError as error:
-        raise InputError(node[TARGET], "arguments it takes", sorted({*arguments, *more}), str(error)) from error
+        unknown = next((key for key in arguments if key not in signature.parameters), None)
+        meant = did_you_mean(unknown, signature.parameters) if unknown is not None else ""
+        remedy = f"{error}; {meant}".removesuffix("; ")
+        raise InputError(node[TARGET], "arguments it takes", sorted({*arguments, *more}), remedy) from error
     try:
         with fitting(node[TARGET], arguments | {"n_envs": more.get("n_envs")}):
             return target(**arguments, **more)
