@@ -1,6 +1,7 @@
 """Graphs of agents as builders make them: edges, drawings, overlapping regions, types, and impossible arguments."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
