@@ -22,7 +22,7 @@ from lomaq.inputs.text import check_place
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Keys whose values are places of files.
-PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
+PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render", "config_dir")
 #: Keys whose values may be, by their ending or by how they begin.
 FILES = (
     *("partition", "env.graph", "mixer.enforce", "reward.redistribute"),

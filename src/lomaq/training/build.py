@@ -15,7 +15,7 @@ from lomaq.evaluation import Actor, GreedyActor, SampleActor
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping, kept_files
 from lomaq.inputs.memory import fitting
-from lomaq.inputs.targets import TARGET, check_function, find_class, parameter_kinds
+from lomaq.inputs.targets import TARGET, check_function, find_class, our_class, parameter_kinds
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import Objective, ValueNetworks
@@ -74,8 +74,9 @@ def _make(node: object, kinds: Sequence[type[T]], offered: dict[str, Any], extra
         raise
     except Exception as error:
         said = contract.described(error)
-        if issubclass(target, BatchedEnv):
-            raise EnvError(f"{node[TARGET]}.__init__", "no exception", said) from error
+        if issubclass(target, BatchedEnv) or our_class(node[TARGET]) is None:  # somebody else's
+            kind = EnvError if issubclass(target, BatchedEnv) else InputError
+            raise kind(f"{node[TARGET]}.__init__", "no exception", said) from error
         if isinstance(error, TypeError):
             raise InputError(node[TARGET], "arguments it can use", sorted(arguments), said) from error
         raise

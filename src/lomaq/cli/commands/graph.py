@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.analysis.stored import open_checkpoint
-from lomaq.config import compose
+from lomaq.config import choices, compose
 from lomaq.config.words import word_of
 from lomaq.errors import InputError
 from lomaq.inputs.plain import changed
@@ -36,7 +36,7 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
     given = " and ".join(f"{key}={value}" for key, value in sources.items() if value is not None)
     if [*sources.values()].count(None) != 2:
         raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", given or "none")
-    if env is not None and os.path.exists(env):
+    if env is not None and env not in choices()["env"] and os.path.exists(env):
         raise InputError(
             "env",
             "the name of an environment",
