@@ -41,6 +41,7 @@ SLIPS = {
     "kapa=2": "did you mean kappa?",
     "env=navv": "env: expected one of cartpole, .*, got navv; did you mean env=nav?",
     "algo=lomaqq": "did you mean algo=lomaq?",
+    "algo=gcn": "did you mean mixer=gcn?",
     "nav": "nav: expected a setting as key=value, got a word alone; did you mean env=nav?",
     "env.graph=ring": "one that only env=pettingzoo or polymatrix or sysadmin have",
     "seed=0,1": "seed: expected one value without -m, .* -m seed=0,1 trains a run for each",

@@ -1,4 +1,4 @@
-"""Environments of a person's own: their settings, the graph of all copies, and the module that checkpoints name."""
+"""Environments of a person's own: their settings, one graph for all seeds, and the module that checkpoints name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ def script(tmp_path, monkeypatch):
             main.__file__ = str(tmp_path / file)
             (tmp_path / file).write_text(text)
         monkeypatch.setitem(sys.modules, "__main__", main)
-        monkeypatch.setattr("inspect.getsource", lambda module: text)
         exec(text, vars(main))
         return main.Still  # type: ignore[no-any-return]
 

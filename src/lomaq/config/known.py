@@ -37,27 +37,28 @@ FOREIGN = {
 
 def settings(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
     """Dotted names of all settings → the choices that have it, such as ``env=nav``; none where each run has it."""
-    found: dict[str, list[str]] = {}
-    for folder in (CONF, *map(Path, config_dirs)):
-        for key, having in _in_folder(folder) if folder == CONF else _in_folder.__wrapped__(folder):
+    found = dict(_ours())
+    for folder in config_dirs:
+        for key, having in _in_groups(Path(folder)).items():
             found[key] = [*found.get(key, []), *having]
     return found
 
 
 @cache
-def _in_folder(folder: Path) -> list[tuple[str, list[str]]]:
-    """The same for one folder of settings."""
-    start = folder / "train.yaml"
-    found: dict[str, list[str]] = {name: [] for name in (flat(read_yaml(start)) if start.is_file() else ())}
-    for group in choices():
-        for file in (
-            sorted((folder / group).glob("*.yaml")) if group != "experiment" else ()
-        ):  # it sets what is elsewhere
+def _ours() -> dict[str, list[str]]:
+    start = [name for name in flat(read_yaml(CONF / "train.yaml")) if not _INNER & {*name.split(".")}]
+    return {**dict.fromkeys(start, []), **_in_groups(CONF)}
+
+
+def _in_groups(folder: Path) -> dict[str, list[str]]:
+    """The same of the groups in a folder of settings."""
+    found: dict[str, list[str]] = {}
+    for group in sorted(choices().keys() - {"experiment"}):  # experiments set what is elsewhere
+        for file in sorted((folder / group).glob("*.yaml")):
             package = read_text(file).partition("\n")[0].partition("@package ")[2] or group
             for key in flat(read_yaml(file), "" if package == "_global_" else f"{package}."):
                 found.setdefault(key, []).append(f"{group}={file.stem}")
-    shown = [key for key in found if not _INNER & {*key.split(".")} and "._" not in key]
-    return [(key, found[key]) for key in shown]
+    return {key: found[key] for key in found if not _INNER & {*key.split(".")} and "._" not in key}
 
 
 @cache
@@ -95,5 +96,7 @@ def unknown_setting(key: str, config_dirs: Sequence[str | Path] = ()) -> InputEr
 
 def unknown_choice(group: str, name: str, config_dirs: Sequence[str | Path] = ()) -> InputError:
     """The refusal of what a group has not."""
-    known = choices(config_dirs).get(group, [])
-    return InputError(group, f"one of {', '.join(known)}", name, did_you_mean(name, known, f"{group}="))
+    groups = choices(config_dirs)
+    known, elsewhere = groups.get(group, []), [other for other, names in groups.items() if name in names]
+    meant = f"did you mean {elsewhere[0]}={name}?" if elsewhere else did_you_mean(name, known, f"{group}=")
+    return InputError(group, f"one of {', '.join(known)}", name, meant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import linecache
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ def _module_of(env: type) -> str:
     if name is None:
         remedy = "move it to a file and import it from there, to load its runs anywhere else"
         tell(f"{env.__name__} is a class of this session alone, and so are its checkpoints: {remedy}")
-    elif "__name__" not in inspect.getsource(sys.modules["__main__"]):
+    elif "__name__" not in "".join(linecache.getlines(str(sys.modules["__main__"].__file__))):
         remedy = 'put what it does below if __name__ == "__main__":'
         tell(f"{env.__name__} is in the script {name}.py, which runs again where its checkpoints are loaded: {remedy}")
     return name or "__main__"
