@@ -46,8 +46,8 @@ def settings(config_dirs: Sequence[str | Path] = ()) -> dict[str, list[str]]:
 
 @cache
 def _ours() -> dict[str, list[str]]:
-    start = [name for name in flat(read_yaml(CONF / "train.yaml")) if not _INNER & {*name.split(".")}]
-    return {**dict.fromkeys(start, []), **_in_groups(CONF)}
+    everywhere = [name for name in flat(read_yaml(CONF / "train.yaml")) if not _INNER & {*name.split(".")}]
+    return {name: [] for name in everywhere} | {k: v for k, v in _in_groups(CONF).items() if k not in everywhere}
 
 
 def _in_groups(folder: Path) -> dict[str, list[str]]:
