@@ -157,3 +157,8 @@ def test_what_is_not_recommended_is_as_in_python(conf, recommended) -> None:
 def test_a_misspelt_recommendation_is_refused(conf) -> None:
     with pytest.raises(InputError, match=r"recommended\.gama: expected one of .*; did you mean gamma\?"):
         compose(conf("recommended:\n  gama: 0.5\n"))
+
+
+def test_recommendations_are_a_group_of_settings(conf) -> None:
+    with pytest.raises(InputError, match=r"recommended: expected a group of settings, got \[0\.5\]"):
+        compose(conf("recommended: [0.5]\n"))

@@ -28,9 +28,8 @@ def called(command: str) -> str:
     """``train`` or ``evaluate`` as it is typed where this process was started: as a script or of ``lomaq``."""
     started = Path(sys.argv[0])
     if started.name not in SCRIPTS:
-        return shlex.join(
-            [str(started) if started.name == "lomaq" and shutil.which("lomaq") is None else "lomaq", command]
-        )
+        away = started.name == "lomaq" and shutil.which("lomaq") is None
+        return shlex.join([str(started) if away else "lomaq", command])
     python = shutil.which("python")
     interpreter = "python" if python is not None and os.path.abspath(python) == sys.executable else sys.executable
     here = os.path.join(os.getcwd(), "")

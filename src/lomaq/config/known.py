@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
-
 from lomaq.config.groups import CONF, choices, read_yaml
 from lomaq.config.words import flat
 from lomaq.errors import InputError, did_you_mean
@@ -68,13 +66,15 @@ def _recommendable() -> list[str]:
     return sorted({name for file in files for name in read_yaml(file)["recommended"]})
 
 
-def check_recommended(recommended: Mapping[str, Any]) -> None:
+def check_recommended(recommended: object) -> None:
     """Refuse what an environment of somebody else recommends by a name that no setting refers to.
 
     Raises:
         InputError: If there is one.
     """
     known = _recommendable()
+    if not isinstance(recommended, Mapping):
+        raise InputError("recommended", "a group of settings", repr(recommended), f"such as {', '.join(known)}")
     for name in recommended:
         if name not in known:
             raise InputError(
