@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+
 from lomaq.config.groups import CONF, choices, read_yaml
 from lomaq.config.words import flat
 from lomaq.errors import InputError, did_you_mean
