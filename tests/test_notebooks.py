@@ -24,7 +24,7 @@ SHORT: dict[str, dict[str, int]] = {
     "06_power_grid": {"env_steps": 2000, "film_frames": 4},
 }
 #: Packages that a notebook may import; of lomaq nothing below its front page.
-ALLOWED = {"IPython", "lomaq", "matplotlib", "numpy", "pathlib", "tempfile", "torch"}
+ALLOWED = {"IPython", "lomaq", "matplotlib", "numpy", "pathlib", "tempfile", "torch", "warnings"}
 #: Bytes of the largest notebook and of the largest film in one.
 LARGEST, LARGEST_FILM = 10**6, 600_000
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from difflib import SequenceMatcher
 from typing import Any
 
 #: How the packages of an extra of pyproject.toml are installed, from the checkout: no index has this package.
 INSTALL = "pip install '.[{}]'"
+#: Least likeness of a mistyped word and what may be meant, 0 to 1.
+ALIKE = 0.6
 
 
 class InputError(ValueError):
@@ -59,6 +62,24 @@ def notes_as_lines(shown: bool = True) -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
+    """A remedy that names what is most like ``word``; empty where nothing is.
+
+    A word without a dot is also compared with the last part of each name; of equals the first counts. What stands
+    ``before`` the name is said, too.
+
+    >>> did_you_mean("nagents", ["seed", "env.n_agents"]), did_you_mean("colour", ["seed"])
+    ('did you mean env.n_agents?', '')
+    """
+
+    def likeness(name: str) -> float:
+        parts = {name} if "." in word else {name, name.rpartition(".")[2]}
+        return max(SequenceMatcher(None, word.lower(), part.lower()).ratio() for part in parts)
+
+    best = max(known, key=likeness, default=None)
+    return f"did you mean {before}{best}?" if best is not None and likeness(best) >= ALIKE else ""
 
 
 class EnvError(InputError):

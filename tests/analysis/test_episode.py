@@ -219,7 +219,7 @@ def test_the_command_prints_the_summary_and_writes_three_files(trained, command,
 
 
 def test_help_is_printed(command):
-    assert command("--help")[1].startswith("usage: lomaq decompose checkpoint=PATH")
+    assert command("--help")[1].startswith("usage: lomaq decompose PATH")
 
 
 MISTAKES = {

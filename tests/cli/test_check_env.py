@@ -121,6 +121,7 @@ def test_an_argument_that_the_class_does_not_take_is_a_failure(command, lamps):
     status, out, _ = command(cli.main, "check-env", f"{lamps}.Lamps", "bulbs=3")
     assert status == 1
     assert "bulbs" in out
+    assert "'n_lamp'; did you mean n_lamps?" in command(cli.main, "check-env", f"{lamps}.Lamps", "n_lamp=3")[1]
 
 
 def test_help_shows_the_target(command):

@@ -19,7 +19,7 @@ from lomaq.training.module import LomaqModule
 MISTAKES = {
     "an unknown key": (["foo=1"], "foo"),
     "an unknown key in a group": (["env.n_agent=3"], "env.n_agent"),
-    "an unknown choice": (["env=foo"], "env/foo"),
+    "an unknown choice": (["env=foo"], "env: expected one of cartpole"),
     "an added key": (["+foo=1"], "+foo=1"),
     "a sign of nothing": (["env=["], "key=value"),
     "a negative kappa": (["kappa=-1"], "kappa"),

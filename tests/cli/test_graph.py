@@ -68,9 +68,10 @@ def sharing_folder(small, tmp_path_factory) -> Path:
 def test_the_graph_of_an_environment_in_one_line(graph, tmp_path):
     status, out, err = graph("env=nav", "env.n_agents=6", "agent=2", "partition=pairs")
     assert (status, err) == (0, "")
-    line = "6 agents, 9 edges, degree 2 to 4 (mean 3), 1 component, 3 blocks, 3 ego classes (κ = 1): graph.png\n"
-    assert out == line
-    assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
+    line = "6 agents, 9 edges, degree 2 to 4 (mean 3), 1 component, 3 blocks, 3 ego classes (κ = 1): runs/graph-nav"
+    assert out == f"{line}.png\n"
+    assert graph("env=nav", "env.n_agents=6")[1].endswith(": runs/graph-nav-2.png\n")  # nothing is overwritten
+    assert (tmp_path / "runs" / "graph-nav.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_graph_of_a_file(graph, tmp_path):

@@ -122,7 +122,7 @@ def test_the_default_folder_is_among_the_runs_and_one_run_is_no_sweep(command, s
 MISTAKES = {
     "no jobs": (["seed=0,1", "jobs=0"], "jobs"),
     "an unknown key": (["seed=0,1", "foo=1"], "foo"),
-    "an unknown choice": (["algo=lomaq,foo"], "algo/foo"),
+    "an unknown choice": (["algo=lomaq,foo"], "algo: expected one of baseline"),
     "the same run twice": (["seed=0,1,0"], "seed=0 twice"),
     "several processes a run": (["seed=0,1", "trainer.devices=2"], "trainer.devices"),
     "a study": (["experiment=fig8,fig9"], "-m"),

@@ -84,7 +84,7 @@ def test_no_setting_takes_what_it_cannot_be(words: tuple[str, ...]) -> None:
         ("learner.lr", float("nan"), "learner.lr: expected a number, got nan"),
         ("learner.objective.returns.gamma", None, "learner.objective.returns.gamma: expected a number, got None"),
         ("learner.epsilon", 3, "learner.epsilon: expected a group of settings with its _target_, got 3"),
-        ("env.n_agents", 2.0, "env.n_agents: expected a whole number, got 2.0"),
+        ("env.n_agents", 2.5, "env.n_agents: expected a whole number, got 2.5"),
         ("trainer.devices", 0, "trainer.devices: expected a whole number of at least 1, got 0"),
         ("run_dir", 202601, "run_dir: expected a path, got 202601; write it in quotes"),
     ],

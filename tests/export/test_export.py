@@ -378,7 +378,7 @@ def test_a_missing_package_is_named_with_its_remedy(stored, tmp_path, monkeypatc
 
 
 MISTAKES = {
-    "no checkpoint": ((), "checkpoint: expected checkpoint=PATH"),
+    "no checkpoint": ((), "checkpoint: expected PATH, got none; usage: lomaq export PATH"),
     "another format": (("checkpoint=RUN", "format=tflite"), "format: expected one of onnx, torch, got 'tflite'"),
     "an unknown key": (("checkpoint=RUN", "opset=20"), "opset: expected checkpoint, format, output, modules, got 20"),
     "a missing run": (("checkpoint=nowhere",), "checkpoint: expected a checkpoint file or a run folder"),

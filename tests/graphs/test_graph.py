@@ -1,6 +1,7 @@
 """Graphs of agents as builders make them: edges, drawings, overlapping regions, types, and impossible arguments."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -196,6 +197,28 @@ def test_agent_types_number_every_agent_from_zero_without_gaps(agent_type, allow
     else:
         with pytest.raises(InputError, match="agent_type"):
             AgentGraph.from_edges(3, [(0, 1)], agent_type=agent_type)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(AgentGraph.line, 4),
+        partial(AgentGraph.ring, 4),
+        partial(AgentGraph.star, 4),
+        partial(AgentGraph.grid, 2, 2),
+        partial(AgentGraph.complete, 4),
+        partial(AgentGraph.empty, 4),
+        partial(AgentGraph.radius, [[0, 0], [1, 0], [2, 0], [3, 0]], 1.0),
+        partial(AgentGraph.regions, [[0, 0], [1, 0], [2, 0], [3, 0]], 1.0),
+        partial(AgentGraph.from_edges, 4, [(0, 1)]),
+    ],
+    ids=lambda build: build.func.__name__,
+)
+def test_every_builder_takes_agent_types(build):
+    assert build(agent_type=[0, 1, 0, 1]).types.tolist() == [0, 1, 0, 1]
+    assert "agent_type" not in build()
+    with pytest.raises(InputError, match="agent_type"):
+        build(agent_type=[0, 1])
 
 
 def test_negative_agent_types_are_refused():

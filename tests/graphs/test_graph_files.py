@@ -105,6 +105,7 @@ def test_damaged_file_is_answered_in_one_line_that_names_it(tmp_path, name, cont
     ("content", "message"),
     [
         ({"n_agents": 2, "edges": [[0, 2]]}, "agent numbers 0 … 1"),
+        ({"edges": [[0, 2]]}, 'expected n_agents next to edges, got none; add "n_agents": 3, or more'),
         ({"n_agents": 100_000_000, "edges": []}, "n_agents: expected a whole number from 1 to 1000000, got 100000000"),
         ({"n_agents": 2, "edges": [[0, 1e999]]}, "edges: expected pairs of agent numbers .*'inf' is no agent number"),
         ({"n_agents": 1e999, "edges": []}, "n_agents: expected a whole number .*, got inf"),

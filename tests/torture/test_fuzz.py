@@ -238,6 +238,7 @@ def other(draw: random.Random) -> list[str]:
         **{"info": ["run=RUN"], "compare": ["run=RUN", "run=RUN", "output=out"], "graph": ["env=nav"]},
         **{"bandit": ["n=2", "K=2", "T=4", "run_dir=out"], "figures": [], "completion": []},
         **{"check-env": ["matrix"], "graph discover": ["env=sysadmin", "env.n_agents=3", "output=out"]},
+        **{"new env": ["lamps"]},
     }[name]
     keys = [*defaults, "env.n_agents", "env.max_steps", "x"]
     large = ("episodes", "T", "n", "K", "states", "env.n_agents", "env.max_steps", "repetitions", "pairs", "moments")

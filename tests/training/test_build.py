@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -29,6 +30,16 @@ def test_a_node_becomes_what_its_target_names_and_nodes_inside_come_first() -> N
 def test_what_is_offered_is_given_only_where_the_target_takes_it() -> None:
     node = {"_target_": "lomaq.training.Epsilon", "start": 0.5}
     assert build(node, Epsilon, {"end": 0.25, "colour": "red"}) == Epsilon(0.5, 0.25)
+
+
+def test_an_exception_in_the_constructor_of_somebody_elses_class_names_file_and_line(tmp_path, monkeypatch) -> None:
+    lines = "from lomaq.training import Epsilon\nclass Mine(Epsilon):\n    def __init__(self):\n        1 + 'a'\n"
+    (tmp_path / "own_epsilon.py").write_text(lines)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("own_epsilon")
+    place = r"own_epsilon\.Mine\.__init__: expected no exception, got TypeError: .* \(\S*own_epsilon\.py:4\)$"
+    with pytest.raises(InputError, match=place):
+        build({"_target_": "own_epsilon.Mine"}, Epsilon)
 
 
 def test_what_is_extra_is_given_always() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from rich.filesize import decimal
 
 from lomaq.config.words import flat
 from lomaq.errors import InputError
+from lomaq.inputs.targets import modules_word
+from lomaq.inputs.text import typed
 from lomaq.runs import Curve, RunFiles
 from lomaq.runs.files import HIDDEN
 from lomaq.runs.record import RunRecord, find_runs, is_run, names_of, read_run
@@ -55,7 +56,7 @@ def describe_run(folder: Path) -> dict[str, str]:
         none = "none of " + ", ".join(f"{threshold:,.6g}" for threshold in reached) if reached else "no threshold"
         lines["last test"] = f"{last_test(run):,.1f} at {run.tests.steps[-1]:,.0f} env steps"
         lines["best test"] = f"{best:,.1f} at {run.tests.first_at(best):,} env steps"
-        lines["first reached"] = ", ".join(firsts) or none
+        lines |= {"first reached": ", ".join(firsts) or none} if trains else {}
         lines |= {f"last {name}": f"{value:,.4g}" for name, value in run.summary.get("test_metrics", {}).items()}
     if run.train_seconds:
         speed = run.env_steps / run.train_seconds
@@ -133,13 +134,14 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _remedies(run: RunRecord, trains: bool) -> dict[str, str]:
     """What can be done with a run."""
     folder, checkpoints, lines = run.folder, run.folder / "checkpoints", {}
+    modules = "".join(f" {word}" for word in modules_word(run.config))
     if trains and (checkpoints / "last.ckpt").is_file():
         total = run.config["total_env_steps"]
         ended = " evaluation.stop_at=null" if _stopped(run) else ""
         more = f" total_env_steps={2 * total}" if run.env_steps >= total else ended
-        lines["continue"] = f"lomaq train {shlex.quote(f'resume={folder}')}{more}"
+        lines["continue"] = f"lomaq train {typed('resume', folder)}{more}{modules}"
     if (checkpoints / "best.ckpt").is_file():
-        lines["play"] = f"lomaq evaluate {shlex.quote(f'checkpoint={folder}')} episodes=100"
+        lines["play"] = f"lomaq evaluate {typed('checkpoint', folder)} episodes=100{modules}"
     return lines
 
 
@@ -164,15 +166,15 @@ class Comparison:
     curves: list[Curve]
     groups: list[dict[str, Any]]
 
-    def write(self, output: Path) -> None:
-        """Write ``compare.json`` into ``output``, which is made where it is missing."""
+    def write(self, output: Path, name: str = "compare.json") -> None:
+        """Write a JSON file into ``output``, which is made where it is missing."""
         output.mkdir(parents=True, exist_ok=True)
         columns = [dict(zip(self.rows, values, strict=True)) for values in zip(*self.rows.values(), strict=True)]
         curves = [vars(curve) if curve.mean else None for curve in self.curves]
         runs = zip(self.names, self.folders, columns, curves, strict=True)
         each = {name: {"folder": str(folder), **row, "curve": curve} for name, folder, row, curve in runs}
         content = {"runs": each, "groups": self.groups}
-        RunFiles(output).write_json("compare.json", content)
+        RunFiles(output).write_json(name, content)
 
 
 def compare(patterns: Sequence[str]) -> Comparison:
@@ -186,7 +188,7 @@ def compare(patterns: Sequence[str]) -> Comparison:
     """
     folders = find_runs(patterns)
     if len(folders) < 2:
-        raise InputError("run", "at least two runs", f"{folders[0]} alone", "name more: lomaq compare run=A run=B")
+        raise InputError("run", "at least two runs", f"{folders[0]} alone", "name more: lomaq compare A B")
     runs = [read_run(folder) for folder in folders]
     if not any(run.tests.mean for run in runs):
         raise InputError("run", "at least one run with a test", "none", "wait for its first evaluation")

@@ -6,6 +6,7 @@ Both are read from its source. It is imported when it runs, so that help and ref
 from __future__ import annotations
 
 import json
+import os
 import re
 import textwrap
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from typing import Any
 from lomaq import config
 from lomaq.cli.imports import imported
 from lomaq.cli.source import NEEDED, Source
-from lomaq.config.words import PLACES, folders_of
-from lomaq.errors import InputError
+from lomaq.config.words import PLACES, as_value, folders_of
+from lomaq.errors import InputError, did_you_mean
+from lomaq.inputs.plain import whole
 from lomaq.inputs.targets import MODULES, import_modules
 
 HELP = ("-h", "--help")
@@ -30,12 +32,15 @@ class Command:
             ``env.KEY``. Returns the exit status, None for 0. In a docstring, the description of a setting may begin
             with a PLACEHOLDER for its value.
         rest: Function whose keyword-only parameters are settings, too, which ``act`` hands on.
-        subject: The parameter that a first word without ``=`` is; ``**settings`` then are any ``KEY``.
+        any_key: ``**settings`` are any ``KEY``, not only ``env.KEY``.
+
+    Attributes:
+        subject: The first parameter: it is what words without ``=`` are, ``lomaq info runs/x``.
     """
 
-    def __init__(self, act: str, rest: str | None = None, subject: str | None = None) -> None:
+    def __init__(self, act: str, rest: str | None = None, any_key: bool = False) -> None:
         own, more = Source.of(act), Source.of(rest or act)
-        self.act, self.subject, self.about = act, subject, own.about
+        self.act, self.any_key, self.about = act, any_key, own.about
         self.defaults = {**own.defaults, **{name: more.defaults[name] for name in more.named}}
         self.described = {name: {**more.described, **own.described}[name] for name in self.defaults}
         self.takes_folders = self.defaults.pop("config_dirs", None) is not None
@@ -47,6 +52,7 @@ class Command:
             self.defaults[MODULES] = None
             self.described[MODULES] = f"NAMES of modules with classes of your own that a run is made of: {MODULES}=a,b."
         self.repeated = next(iter(own.lists), None)
+        self.subject = next(iter(self.defaults), None)
 
     def run(self, name: str, words: Sequence[str]) -> int:
         """Run it, or print its help where that is asked for.
@@ -57,38 +63,61 @@ class Command:
         if {*words} & {*HELP}:
             print(self.usage(name))
             return 0
-        if self.subject is not None and words and "=" not in words[0]:
-            words = [f"{self.subject}={words[0]}", *words[1:]]
+        words = self._named(words)
         words, folders = folders_of(words) if self.takes_folders else (words, [])
         places = (*PLACES, "config", MODULES)
         given = config.parse(words, self.repeated, places) if words else {}  # none: hydra is not even imported
         for key, default in self.defaults.items():
             if default is NEEDED and key not in given:
-                expected = key.upper() if key == self.subject else f"{key}=PATH"
-                raise InputError(key, expected, "none", f"usage: {self.usage_line(name)}")
-        for key in given:
-            if key not in self.defaults and not (self.takes_env and key.startswith("" if self.subject else "env.")):
+                raise InputError(key, self._value(key), "none", f"usage: {self.usage_line(name)}")
+        for key, value in given.items():
+            if key not in self.defaults and not (self.takes_env and key.startswith("" if self.any_key else "env.")):
                 known = [*self.defaults, *(["env.*"] if self.takes_env else [])]
-                raise InputError(key, ", ".join(known), given[key])
+                meant = did_you_mean(key, [*self.defaults, *(["env.n_agents"] if self.takes_env else [])])
+                raise InputError(key, ", ".join(known), value, meant)
+            if type(self.defaults.get(key)) is int:
+                given[key] = whole(value)
         if self.reads_runs and (modules := given.pop(MODULES, None)) is not None:
             import_modules(modules)
         more = {"config_dirs": folders} if self.takes_folders else {}
         return imported(self.act)(**given, **more) or 0
 
+    def _named(self, words: Sequence[str]) -> list[str]:
+        """The words, those without ``=`` as values of the subject; paths may have a ``=``, too.
+
+        Raises:
+            InputError: If there are two where one is taken.
+        """
+        found: list[str] = []
+        for word in words:
+            key, equals, _ = word.partition("=")
+            is_key = bool(equals) and "/" not in key and (key in self.defaults or not os.path.exists(word))
+            if is_key or word.startswith("-") or self.subject is None:
+                found.append(word)
+            elif self.subject != self.repeated and any(one.startswith(f"{self.subject}=") for one in found):
+                raise InputError(word, f"one {self.subject}, and settings as key=value", "a second")
+            else:
+                found.append(as_value(self.subject, word))
+        return found
+
     def usage_line(self, name: str) -> str:
         """Its name and its settings with their defaults."""
         words = ["lomaq", name]
         for key, default in self.defaults.items():
-            placeholder = re.match(r"[A-Z]{2,}(\|\w+)*", self.described[key])
-            value = placeholder[0] if placeholder else _written(default)
-            word = value if key == self.subject else f"{key}={value}"
-            words.append(word if default is NEEDED else f"[{word}]")
+            needed = default is NEEDED
+            word = self._value(key) if needed and key == self.subject else f"{key}={self._value(key)}"
+            words.append(word if needed else f"[{word}]")
         words += [f"[{self._setting}=VALUE ...]"] if self.takes_env else []
         return " ".join([*words, *(["[--config-dir FOLDER]"] if self.takes_folders else [])])
 
+    def _value(self, key: str) -> str:
+        """What its help has as the value of a setting."""
+        placeholder = re.match(r"[A-Z]{2,}(\|\w+)*", self.described[key])
+        return placeholder[0] if placeholder else _written(self.defaults[key])
+
     @property
     def _setting(self) -> str:
-        return "KEY" if self.subject else "env.KEY"
+        return "KEY" if self.any_key else "env.KEY"
 
     def usage(self, name: str) -> str:
         """Its help."""

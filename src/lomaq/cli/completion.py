@@ -9,12 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lomaq.config import CONF, choices, read_yaml
-from lomaq.config.words import PLACES, flat
-from lomaq.inputs.text import read_text
-
-#: Parts of names that nobody sets on a command line.
-_INNER = {"algo", "recommended", "defaults", "hydra", "name"}
+from lomaq.config import choices
+from lomaq.config.known import settings
+from lomaq.config.words import PLACES
 
 _SCRIPT = r"""# bash completion for lomaq; made by: lomaq completion
 _lomaq() {
@@ -61,7 +58,7 @@ def bash_script(commands: Mapping[str, Sequence[str]], config_dirs: Sequence[str
     words = {name: [f"{key}=" for key in found] for name, found in keys.items()}
     for name in [name for name in keys if " " in name]:  # a word more
         first, second = name.split()
-        words[first] = [*dict.fromkeys([*words[first], second, *words.pop(name)])]
+        words[first] = [*dict.fromkeys([*words.get(first, ()), second, *words.pop(name)])]
     parts = {
         "PLACES": "|".join(PLACES),
         "COMMANDS": " ".join(words),
@@ -73,15 +70,3 @@ def bash_script(commands: Mapping[str, Sequence[str]], config_dirs: Sequence[str
 
 def _branches(cases: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(f'            {name}) words="{" ".join(words)}" ;;' for name, words in cases.items())
-
-
-def settings() -> list[str]:
-    """Dotted names of all settings, whichever choice of a group has them."""
-    found = [*flat(read_yaml(CONF / "train.yaml"))]
-    for group in choices():
-        if group != "experiment":  # these set what is elsewhere
-            for file in sorted((CONF / group).glob("*.yaml")):
-                package = read_text(file).partition("\n")[0].partition("@package ")[2] or group
-                found += flat(read_yaml(file), "" if package == "_global_" else f"{package}.")
-    names = dict.fromkeys(name for name in found if not _INNER & {*name.split(".")})
-    return [name for name in names if "._" not in name]

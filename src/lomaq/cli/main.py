@@ -18,7 +18,7 @@ from lomaq.cli.imports import imported, imports
 from lomaq.cli.output import CLOSED, OutputClosedError, closable_output, refuse
 from lomaq.cli.usage import train_usage, usage
 from lomaq.config.words import CONFIG_DIR, MULTIRUN, folders_of, launcher_of
-from lomaq.errors import InputError, NonFiniteLossError, is_out_of_memory, notes_as_lines
+from lomaq.errors import InputError, NonFiniteLossError, did_you_mean, is_out_of_memory, notes_as_lines
 from lomaq.inputs.targets import modules_of
 from lomaq.inputs.text import file_error
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, ProcessDiedError
@@ -57,7 +57,8 @@ def _command(name: str, words: Sequence[str]) -> int:
     if words and f"{name} {words[0]}" in COMMANDS:
         name, words = f"{name} {words[0]}", words[1:]
     if name not in COMMANDS:
-        return refuse(f"lomaq: expected one of {', '.join(('train', *COMMANDS))}, got {name!r}")
+        known = ("train", *COMMANDS)
+        raise InputError("lomaq", f"one of {', '.join(known)}", repr(name), did_you_mean(name, known, "lomaq "))
     return COMMANDS[name].run(name, words)
 
 

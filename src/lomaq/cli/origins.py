@@ -13,7 +13,7 @@ from lomaq.inputs.targets import modules_of
 #: Parts of keys that are no settings of a run, but describe it, or that settings refer to.
 ASIDE = {"algo", "jobs", "logger", "method", "name", "recommended", "resume", "run_dir", "study", "trainer"}
 #: Folder of a file, or its name → what sets a value there, where that is called by another name.
-SETTERS = {"algo": "method", "env": "environment", "train.yaml": "default"}
+SETTERS = {"algo": "method", "env": "environment", **dict.fromkeys(("train.yaml", "custom_env.yaml"), "default")}
 #: ``${a.b}`` or ``${oc.select:a.b,default}``, and what it refers to.
 REFERENCE = re.compile(r"\$\{(?:oc\.select:)?(.*?)(?:,[^,}]*)?\}")
 

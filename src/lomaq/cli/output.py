@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 #: Exit status of a command whose output was closed: 128 and the number of SIGPIPE, as of any other program.
 CLOSED = 141
+#: The command line as scripts of a checkout.
+SCRIPTS = ("train.py", "evaluate.py")
 
 
 def refuse(line: str, status: int = 2) -> int:
     """Say what is wrong; the exit status."""
     print(f"error: {line}", file=sys.stderr)
     return status
+
+
+def called(command: str) -> str:
+    """``train`` or ``evaluate`` as it is typed where this process was started: as a script or of ``lomaq``."""
+    started = Path(sys.argv[0])
+    if started.name not in SCRIPTS:
+        away = started.name == "lomaq" and shutil.which("lomaq") is None
+        return shlex.join([str(started) if away else "lomaq", command])
+    python = shutil.which("python")
+    interpreter = "python" if python is not None and os.path.abspath(python) == sys.executable else sys.executable
+    here = os.path.join(os.getcwd(), "")
+    return shlex.join([interpreter.removeprefix(here), str(started.with_name(f"{command}.py"))])
 
 
 class OutputClosedError(Exception):

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from lomaq.cli.output import called
+from lomaq.inputs.targets import modules_word
+from lomaq.inputs.text import typed
+
 if TYPE_CHECKING:
     from lomaq.analysis.compare import Comparison
     from lomaq.testing import Report
 
 
-def print_run(summary: dict[str, Any], run_dir: Path) -> None:
+def print_run(config: dict[str, Any], summary: dict[str, Any], run_dir: Path) -> None:
     """Print the result of a run and its paths; nothing in a process that does not lead, which has no summary."""
     if not summary:
         return
@@ -30,18 +34,22 @@ def print_run(summary: dict[str, Any], run_dir: Path) -> None:
         **{name: f"{value:,.1f}" for name, value in summary["references"].items()},
         **{name: f"{value:,.4g}" for name, value in summary["test_metrics"].items()},
         "per agent, last": f"{summary['test_return_per_agent']:.2f}",
-        "first reached": ", ".join(reached) or "no threshold",
     }
     paths = {"curve": f"{run_dir / 'curve.png'}", "summary": f"{run_dir / 'summary.json'}"}
     if "mixer" in summary:  # it learned
+        missed = f"none of {', '.join(f'{float(name):,.0f}' for name in summary['first_env_steps_at'])}"
         rows |= {
+            "first reached": ", ".join(reached) or (missed if summary["first_env_steps_at"] else "no threshold"),
             "env steps": f"{summary['env_steps']:,}"
             + (f", where a test reached {summary['stopped_at']:,.6g}" if "stopped_at" in summary else ""),
             "training": f"{summary['wall_seconds']:,.1f} s, {summary['env_steps_per_second']:,.0f} env steps/s",
             "mixer": f"{summary['mixer']}, κ={summary['kappa']}, {summary['n_blocks']} blocks",
             "parameters": f"{summary['parameters']:,}",
         }
-        paths |= {"checkpoint": f"{run_dir}/checkpoints/best.ckpt", "play": f"python evaluate.py checkpoint={run_dir}"}
+        paths |= {
+            "checkpoint": f"{run_dir}/checkpoints/best.ckpt",
+            "play": " ".join([called("evaluate"), typed("checkpoint", run_dir), *modules_word(config)]),
+        }
     for row in rows.items():
         table.add_row(*row)
     Console().print(table)

@@ -30,8 +30,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lomaq.config.groups import CONF, methods, read_yaml
+from lomaq.config.groups import CONF, choices, methods, read_yaml
 from lomaq.config.kept import composed
+from lomaq.config.known import check_recommended, unknown_choice, unknown_setting
 from lomaq.config.schema import check_settings
 from lomaq.config.words import (
     CONFIG_DIR,
@@ -95,11 +96,14 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
     several = bool({*MULTIRUN} & {*words})
     values: dict[str, list[str]] = {}  # a key that comes again counts as it came last, as in hydra
     for word in [word for word in words if word not in MULTIRUN]:
+        if "=" not in word and not word.startswith(("+", "~")):
+            raise _alone(word, folders)
         override = _parse_word(word)
         if word.startswith(("+", "~")):
             raise InputError(word, "a known setting as key=value", "a key to add or remove", "leave out the sign")
         if override.is_sweep_override() and not several:
-            raise _form(f"several values in {word}")
+            remedy = f"-m {word} trains a run for each, values that hold = or , in quotes ('key=\"a,b\"') are one"
+            raise InputError(override.key_or_group, "one value without -m", f"several values in {word}", remedy)
         key, swept = override.key_or_group, override.is_sweep_override()
         values.pop(key, None)
         values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word]
@@ -131,7 +135,7 @@ def parse(words: Sequence[str], repeated: str | None = None, places: Sequence[st
             for place in value if isinstance(value, list) else [value]:
                 check_place(key, place)
         if key not in places or text in ("", "null"):
-            override = _parse_word(word)
+            override = _parse_word(as_typed(word))
             if override.is_add() or override.is_delete() or override.is_sweep_override():
                 raise InputError(word, "one known setting as key=value", "another form")
             key, value = override.key_or_group, override.value()
@@ -155,7 +159,7 @@ def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, An
         loader = GlobalHydra.instance().config_loader()
         defaults = loader.compute_defaults_list("train", [*words, *_search(folders)], RunMode.RUN).defaults
     assert isinstance(config, dict)
-    contents: dict[str, dict[str, Any]] = {}
+    contents = {"custom_env.yaml": flat(read_yaml(CONF / "custom_env.yaml"), "env.")}
     for default in defaults:
         name = f"{default.config_path}.yaml"
         file = next((file for folder in (CONF, *map(Path, folders)) if (file := folder / name).is_file()), None)
@@ -204,16 +208,31 @@ def hydra_flag(words: Sequence[str]) -> None:
 @contextmanager
 def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
     """A function from words to a configuration; errors of hydra become one line."""
-    with _COMPOSING, _one_line_errors():
+    with _COMPOSING, _one_line_errors(folders):
         theirs, base = GlobalHydra.instance().hydra, version.getbase()
         GlobalHydra.instance().clear()
         try:
             hydra.initialize_config_dir(str(CONF), version_base=None)
             search = _search(folders)
-            yield lambda words: composed([*map(opened, words)], search, folders)
+            yield lambda words: _advised(composed([*map(opened, words)], search, folders))
         finally:
             GlobalHydra.instance().hydra = theirs
             version.VersionBase.instance().version_base = base  # its setter takes no base that was never set
+
+
+def _advised(config: DictConfig) -> DictConfig:
+    """The configuration, where an environment of somebody else has what it does not recommend of ``custom_env.yaml``.
+
+    Raises:
+        InputError: If it recommends what nothing asks for.
+    """
+    env = OmegaConf.to_container(config.env) if isinstance(config.get("env"), DictConfig) else None
+    if isinstance(env, dict) and not str(env.get("_target_", "lomaq.")).startswith("lomaq."):
+        own, common = env.get("recommended") or {}, read_yaml(CONF / "custom_env.yaml")["recommended"]
+        check_recommended(own)
+        with open_dict(config):
+            config.env.recommended = {**common, **own}
+    return config
 
 
 def _search(folders: Sequence[str | Path]) -> list[str]:
@@ -306,7 +325,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors(folders: Sequence[str | Path] = ()) -> Iterator[None]:
     """What hydra and omegaconf raise becomes an :class:`InputError`."""
     try:
         yield
@@ -315,13 +334,13 @@ def _one_line_errors() -> Iterator[None]:
     except yaml.YAMLError as error:
         raise InputError("--config-dir", "files in YAML", yaml_reason(error)) from error
     except (HydraException, OmegaConfBaseException) as error:  # some of these are ValueErrors
-        raise _refusal(error) from error
+        raise _refusal(error, folders) from error
     except (TypeError, ValueError) as error:  # hydra's, for a number where it wants the name of a group
         raise InputError("command line", "a name for each group, such as learner=fast", str(error)) from error
 
 
-def _refusal(error: Exception) -> InputError:
-    unknown = re.search(r"Could not (?:override '(.+)'\.|find '(?:hydra/)?(\w+)/(\w+)')", str(error))
+def _refusal(error: Exception, folders: Sequence[str | Path]) -> InputError:
+    unknown = re.search(r"Could not (?:override '(.+)'\.|find '(?:hydra/)?(\w+)/([^']+)')", str(error))
     old = "" if unknown is None else unknown[1] or f"{unknown[2]}={unknown[3]}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append to your config"))]
@@ -333,11 +352,18 @@ def _refusal(error: Exception) -> InputError:
         return InputError("hydra/launcher", "a launcher that is installed", unknown[3], remedy)
     if "algo.searched" in line:
         return InputError("learner", "fast or paper where no search chose settings for the method", "searched")
-    if unknown is not None and unknown[1]:
-        return InputError(old, "a known setting", "an unknown one", "python train.py --cfg job lists all")
+    if unknown is not None:
+        return unknown_setting(old, folders) if unknown[1] else unknown_choice(unknown[2], unknown[3], folders)
     if isinstance(error, OverrideParseException):
         return _form(re.sub(r"^\w+Exception: |; \^", "", line.split("; See https")[0]))
     return InputError("settings", "some that go together", line)
+
+
+def _alone(word: str, folders: Sequence[str | Path]) -> InputError:
+    """The refusal of a word that sets nothing."""
+    meant = [group for group, names in choices(folders).items() if word in names]
+    remedy = f"did you mean {meant[0]}={word}?" if meant else "lomaq train --help"
+    return InputError(word, "a setting as key=value", "a word alone", remedy)
 
 
 def _form(got: str) -> InputError:

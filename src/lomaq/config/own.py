@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import linecache
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lomaq.config import CONF, read_yaml
+from lomaq.config.known import check_recommended
 from lomaq.envs import BatchedEnv, contract
-from lomaq.errors import InputError
+from lomaq.errors import InputError, tell
+from lomaq.inputs.targets import name_of_script
 
 #: What an environment's constructor is given by whoever makes it.
 _GIVEN = ("n_envs", "seed", "device")
@@ -30,10 +33,7 @@ def write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pat
     """
     if not (isinstance(env, type) and issubclass(env, BatchedEnv)):
         raise InputError("env", "the name of an environment or a subclass of BatchedEnv", repr(env))
-    common = read_yaml(CONF / "custom_env.yaml")["recommended"]
-    unknown = [key for key in recommended if key not in common]
-    if unknown:
-        raise InputError(f"recommended.{unknown[0]}", f"one of {', '.join(common)}", "an unknown setting")
+    check_recommended(recommended)
     arguments = {
         name: parameter.default
         for name, parameter in inspect.signature(env).parameters.items()
@@ -46,12 +46,26 @@ def write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Pat
             name = f"default of {argument} in {contract.title(env)}"
             raise InputError(name, expected, contract.brief(default), remedy)
     name = env.__name__.lower()
-    node = {"_target_": f"{env.__module__}.{env.__qualname__}", "name": name, **arguments}
+    node = {"_target_": f"{_module_of(env)}.{env.__qualname__}", "name": name, **arguments}
     (folder / "env").mkdir()
-    content = yaml.safe_dump({**node, "recommended": {**common, **recommended}}, sort_keys=False)
+    content = yaml.safe_dump({**node, "recommended": dict(recommended)}, sort_keys=False)
     name = f"own_{name}"  # which hides no environment of ours
     (folder / "env" / f"{name}.yaml").write_text(content, encoding="utf-8")
     return name
+
+
+def _module_of(env: type) -> str:
+    """The module that the checkpoint names; where that cannot be imported elsewhere, a note says so."""
+    if env.__module__ != "__main__":
+        return env.__module__
+    name = name_of_script()
+    if name is None:
+        remedy = "move it to a file and import it from there, to load its runs anywhere else"
+        tell(f"{env.__name__} is a class of this session alone, and so are its checkpoints: {remedy}")
+    elif "__name__" not in "".join(linecache.getlines(str(sys.modules["__main__"].__file__))):
+        remedy = 'put what it does below if __name__ == "__main__":'
+        tell(f"{env.__name__} is in the script {name}.py, which runs again where its checkpoints are loaded: {remedy}")
+    return name or "__main__"
 
 
 def _is_plain(value: object) -> bool:

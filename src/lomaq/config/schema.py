@@ -15,6 +15,7 @@ from functools import cache, partial
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
+from lomaq.inputs.plain import whole
 from lomaq.inputs.text import check_place
 
 Check = Callable[[str, Any], object]
@@ -33,23 +34,36 @@ def check_settings(config: dict[str, Any], class_of: Callable[[str], Any]) -> No
     """Check the type of every setting of a configuration, and the range of those that have no class behind them.
 
     Args:
-        config: The resolved configuration of one run.
+        config: The resolved configuration of one run; 1e5 becomes 100000 where only a whole number will do.
         class_of: From ``_target_`` to a class; to anything else where its arguments cannot be known.
 
     Raises:
         InputError: If one of them cannot be what it is.
     """
     for name, check in _DECLARED.items():
-        value: Any = config
-        for part in name.split("."):
-            if not isinstance(value, dict):
-                break
-            value = value.get(part, _ABSENT)
-        else:
-            if value is not _ABSENT:
-                check(name, value)
+        group, _, key = name.rpartition(".")
+        place: Any = config
+        for part in group.split(".") if group else ():
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, dict) and key in place:
+            place[key] = _checked(name, place[key], check)
     for name in ("env", "mixer", "reward", "agent", "learner"):
         _check_node(name, config.get(name), class_of)
+
+
+def _checked(name: str, value: Any, check: Check) -> Any:
+    """``value``, as a whole number where it does not do otherwise."""
+    try:
+        check(name, value)
+    except InputError as error:
+        if (number := whole(value)) is value:
+            raise
+        try:
+            check(name, number)
+        except InputError:
+            raise error from None
+        return number
+    return value
 
 
 def _check_node(name: str, node: Any, class_of: Callable[[str], Any]) -> None:
@@ -63,7 +77,9 @@ def _check_node(name: str, node: Any, class_of: Callable[[str], Any]) -> None:
         elif key == "name":
             check_word(f"{name}.name", value)
         elif key in hints and key not in _NOTES and not _fits(value, hints[key]):
-            raise InputError(f"{name}.{key}", _words(hints[key]), repr(value))
+            if not _fits(number := whole(value), hints[key]):
+                raise InputError(f"{name}.{key}", _words(hints[key]), repr(value))
+            node[key] = number
 
 
 @cache
@@ -220,7 +236,6 @@ def _check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     check_choice(name, value, choices)
 
 
-_ABSENT = object()
 #: Name of each setting → what checks it.
 _DECLARED: dict[str, Check] = {
     "seed": partial(check_int, minimum=0, maximum=2**32 - 1),

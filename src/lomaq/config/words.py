@@ -22,9 +22,12 @@ from lomaq.inputs.text import check_place
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
 #: Keys whose values are places of files.
-PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render")
-#: Keys whose values may be, by their ending.
-FILES = ("partition", "env.graph", "mixer.enforce", "reward.redistribute")
+PLACES = ("run", "checkpoint", "resume", "run_dir", "output", "results", "file", "render", "config_dir")
+#: Keys whose values may be, by their ending or by how they begin.
+FILES = (
+    *("partition", "env.graph", "mixer.enforce", "reward.redistribute"),
+    *("env.feeder", "env.profiles", "env.net", "env.routes"),
+)
 #: Groups of a launcher that take any key.
 OPEN_LAUNCHERS = tuple(f"hydra.launcher.{name}." for name in ("ray.init", "ray.remote", "additional_parameters"))
 #: The word that chooses a plugin, and hydra's own, which launches nothing elsewhere.
@@ -94,9 +97,19 @@ def as_typed(word: str, several: bool = False) -> str:
     parts = _parts(text) if several and not {*"[]{}()"} & {*text} else [place_of(text)]
     if key in PLACES:
         return f"{key}={','.join(_quoted(check_place(key, part)) for part in parts)}"
-    if any(Path(part).suffix in ENDINGS for part in parts) and text[0] not in "[{":
-        return f"{key}={','.join(_quoted(part) if Path(part).suffix in ENDINGS else part for part in parts)}"
+    if any(map(_is_file, parts)) and text[0] not in "[{":
+        return f"{key}={','.join(_quoted(part) if _is_file(part) else part for part in parts)}"
     return word
+
+
+def _is_file(text: str) -> bool:
+    """Whether the value of a setting that may be a file is one."""
+    return text.startswith(("/", "./", "../")) or bool({*Path(text).suffixes} & {*ENDINGS, ".xml"})
+
+
+def as_value(key: str, text: str) -> str:
+    """``key=value`` for a value that was typed without its key."""
+    return f"{key}={text}" if key in PLACES and not text.startswith("[") else f"{key}={_quoted(text)}"
 
 
 def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -89,6 +89,25 @@ def check_made(env: BatchedEnv, n_envs: int | None = None, device: torch.device 
     return env.generator
 
 
+def check_same_graph(env: BatchedEnv, other: BatchedEnv, seed: int) -> None:
+    """Check that an environment of another seed has the same graph: all networks of a run are made for one.
+
+    Args:
+        env: An environment.
+        other: Another one, made alike, but with another number of parallel environments and another seed.
+        seed: That seed.
+
+    Raises:
+        EnvError: If edges, agents or their types differ.
+    """
+    one, two = env.graph, other.graph
+    if not (torch.equal(one.edge_index, two.edge_index) and torch.equal(one.types, two.types)):
+        sizes = [f"{graph.n_agents} agents and {graph.n_edges} edges" for graph in (one, two)]
+        got = f"{sizes[0]}, but with seed={seed} {'others' if sizes[0] == sizes[1] else sizes[1]}"
+        remedy = "draw it from an argument of its own, __init__(…, graph_seed=0, …): each environment has another seed"
+        raise EnvError(f"graph of {title(env)}", "the same graph in every environment", got, remedy)
+
+
 def check_state(env: BatchedEnv) -> None:
     """Check that what ``state_names`` names is there, after the first reset."""
     for name in (*env.state_names, "time"):

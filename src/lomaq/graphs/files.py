@@ -23,6 +23,7 @@ import networkx as nx
 from defusedxml import DefusedXmlException, ElementTree
 
 from lomaq.errors import InputError
+from lomaq.graphs.given import as_pairs
 from lomaq.graphs.kept import MOST_BYTES, read_bytes
 from lomaq.graphs.metis import read_metis
 from lomaq.graphs.tables import read_rows, read_table, weight_column, weights_of
@@ -175,8 +176,12 @@ def _json(text: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("JSON", forms, type(content).__name__)
     if "nodes" not in content:
-        if missing := [key for key in ("n_agents", "edges") if content.get(key) is None]:
-            raise InputError("JSON", forms, f"no {missing[0]}")
+        if content.get("edges") is None:
+            raise InputError("JSON", forms, "no edges")
+        if content.get("n_agents") is None:
+            ends = as_pairs(content["edges"])
+            remedy = f'add "n_agents": {int(ends.max(initial=0)) + 1}, or more where agents have no edge'
+            raise InputError("JSON", "n_agents next to edges", "none", remedy)
         keys = ("n_agents", "edges", "edge_weight", *ATTRIBUTES)
         return {**{key: content[key] for key in keys if content.get(key) is not None}, "directed": None}
     if "adjacency" in content:

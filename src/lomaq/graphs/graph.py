@@ -34,10 +34,14 @@ from lomaq.graphs.given import (
 )
 
 RegionShape = Literal["square", "circle"]
+#: ``[N]`` types of the agents, 0 … types - 1; None where all are alike.
+Types = Tensor | Sequence[int] | None
 
 
 class AgentGraph(Data):
     """Undirected graph of agents without self loops; ``AgentGraph(...)`` itself is unchecked, use the builders.
+
+    All builders take ``agent_type``, for agents that differ.
 
     Attributes:
         edge_index: ``[2, 2E]`` int64, each undirected edge in both directions, sorted.
@@ -116,7 +120,7 @@ class AgentGraph(Data):
         edges: Iterable[Sequence[int]],
         *,
         pos: Tensor | Sequence[Sequence[float]] | None = None,
-        agent_type: Tensor | Sequence[int] | None = None,
+        agent_type: Types = None,
         names: Sequence[str] | None = None,
         edge_weight: Tensor | Sequence[float] | None = None,
     ) -> AgentGraph:
@@ -163,48 +167,52 @@ class AgentGraph(Data):
         return graph
 
     @classmethod
-    def line(cls, n_agents: int) -> AgentGraph:
+    def line(cls, n_agents: int, *, agent_type: Types = None) -> AgentGraph:
         """Agents in a row, each joined to the next."""
         agents = numbers(n_agents)
         pos = np.stack([agents, 0 * agents], axis=1)
-        return cls._from_array(n_agents, np.stack([agents[:-1], agents[1:]], axis=1), pos=pos)
+        return cls._from_array(n_agents, np.stack([agents[:-1], agents[1:]], axis=1), pos=pos, agent_type=agent_type)
 
     @classmethod
-    def ring(cls, n_agents: int) -> AgentGraph:
+    def ring(cls, n_agents: int, *, agent_type: Types = None) -> AgentGraph:
         """Agents in a circle; two agents make one edge, one makes none."""
         agents = numbers(n_agents)
         pairs = np.stack([agents, np.roll(agents, -1)], axis=1)
         pos = circle(agents, n_agents) * n_agents / (2 * math.pi)
-        return cls._from_array(n_agents, pairs if n_agents > 1 else pairs[:0], pos=pos)
+        return cls._from_array(n_agents, pairs if n_agents > 1 else pairs[:0], pos=pos, agent_type=agent_type)
 
     @classmethod
-    def star(cls, n_agents: int) -> AgentGraph:
+    def star(cls, n_agents: int, *, agent_type: Types = None) -> AgentGraph:
         """Agent 0 in the middle, joined to all others."""
         leaves = numbers(n_agents)[1:]
         pos = np.concatenate([[[0.0, 0.0]], circle(leaves, n_agents - 1)])
-        return cls._from_array(n_agents, np.stack([0 * leaves, leaves], axis=1), pos=pos)
+        return cls._from_array(n_agents, np.stack([0 * leaves, leaves], axis=1), pos=pos, agent_type=agent_type)
 
     @classmethod
-    def grid(cls, rows: int, columns: int) -> AgentGraph:
+    def grid(cls, rows: int, columns: int, *, agent_type: Types = None) -> AgentGraph:
         """Agents on a rectangular grid, numbered row by row, joined to the four nearest."""
         number = numbers(check_int("rows", rows, 1) * check_int("columns", columns, 1)).reshape(rows, columns)
         right = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()], axis=1)
         down = np.stack([number[:-1].ravel(), number[1:].ravel()], axis=1)
         row, column = np.divmod(number.ravel(), columns)
-        return cls._from_array(rows * columns, np.concatenate([right, down]), pos=np.stack([column, -row], axis=1))
+        pairs, pos = np.concatenate([right, down]), np.stack([column, -row], axis=1)
+        return cls._from_array(rows * columns, pairs, pos=pos, agent_type=agent_type)
 
     @classmethod
-    def complete(cls, n_agents: int) -> AgentGraph:
+    def complete(cls, n_agents: int, *, agent_type: Types = None) -> AgentGraph:
         """Every agent joined to every other."""
-        return cls._from_array(n_agents, np.stack(np.triu_indices(len(numbers(n_agents)), 1), axis=1))
+        pairs = np.stack(np.triu_indices(len(numbers(n_agents)), 1), axis=1)
+        return cls._from_array(n_agents, pairs, agent_type=agent_type)
 
     @classmethod
-    def empty(cls, n_agents: int) -> AgentGraph:
+    def empty(cls, n_agents: int, *, agent_type: Types = None) -> AgentGraph:
         """No edges: every agent on its own."""
-        return cls.from_edges(n_agents, [])
+        return cls.from_edges(n_agents, [], agent_type=agent_type)
 
     @classmethod
-    def radius(cls, pos: Tensor | np.ndarray | Sequence[Sequence[float]], radius: float) -> AgentGraph:
+    def radius(
+        cls, pos: Tensor | np.ndarray | Sequence[Sequence[float]], radius: float, *, agent_type: Types = None
+    ) -> AgentGraph:
         """Edge between agents at most ``radius`` apart.
 
         Args:
@@ -213,11 +221,17 @@ class AgentGraph(Data):
         """
         check_float("radius", radius, 0, above=True)
         points = as_positions(pos)
-        return cls._from_array(len(points), cKDTree(points).query_pairs(radius, output_type="ndarray"), pos=points)
+        near = cKDTree(points).query_pairs(radius, output_type="ndarray")
+        return cls._from_array(len(points), near, pos=points, agent_type=agent_type)
 
     @classmethod
     def regions(
-        cls, centres: Tensor | np.ndarray | Sequence[Sequence[float]], half_width: float, shape: RegionShape = "square"
+        cls,
+        centres: Tensor | np.ndarray | Sequence[Sequence[float]],
+        half_width: float,
+        shape: RegionShape = "square",
+        *,
+        agent_type: Types = None,
     ) -> AgentGraph:
         """Edge where the regions of two agents overlap (bounded cooperative navigation, Section 5.1).
 
@@ -232,7 +246,7 @@ class AgentGraph(Data):
         norm = math.inf if shape == "square" else 2
         touching = cKDTree(points).query_pairs(2 * half_width, p=norm, output_type="ndarray")
         apart = np.linalg.norm(points[touching[:, 0]] - points[touching[:, 1]], ord=norm, axis=1)
-        return cls._from_array(len(points), touching[apart < 2 * half_width - 1e-9], pos=points)
+        return cls._from_array(len(points), touching[apart < 2 * half_width - 1e-9], pos=points, agent_type=agent_type)
 
     @classmethod
     def from_networkx(cls, graph: nx.Graph) -> AgentGraph:

@@ -15,6 +15,7 @@ from lomaq.errors import InputError
 ENDS = (
     ("source", "target"),
     ("from", "to"),
+    ("origin", "destination"),
     ("src", "dst"),
     ("start", "end"),
     ("tail", "head"),
@@ -141,7 +142,8 @@ def _numbers(rows: list[list[str]]) -> np.ndarray | None:
 
 def _edges(rows: Rows) -> dict[str, Any]:
     """Content of an edge list, with or without a header."""
-    head = [cell.lower() for cell in rows[0][1]]
+    first = rows[0][1]
+    head = [cell.lower() for cell in first]
     columns = _columns(head, rows)
     width, place = len(head), 2
     if columns is None:
@@ -163,6 +165,8 @@ def _edges(rows: Rows) -> dict[str, Any]:
     if not ends:
         raise InputError("edges", "one pair of agents a line", "a header alone")
     numbers, names, told = _agents(ends, [i for i, _ in rows])
+    if rows[0][1] == first and names and len(rows) > 2 and not {*ends[:2]} & {*ends[2:]} and _id(ends[0]) is None:
+        told.append(f"the first line is an edge of {' and '.join(ends[:2])}; a header names source and target")
     content: dict[str, Any] = {"n_agents": len(names) or int(numbers.max()) + 1, "edges": numbers.reshape(-1, 2)}
     weights = weights_of([cells[place] for _, cells in rows]) if place < width else None
     content |= {"directed": None, "remarks": [spare] * (width > 2 + (weights is not None)) + told}

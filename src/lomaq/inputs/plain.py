@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lomaq.errors import InputError
+from lomaq.errors import InputError, did_you_mean
 from lomaq.inputs.targets import name_functions
 from lomaq.inputs.text import read_checked_yaml
 
@@ -107,6 +107,17 @@ def check_plain(config: Any, name: str) -> None:
             raise InputError(name, "plain values (text, numbers, true, false, null, lists)", type(value).__name__)
 
 
+def whole(value: Any) -> Any:
+    """Numbers without a fraction, such as 1e5, as whole numbers; in lists, too, and anything else as it is.
+
+    >>> whole(1e5), whole([64, 1e2]), whole(0.5)
+    (100000, [64, 100], 0.5)
+    """
+    if isinstance(value, list):
+        return [whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def changed(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """``config`` with known keys changed, by the user's own words; nothing is resolved, in it or in what is given.
 
@@ -127,12 +138,23 @@ def _change(config: dict[str, Any], key: str, value: Any) -> None:
     group, _, last = key.rpartition(".")
     place = _select(config, group) if group else config
     if not isinstance(place, dict) or (last not in place and group != OPEN):
-        raise InputError(key, "a setting of the stored run", "an unknown one", "see config.yaml of the run")
+        meant = did_you_mean(key, _names(config))
+        remedy = f"{meant} config.yaml of the run has all".strip()
+        raise InputError(key, "a setting of the stored run", "an unknown one", remedy)
     if isinstance(value, dict) and isinstance(place[last], dict):
         for name, one in value.items():
             _change(config, f"{key}.{name}", one)
     else:
-        place[last] = value
+        place[last] = whole(value) if type(place.get(last)) in (int, list) else value
+
+
+def _names(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted names of what nested settings hold."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def check_sections(config: dict[str, Any]) -> None:

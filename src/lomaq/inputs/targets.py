@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import UnionType
+from types import ModuleType, UnionType
 from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lomaq.errors import InputError
@@ -51,14 +51,32 @@ def find_class(path: object, kinds: Sequence[type[T]], asked: str = TARGET) -> t
         raise InputError(asked, f"{expected}, as MODULE.NAME", repr(path))
     if _is_ours(module):
         found = our_class(path)
-    elif sys.modules.get(module) is None:
+    elif (loaded := _loaded(module)) is None:
         remedy = f"if you trust that module, add {MODULES}={module}, or in Python import {module} first"
         raise InputError(asked, f"{expected} of lomaq or of a module that is imported", path, remedy)
     else:
-        found = vars(sys.modules[module]).get(name)  # a module's own __getattr__ would be called otherwise
+        found = vars(loaded).get(name)  # a module's own __getattr__ would be called otherwise
     if not isinstance(found, type) or not any(kind in found.__mro__ for kind in kinds):
         raise InputError(asked, expected, path)
     return found
+
+
+def _loaded(module: str) -> ModuleType | None:
+    """A module that is imported, or the script that runs, where it would be imported by that name."""
+    return sys.modules.get(module) or (sys.modules["__main__"] if module == name_of_script() else None)
+
+
+def name_of_script() -> str | None:
+    """The name by which others import the script that runs, ``__main__``; None where they cannot, as in a notebook."""
+    main = sys.modules["__main__"]
+    if (spec := getattr(main, "__spec__", None)) is not None:  # python -m package.module
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if file is None or Path(file).suffix != ".py" or not Path(file).stem.isidentifier():
+        return None
+    folder = os.path.dirname(os.path.abspath(file))
+    places = [place or os.getcwd() for place in sys.path]
+    return Path(file).stem if folder in map(os.path.abspath, places) else None
 
 
 def our_class(path: object) -> type | None:
@@ -176,10 +194,24 @@ def modules_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, [name.strip() for word in named for name in word.split(",")]
 
 
+def modules_word(config: dict[str, Any]) -> list[str]:
+    """``modules=…`` where a command needs it to read a run of this configuration, as a list; else an empty one."""
+    env = config["env"]
+    found = [_parts(path)[0] for path in _targets(config)]
+    functions = {key: named["module"] for key, value in env.items() if (named := _FUNCTION.fullmatch(str(value)))}
+    if functions and (cls := our_class(env.get(TARGET))) is not None:
+        found += [module for key, module in functions.items() if _takes_function(cls, key)]
+    modules = dict.fromkeys(module for module in found if module and not _is_ours(module))
+    return [f"{MODULES}={','.join(modules)}"] if modules else []
+
+
 def _import(asked: str, name: object) -> None:
     expected = "the name of a module that can be imported"
     if not _is_dotted(name):
         raise InputError(asked, expected, repr(name), f"{MODULES}=my_env,my_mixers")
+    if _loaded(str(name)) is not None:
+        _NAMED.add(str(name))
+        return
     here = os.getcwd()
     sys.path.append(here)  # a file of this folder, where nothing that is installed has its name
     try:

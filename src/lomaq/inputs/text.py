@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -188,6 +189,15 @@ def check_place(name: str, place: str) -> str:
     except (OSError, ValueError) as error:
         raise InputError(name, "a path that can be used", f"{place!r} ({_reason(error)})") from error
     return place
+
+
+def typed(key: str, value: object) -> str:
+    """``key=value`` as it is typed in a shell.
+
+    >>> typed("resume", "runs/a"), typed("resume", "my runs/[a]")
+    ('resume=runs/a', "'resume=my runs/[a]'")
+    """
+    return shlex.quote(f"{key}={value}")
 
 
 def folder_named(name: str, value: object) -> Path:

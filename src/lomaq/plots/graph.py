@@ -19,6 +19,7 @@ from lomaq.plots.graph_html import write_graph_html
 from lomaq.plots.graph_plot import FORMATS, draw_graph
 from lomaq.plots.graph_view import GraphView, classes_of
 from lomaq.rewards import RewardSource
+from lomaq.runs.files import free_path
 from lomaq.training.build import env_maker
 
 #: What agents are coloured by; the last three are those of a checkpoint: of an episode that it plays, and its shares.
@@ -35,7 +36,7 @@ def picture_graph(
     kappa: int | None = None,
     agent: int | str | None = None,
     colour: str = "partition",
-    output: str = "graph.png",
+    output: str | None = None,
     seed: int = 0,
 ) -> str:
     """Draw the graph of an environment or of a file.
@@ -50,8 +51,9 @@ def picture_graph(
         colour: What colours the agents: partition (blocks that touch differ), classes (ego classes, equal
             surroundings), degree; with a checkpoint reward or utility of one greedy episode, or share, the part of its
             own reward that an agent passes on to others (reward.share), with widths by what is passed along an edge.
-        output: File to write: .png, .svg, .pdf, or .html to zoom, to point at and to play (needs the extra html). A
-            picture shows the mean of an episode over its steps, .html plays them.
+        output: FILE to write: .png, .svg, .pdf, or .html to zoom, to point at and to play (needs the extra html). A
+            picture shows the mean of an episode over its steps, .html plays them. By default graph.png in the run
+            folder, or graph-ENV.png in runs.
         seed: Seed of the episode.
 
     Returns:
@@ -60,11 +62,11 @@ def picture_graph(
     Raises:
         InputError: If something does not fit.
     """
-    path = Path(output)
+    path = Path("graph.png" if output is None else output)
     check_choice("colour", colour, COLOURS)
     check_choice("ending of output", path.suffix, (*FORMATS, ".html"))
     check_int("seed", seed, 0, 2**32 - 1)
-    if path.is_dir():
+    if output is not None and path.is_dir():
         raise InputError("output", "a file to write", f"the folder {path}")
     if colour in (*PLAYED, "share") and stored is None:
         remedy = "give checkpoint=PATH " + (
@@ -92,7 +94,10 @@ def picture_graph(
     shown |= _shares(stored, graph) if stored is not None and colour == "share" else {}
     if colour == "degree" or colour in PLAYED:
         shown["values"], shown["value_name"] = _values(graph, config, stored, colour, seed)
-    view = GraphView(graph, blocks, agent, hops, **shown)
+    if output is None:
+        path = Path("runs", f"graph-{Path(name).stem}.png") if stored is None else stored.run_dir / "graph.png"
+    view, path = GraphView(graph, blocks, agent, hops, **shown), free_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     (write_graph_html if path.suffix == ".html" else draw_graph)(path, view)
     return f"{describe(graph, blocks, hops)}: {path}"
 

@@ -11,7 +11,7 @@ from lomaq.envs.influence import measure_influence
 from lomaq.errors import check_int, tell
 from lomaq.plots.graph_plot import draw_graph
 from lomaq.plots.graph_view import GraphView
-from lomaq.runs.files import write_atomic
+from lomaq.runs.files import free_path, write_atomic
 from lomaq.training.build import env_maker
 
 
@@ -54,16 +54,17 @@ def picture_influence(
     named = zip(graph.labels, found.effect.tolist(), strict=True)
     rows = [["", *graph.labels], *([label, *(f"{value:.6g}" for value in row)] for label, row in named)]
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "influence.csv", "".join(",".join(row) + "\n" for row in rows))
-    graph.to_file(folder / "influence.json")
+    file = free_path(folder / "influence.json", ".csv", ".png")
+    write_atomic(file.with_suffix(".csv"), "".join(",".join(row) + "\n" for row in rows))
+    graph.to_file(file)
     title = f"Influence of actions on {name}"
-    draw_graph(folder / "influence.png", GraphView(graph, edge_weights=graph.pair_weight, title=title))
+    draw_graph(file.with_suffix(".png"), GraphView(graph, edge_weights=graph.pair_weight, title=title))
     most = f", largest {found.weights().max():.3g}" if graph.n_edges else ""
     pairs = graph.n_agents * (graph.n_agents - 1) // 2
     return [
         f"{graph.n_agents:,} agents, {graph.n_edges:,} of {pairs:,} pairs with an influence of at least {threshold:g} "
         f"standard deviations{most}; {found.probes:,} probes",
-        f"matrix     {folder / 'influence.csv'}: of the row's action on the column",
-        f"picture    {folder / 'influence.png'}",
-        f"graph      {folder / 'influence.json'}, which env.graph= takes",
+        f"matrix     {file.with_suffix('.csv')}: of the row's action on the column",
+        f"picture    {file.with_suffix('.png')}",
+        f"graph      {file}, which env.graph= takes",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from lomaq.inputs.text import (
     read_checked_yaml,
     read_json,
     read_text,
+    typed,
 )
 
 #: The first columns of ``metrics.csv``; all others appear by the names of what is measured.
@@ -109,7 +111,7 @@ class RunFiles:
         Raises:
             InputError: If the folder is in use already.
         """
-        expected, remedy = "a new or empty folder", f"choose another, or resume={self.folder}"
+        expected, remedy = "a new or empty folder", f"choose another, or {typed('resume', self.folder)}"
         if not self.folder.exists():
             return
         if not self.folder.is_dir():
@@ -352,6 +354,20 @@ def _same_run(begun: Path, config: dict[str, Any]) -> bool:
     except InputError:  # not a run's, or cut
         return False
     return {**stored, "run_dir": None} == {**json.loads(json.dumps(settings_of(config))), "run_dir": None}
+
+
+def free_path(path: Path, *endings: str) -> Path:
+    """``path`` or, where that is taken, the same with a number, as in ``graph-2.png``: nothing is overwritten.
+
+    Args:
+        path: Where a person or a default wants a file or a folder.
+        endings: Of further files of the same name, which must be free, too.
+    """
+    for number in itertools.count(1):
+        place = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        if not any(place.with_suffix(ending).exists() for ending in (path.suffix, *endings)):
+            return place
+    raise AssertionError
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.errors import InputError
+from lomaq.inputs.text import typed
 from lomaq.runs.stop import LAST, PERIOD, die, follow
 
 #: Tell the processes that are started for a run its folder and who leads it.
@@ -114,7 +115,7 @@ def _died(processes: Sequence[subprocess.Popen[bytes]], run_dir: Path) -> str | 
 
 
 def _kept(run_dir: Path) -> str:
-    return f"what was saved before is whole; continue with resume={run_dir}"
+    return f"what was saved before is whole; continue with {typed('resume', run_dir)}"
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

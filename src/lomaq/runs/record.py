@@ -87,8 +87,15 @@ def _rounded(rows: Iterable[dict[str, str]]) -> Curve:
     return Curve(*map(list, zip(*table, strict=True))) if table else Curve([], [], [], [])
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The folder, if it is that of a run; else the run folders in it, in rising order."""
+    return [folder] if is_run(folder) else sorted(filter(is_run, folder.iterdir())) if folder.is_dir() else []
+
+
 def find_runs(patterns: Sequence[str]) -> list[Path]:
     """The run folders that match paths and patterns such as ``runs/cartpole-*``, each once, in the order given.
+
+    A folder of runs, such as that of a sweep, means these.
 
     Raises:
         InputError: If one of them matches none.
@@ -96,7 +103,7 @@ def find_runs(patterns: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         there = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern))
-        runs = [Path(place) for place in there if is_run(Path(place))]
+        runs = [run for place in there for run in runs_in(Path(place))]
         if not runs:
             raise InputError("run", "a run folder, or a pattern that run folders match", pattern)
         found |= dict.fromkeys(runs)

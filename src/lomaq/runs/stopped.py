@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lomaq.errors import InputError, NonFiniteLossError
+from lomaq.inputs.text import typed
 
 
 @contextmanager
@@ -42,4 +43,4 @@ def _kept(run_dir: Path, trained: int, saved: int) -> str:
     stopped = f"stopped at {trained:,} env steps"
     if not last.is_file():
         return f"{stopped}, before the first checkpoint: start it again"
-    return f"{stopped}; the last checkpoint is kept, {last} of {saved:,}: go on with resume={run_dir}"
+    return f"{stopped}; the last checkpoint is kept, {last} of {saved:,}: go on with {typed('resume', run_dir)}"

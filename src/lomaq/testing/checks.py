@@ -117,6 +117,11 @@ def _constructor(make: Make, n_envs: int) -> str:
     return f"{env.n_agents} agents, {env.graph.n_edges} edges, {env.n_actions} actions, {env.obs_size} observed numbers"
 
 
+def _one_graph(make: Make, n_envs: int) -> str:
+    contract.check_same_graph(made(make, n_envs), made(make, n_envs + 1, seed=1), 1)
+    return "the same for every seed and number of environments"
+
+
 def _shapes(make: Make, n_envs: int) -> str:
     env = made(make, n_envs)
     contract.rehearse(env)
@@ -357,6 +362,7 @@ def _speed(make: Make, n_envs: int) -> str:
 #: All checks by name, and those without which the others tell nothing.
 CHECKS: dict[str, Callable[[Make, int], str]] = {
     "constructor": _constructor,
+    "one graph": _one_graph,
     "shapes and types": _shapes,
     "episode, time limit": _episode,
     "actions, masks": _every_action,
@@ -370,4 +376,4 @@ CHECKS: dict[str, Callable[[Make, int], str]] = {
     "edges of the graph": _influence,
     "speed": _speed,
 }
-NEEDED = ("constructor", "shapes and types")
+NEEDED = ("constructor", "one graph", "shapes and types")

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import torch
 
 from lomaq.envs import BatchedEnv, contract
-from lomaq.errors import EnvError, InputError, check_bool, check_int
+from lomaq.errors import EnvError, InputError, check_bool, check_int, did_you_mean
 from lomaq.evaluation import Actor, GreedyActor, SampleActor
 from lomaq.graphs import AgentGraph, Partition
 from lomaq.graphs.kept import keeping, kept_files
 from lomaq.inputs.memory import fitting
-from lomaq.inputs.targets import TARGET, check_function, find_class, parameter_kinds
+from lomaq.inputs.targets import TARGET, check_function, find_class, our_class, parameter_kinds
 from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import Objective, ValueNetworks
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 #: Keys of a group that describe it and are no arguments.
 NOTES = ("_target_", "name", "recommended", "tuned")
+#: Seed of a second environment, whose graph must be that of the first.
+OTHER_SEED = 1
 
 
 def build(node: dict[str, Any], kind: Callable[..., T], offered: dict[str, Any] | None = None, **extra: Any) -> T:
@@ -61,7 +63,10 @@ def _make(node: object, kinds: Sequence[type[T]], offered: dict[str, Any], extra
     try:
         signature.bind(**arguments, **more)
     except TypeError as error:
-        raise InputError(node[TARGET], "arguments it takes", sorted({*arguments, *more}), str(error)) from error
+        unknown = next((key for key in arguments if key not in signature.parameters), None)
+        meant = did_you_mean(unknown, signature.parameters) if unknown is not None else ""
+        remedy = f"{error}; {meant}".removesuffix("; ")
+        raise InputError(node[TARGET], "arguments it takes", sorted({*arguments, *more}), remedy) from error
     try:
         with fitting(node[TARGET], arguments | {"n_envs": more.get("n_envs")}):
             return target(**arguments, **more)
@@ -69,8 +74,9 @@ def _make(node: object, kinds: Sequence[type[T]], offered: dict[str, Any], extra
         raise
     except Exception as error:
         said = contract.described(error)
-        if issubclass(target, BatchedEnv):
-            raise EnvError(f"{node[TARGET]}.__init__", "no exception", said) from error
+        if issubclass(target, BatchedEnv) or our_class(node[TARGET]) is None:  # somebody else's
+            kind = EnvError if issubclass(target, BatchedEnv) else InputError
+            raise kind(f"{node[TARGET]}.__init__", "no exception", said) from error
         if isinstance(error, TypeError):
             raise InputError(node[TARGET], "arguments it can use", sorted(arguments), said) from error
         raise
@@ -201,7 +207,8 @@ def _build_run(config: dict[str, Any]) -> Run:
     total = check_int("total_env_steps", config["total_env_steps"], 1)
     torch.manual_seed(seed)
     make_env = env_maker(config)
-    with make_env(2, 0, torch.device("cpu")) as env:
+    with make_env(2, 0, torch.device("cpu")) as env, make_env(1, OTHER_SEED, torch.device("cpu")) as other:
+        contract.check_same_graph(env, other, OTHER_SEED)
         contract.rehearse(env)
         metrics = [*contract.read_metrics(env)]
     partition = Partition.from_spec(config["partition"], env.graph)

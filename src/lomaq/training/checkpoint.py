@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from lomaq.errors import InputError
+from lomaq.inputs.text import typed
 from lomaq.runs.checked import check_bytes, non_finite
 from lomaq.runs.files import replacing
+from lomaq.runs.record import runs_in
 
 
 def save_atomic(content: dict[str, Any], path: Path) -> None:
@@ -26,7 +29,13 @@ def find_checkpoint(path: str | Path, names: tuple[str, ...]) -> Path:
     Raises:
         InputError: If there is none.
     """
-    path = Path(path)
+    path, asked = Path(path), "checkpoint" if "best.ckpt" in names else "resume"
+    expected = f"a checkpoint file or a run folder with {' or '.join(names)}"
+    if path.is_file() and path.suffix != ".ckpt" and not zipfile.is_zipfile(path):
+        run = next((folder for folder in path.parents if (folder / "checkpoints").is_dir()), None)
+        raise InputError(
+            asked, expected, f"the file {path}", "" if run is None else f"give its run, {typed(asked, run)}"
+        )
     if path.is_file():
         return path
     for name in names:
@@ -34,8 +43,12 @@ def find_checkpoint(path: str | Path, names: tuple[str, ...]) -> Path:
             return path / "checkpoints" / name
     remedy = ""
     if (path / "config.yaml").is_file():
-        remedy = f"it was stopped before its first one: start it again with the same settings and run_dir={path}"
-    raise InputError("checkpoint", f"a checkpoint file or a run folder with {' or '.join(names)}", path, remedy)
+        remedy = (
+            f"it was stopped before its first one: start it again with the same settings and {typed('run_dir', path)}"
+        )
+    elif runs := runs_in(path):
+        remedy = f"it holds {len(runs)} run{'s' * (len(runs) > 1)}, the last of which is {typed(asked, runs[-1])}"
+    raise InputError(asked, expected, path, remedy)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
 from lomaq.graphs.kept import kept_files, unpack
+from lomaq.inputs.text import typed
 from lomaq.runs import Evaluation, RunFiles
 from lomaq.runs.files import alike, replacing, settings_of
 from lomaq.runs.lock import free_folder, locked
@@ -136,8 +137,8 @@ def _interruptible(run_dir: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         saved = (run_dir / "checkpoints" / "last.ckpt").is_file()
-        again = f"start again with the same settings and run_dir={run_dir}"
-        raise KeyboardInterrupt(f"continue with resume={run_dir}" if saved else again) from stop
+        again = f"start again with the same settings and {typed('run_dir', run_dir)}"
+        raise KeyboardInterrupt(f"continue with {typed('resume', run_dir)}" if saved else again) from stop
 
 
 def _fit(trainer: pl.Trainer, module: LomaqModule, checkpoint: Path | None) -> None:

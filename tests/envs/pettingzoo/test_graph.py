@@ -45,6 +45,17 @@ def test_near_agents_are_joined_by_distance_or_number(zoo, edges_of) -> None:
         zoo("row", {"graph": "positions"}, **args)
 
 
+def test_a_graph_that_depends_on_the_seed_is_refused(zoo) -> None:
+    remedy = (
+        r"another one after reset\(seed=1\); draw it from an argument of the factory, such as env\.args\.graph_seed"
+    )
+    with pytest.raises(InputError, match=remedy):
+        zoo("row", {"graph": "zoo_games:drawn"}, n=3)
+    with pytest.raises(InputError, match="positions that are the same in every episode"):
+        zoo("row", {"graph": "positions", "radius": 1.0}, n=4, positions="drawn")
+    assert zoo("row", n=4, positions="drawn").graph.n_edges == 6  # where nothing is made of them
+
+
 def test_a_discovered_graph_is_that_of_the_influence_and_kept_with_a_run(zoo, edges_of) -> None:
     kept: dict[str, str] = {}
     with keeping(kept):

@@ -110,7 +110,7 @@ class Row(Trio):
         self.seen = {agent: Box(-5, 5, (3,), np.float32) for agent in self.possible_agents}
         self.act = {agent: Discrete(2, start=start) for agent in self.possible_agents}
         if positions is not None:
-            self.positions = positions
+            self.positions = positions if positions != "drawn" else lambda: self.last[:, None].repeat(2, axis=1)
         self.trouble, self.leaves = None, None
 
     def reset(self, seed=None, options=None):
@@ -165,6 +165,11 @@ def chain(env):
     """A graph of an environment: a directed, weighted matrix."""
     n = len(env.possible_agents)
     return np.eye(n, k=1) * 0.5
+
+
+def drawn(env):
+    """A graph that depends on the seed of the reset."""
+    return [("agent_0", "agent_1")] if env.last[0] == env.last[1] else [("agent_1", "agent_2")]
 
 
 def pairs(env):

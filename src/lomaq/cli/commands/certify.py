@@ -9,10 +9,11 @@ from lomaq.analysis.stored import open_checkpoint
 from lomaq.inputs.text import folder_named
 from lomaq.plots.certificate import draw_certificate
 from lomaq.runs import RunFiles
+from lomaq.runs.files import free_path
 
 
 def certify(checkpoint: str, output: str | None = None, **options: Any) -> int:
-    """Is the mixer monotone and local, or are the critics? lomaq certify checkpoint=RUN.
+    """Is the mixer monotone and local, or are the critics? lomaq certify RUN.
 
     Examines it at states that its agents visit, prints one line a check, and writes certificate.json and
     certificate.png. Exit status 1 if the mixer was found not to be monotone, not local, or no function of one state, or
@@ -29,10 +30,11 @@ def certify(checkpoint: str, output: str | None = None, **options: Any) -> int:
     certificate = certify_checkpoint(stored, **options)
     config = stored.config
     folder.mkdir(parents=True, exist_ok=True)
-    RunFiles(folder).write_json("certificate.json", {"checkpoint": str(stored.path), **certificate.to_json()})
+    report = free_path(folder / "certificate.json", ".png")
+    RunFiles(folder).write_json(report.name, {"checkpoint": str(stored.path), **certificate.to_json()})
     subject = f"{config[certificate.part]['name']} {certificate.subject}, κ = {certificate.kappa}"
     title = f"{subject}, on {config['env']['name']} after {stored.env_steps:,} env steps"
-    draw_certificate(folder / "certificate.png", certificate, title)
+    draw_certificate(report.with_suffix(".png"), certificate, title)
     print("\n".join(certificate.lines()))
-    print(f"report     {folder / 'certificate.json'}\npicture    {folder / 'certificate.png'}")
+    print(f"report     {report}\npicture    {report.with_suffix('.png')}")
     return 0 if certificate.passed else 1

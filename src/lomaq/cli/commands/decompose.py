@@ -12,11 +12,11 @@ from lomaq.inputs.plain import changed
 from lomaq.inputs.text import folder_named
 from lomaq.plots.decomposition import draw_decomposition
 from lomaq.runs import RunFiles
-from lomaq.runs.files import write_atomic
+from lomaq.runs.files import free_path, write_atomic
 
 
 def decompose(checkpoint: str, seed: int = 0, output: str | None = None, **settings: Any) -> None:
-    """Compare learned rewards with the environment's own: lomaq decompose checkpoint=RUN.
+    """Compare learned rewards with the environment's own: lomaq decompose RUN.
 
     Plays one greedy episode with a checkpoint of algo=lomaq_rd or reward=decomposed, whose rewards were learned from
     the team reward. Prints a summary, and writes decomposition.csv, decomposition.json and decomposition.png.
@@ -35,10 +35,11 @@ def decompose(checkpoint: str, seed: int = 0, output: str | None = None, **setti
     name = config["env"]["name"]
     about = {"checkpoint": str(stored.path), "env": name, "trained_env_steps": env_steps, "seed": seed}
     summary = {**about, **episode.to_json()}
-    write_atomic(folder / "decomposition.csv", episode.to_csv())
-    RunFiles(folder).write_json("decomposition.json", summary)
+    report = free_path(folder / "decomposition.json", ".csv", ".png")
+    write_atomic(report.with_suffix(".csv"), episode.to_csv())
+    RunFiles(folder).write_json(report.name, summary)
     title = f"Learned rewards on {name} after {env_steps:,} env steps"
     rewards = episode.learned, episode.true
-    draw_decomposition(folder / "decomposition.png", *rewards, episode.tolerance, title, episode.names)
+    draw_decomposition(report.with_suffix(".png"), *rewards, episode.tolerance, title, episode.names)
     print(json.dumps(summary, indent=2))
-    print(f"{folder / 'decomposition'}.csv, .json and .png are written", file=sys.stderr)
+    print(f"{report.with_suffix('')}.csv, .json and .png are written", file=sys.stderr)

@@ -8,10 +8,11 @@ from typing import Any
 from lomaq.analysis.stored import open_checkpoint
 from lomaq.cli.output import refuse
 from lomaq.export import ParityError, export_checkpoint
+from lomaq.runs.files import free_path
 
 
 def export(checkpoint: str, format: Any = "onnx", output: str | None = None) -> int:
-    """Write policies that act without this package: lomaq export checkpoint=RUN.
+    """Write policies that act without this package: lomaq export RUN.
 
     Writes one for each agent type, and contract.json, which describes their inputs and outputs. Checks on 1,000
     observations of every agent that the policies act as the trained network does. Exit status 1, and nothing written,
@@ -23,7 +24,7 @@ def export(checkpoint: str, format: Any = "onnx", output: str | None = None) -> 
         output: FOLDER, new or empty; by default policy-onnx or policy-torch in the run folder.
     """
     stored = open_checkpoint(str(checkpoint), resume=False)
-    folder = stored.run_dir / f"policy-{format}" if output is None else Path(str(output))
+    folder = free_path(stored.run_dir / f"policy-{format}") if output is None else Path(str(output))
     try:
         contract, parity = export_checkpoint(stored, folder, format)
     except ParityError as error:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from lomaq.analysis.stored import open_checkpoint
-from lomaq.config import compose
+from lomaq.config import choices, compose
 from lomaq.config.words import word_of
 from lomaq.errors import InputError
 from lomaq.inputs.plain import changed
-from lomaq.inputs.text import folder_named
+from lomaq.inputs.text import folder_named, typed
 from lomaq.plots.graph import picture_graph
 from lomaq.plots.influence import picture_influence
+from lomaq.runs.lock import free_folder
 
 
 def graph(env: str | None = None, file: str | None = None, checkpoint: str | None = None, **settings: Any) -> None:
@@ -31,6 +36,13 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
     given = " and ".join(f"{key}={value}" for key, value in sources.items() if value is not None)
     if [*sources.values()].count(None) != 2:
         raise InputError("graph", "one of env=NAME, file=PATH and checkpoint=PATH", given or "none")
+    if env is not None and env not in choices()["env"] and os.path.exists(env):
+        raise InputError(
+            "env",
+            "the name of an environment",
+            env,
+            f"{typed('checkpoint', env)} is a run, {typed('file', env)} a graph file",
+        )
     if file is not None and changes:
         raise InputError(next(iter(changes)), "only with env=NAME or checkpoint=PATH", given, "leave it out")
     stored = None if checkpoint is None else open_checkpoint(str(checkpoint), resume=False)
@@ -40,7 +52,7 @@ def graph(env: str | None = None, file: str | None = None, checkpoint: str | Non
     print(picture_graph(config, None if file is None else str(file), stored, **settings))
 
 
-def discover(env: str, output: str = ".", **settings: Any) -> None:
+def discover(env: str, output: str | None = None, **settings: Any) -> None:
     """Measure whose actions change what whom observes or is paid: lomaq graph discover env=NAME.
 
     Plays random episodes again and again from the same seeds, each time with another action of one agent. Writes
@@ -48,9 +60,11 @@ def discover(env: str, output: str = ".", **settings: Any) -> None:
 
     Args:
         env: NAME of an environment, as in training.
-        output: FOLDER for the files.
+        output: FOLDER for the files; by default a new one in runs.
         **settings: Any setting of the environment, for example env.n_agents=100.
     """
     changes = {key: settings.pop(key) for key in [*settings] if key.startswith("env.")}
     config = compose([f"env={env}", *(f"{key}={word_of(value)}" for key, value in changes.items())])
-    print("\n".join(picture_influence(config, folder_named("output", output), **settings)))
+    default = Path("runs", f"influence-{time.strftime('%Y%m%d-%H%M%S')}")
+    with free_folder(default) if output is None else nullcontext(folder_named("output", output)) as folder:
+        print("\n".join(picture_influence(config, folder, **settings)))

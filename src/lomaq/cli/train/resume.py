@@ -48,5 +48,5 @@ def start(words: Sequence[str]) -> int:
     if LEADER_VARIABLE not in os.environ:
         followed = f"{'a new' if 'total_env_steps' in given else 'the stored'} total of {total:,} env steps"
         print(f"resuming {stored.run_dir} at {done:,} env steps; schedules follow {followed}", file=sys.stderr)
-    print_run(train(config, stored.run_dir, Console(stderr=True), stored.path), stored.run_dir)
+    print_run(config, train(config, stored.run_dir, Console(stderr=True), stored.path), stored.run_dir)
     return 0

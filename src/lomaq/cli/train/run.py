@@ -16,5 +16,5 @@ def start(words: Sequence[str], jobs: Sequence[Job]) -> int:
     """Train the only one of the ``jobs``."""
     config = jobs[0].config
     with run_dir_of(config) as run_dir:
-        print_run(train(config, run_dir, Console(stderr=True)), run_dir)
+        print_run(config, train(config, run_dir, Console(stderr=True)), run_dir)
     return 0

@@ -16,6 +16,7 @@ from lomaq.cli.tables import print_table
 from lomaq.config import Job
 from lomaq.config.launch import launch
 from lomaq.config.words import launcher_of
+from lomaq.inputs.text import typed
 from lomaq.runs.lock import free_folder
 from lomaq.studies.sweep import run_sweep
 
@@ -29,7 +30,7 @@ def start(words: Sequence[str], jobs: list[Job]) -> int:
         try:
             summary = run_sweep(jobs, folder, Console(stderr=True), elsewhere)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"continue with the same settings and run_dir={folder}") from None
+            raise KeyboardInterrupt(f"continue with the same settings and {typed('run_dir', folder)}") from None
     rows = [
         [name, g["env"], f"{g['n_agents']:,}", str(len(g["seeds"])), f"{g['last_mean']:,.1f}", f"{g['best_mean']:,.1f}"]
         for name, g in summary["groups"].items()

@@ -97,6 +97,9 @@ def _positions(spec: Spec) -> np.ndarray:
 def _near(spec: Spec, radius: float | None, neighbours: int | None) -> AgentGraph:
     if spec.positions is None:
         raise InputError("env.graph", f"positions, which {spec.title} does not have", "positions", "see its attributes")
+    if not spec.still:
+        got, remedy = f"others with another seed of {spec.title}", "take env.graph=discovered, complete or a file"
+        raise InputError("env.graph=positions", "positions that are the same in every episode", got, remedy)
     pos = _positions(spec)
     if (radius is None) == (neighbours is None):
         given = "neither" if radius is None else "both"

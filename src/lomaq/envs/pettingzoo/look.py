@@ -8,6 +8,7 @@ import random
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,10 +81,7 @@ def described(recipe: Recipe) -> Spec:
             raise Refused(f"an observation space of fixed size for {agent!r}", str(space))
     env.reset(seed=0)
     own = env.unwrapped
-    asked = imported(recipe.graph) if recipe.graph else None
-    graph = getattr(own, "graph", None) if asked is None else lambda: asked(env)
-    positions = getattr(own, "positions", None)
-    positions = positions() if callable(positions) else positions
+    graph, positions = _graph_and_positions(recipe, env, agents)
     spec = Spec(
         title=f"{type(own).__module__}.{type(own).__qualname__}",
         agents=agents,
@@ -97,11 +95,32 @@ def described(recipe: Recipe) -> Spec:
         baselines=tuple(getattr(own, "baselines", ())),
         max_envs=getattr(own, "max_envs", None),
         per_process=getattr(own, "per_process", None),
-        graph=plain_graph(graph(), agents) if callable(graph) else None,
-        positions=None if positions is None else np.asarray(positions, dtype=float).tolist(),
+        graph=graph,
+        positions=positions,
     )
     env.close()
+    if spec.per_process is None and (graph is not None or positions is not None):
+        other = made(recipe)
+        other.reset(seed=1)
+        again, moved = _graph_and_positions(recipe, other, agents)
+        other.close()
+        if again != graph:
+            remedy = "draw it from an argument of the factory, such as env.args.graph_seed=0"
+            raise Refused("one graph in every parallel environment", "another one after reset(seed=1)", remedy)
+        spec = replace(spec, still=moved == positions)
     return spec
+
+
+def _graph_and_positions(recipe: Recipe, env: Any, agents: list[Any]) -> tuple[Edges | None, list[list[float]] | None]:
+    """The graph and the positions of an environment just after a reset, where it has them."""
+    asked = imported(recipe.graph) if recipe.graph else None
+    graph = getattr(env.unwrapped, "graph", None) if asked is None else lambda: asked(env)
+    positions = getattr(env.unwrapped, "positions", None)
+    positions = positions() if callable(positions) else positions
+    return (
+        plain_graph(graph(), agents) if callable(graph) else None,
+        None if positions is None else np.asarray(positions, dtype=float).tolist(),
+    )
 
 
 def metric_names(env: Any) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class Spec:
         per_process: Most parallel environments in a process, None for any.
         graph: Its own graph, if it has one.
         positions: Positions ``[N, 2]`` of the agents, if it has them.
+        still: Whether these are the same in another episode.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Spec:
     per_process: int | None = None
     graph: Edges | None = None
     positions: list[list[float]] | None = None
+    still: bool = True
 
 
 @dataclass(frozen=True)
