@@ -1,7 +1,8 @@
-"""For the API reference, what docstrings have for Sphinx: roles become links, and an example becomes code."""
+"""For the API reference, what docstrings have for Sphinx: roles become links, ``#:`` comments are docstrings."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -15,9 +16,18 @@ class Sphinx(griffe.Extension):
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change that of ``obj``; ``Example:`` is no section of griffe, ``Examples:`` is."""
+        if obj.is_attribute and obj.docstring is None and (text := comment(obj)):
+            obj.docstring = griffe.Docstring(text, parent=obj)
         if obj.docstring is not None:
             text = ROLE.sub(lambda role: link(obj, *role.groups()), obj.docstring.value)
             obj.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
+
+
+def comment(obj: griffe.Object) -> str:
+    """The lines above an attribute that begin with ``#:``."""
+    above = reversed(obj.lines_collection[obj.filepath][: (obj.lineno or 1) - 1])
+    lines = itertools.takewhile(lambda line: line.startswith("#:"), (line.strip() for line in above))
+    return " ".join(line.removeprefix("#:").strip() for line in reversed([*lines]))
 
 
 def link(obj: griffe.Object, short: str, name: str) -> str:
