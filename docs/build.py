@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MOVED = {"README.md": "readme.md", "CHANGELOG.md": "changelog.md"}
 #: ``](target#anchor)``, unless the target is an address or an anchor alone.
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
-#: The public API, a page each. What two of them offer is described by the later one.
-PARTS = ("lomaq", "objectives", "graphs", "mixers", "rewards", "envs", "testing", "export")
+#: The public API, a page each. What several offer is described by the first that is not the package itself.
+PARTS = ("lomaq", "graphs", "envs", "mixers", "rewards", "objectives", "testing", "export")
 
 # ------------------------------------------------------------------------ places
 
@@ -87,7 +87,7 @@ def public(part: str) -> tuple[str, list[str]]:
 
 def described() -> dict[str, str]:
     """Each public name, and the part whose page describes it."""
-    return {name: part for part in PARTS for name in public(part)[1]}
+    return {name: part for part in (PARTS[0], *PARTS[:0:-1]) for name in public(part)[1]}
 
 
 def module_of(part: str) -> str:

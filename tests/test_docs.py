@@ -352,6 +352,17 @@ def test_every_public_name_has_a_page_and_a_docstring(build) -> None:
             assert thing.__doc__ or not (inspect.isclass(thing) or inspect.isroutine(thing)), name  # types have none
 
 
+def test_whatever_takes_or_gives_tensors_in_public_says_their_shapes(build) -> None:
+    for name, part in build.described().items():
+        thing = getattr(importlib.import_module(build.module_of(part)), name)
+        own = vars(thing).values() if inspect.isclass(thing) else [thing]
+        for routine in (getattr(x, "fget", None) or getattr(x, "__func__", x) for x in own):
+            if not inspect.isfunction(routine) or routine.__name__.startswith("_") or not routine.__doc__:
+                continue  # what overrides another method without a docstring is as that one
+            if "Tensor" in str(routine.__annotations__):
+                assert re.search(r"\[.*\]|0-dim|:(class|meth):", routine.__doc__), routine.__qualname__
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_broken_link_and_with_every_page_and_picture(build, tree, tmp_path) -> None:
     pytest.importorskip("mkdocstrings")
