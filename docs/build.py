@@ -1,4 +1,6 @@
-"""Writes the site's pages as plain Markdown: python docs/build.py [FOLDER]; any generator can render them.
+"""Writes the site's pages as plain Markdown: python docs/build.py [FOLDER].
+
+Any generator can render them; the API reference has directives of mkdocstrings.
 
 FOLDER (build/docs) then is a complete project of MkDocs: ``mkdocs.yml`` and in ``pages/`` all pages, with README.md and
 CHANGELOG.md, the table of methods, a page for each part of the public API, and whatever files of the repository are
