@@ -382,8 +382,10 @@ def test_the_site_builds_without_a_broken_link_and_with_every_page_and_picture(b
 
 
 @pytest.mark.parametrize(
-    "picture", sorted((ROOT / "docs" / "images").glob("concept-*.png")), ids=lambda path: path.stem
+    "picture",
+    sorted(path for kind in ("concept", "env") for path in (ROOT / "docs" / "images").glob(f"{kind}-*.png")),
+    ids=lambda path: path.stem,
 )
-def test_a_picture_of_the_concepts_is_small_and_drawn_by_the_script(picture) -> None:
+def test_a_picture_of_concepts_and_environments_is_small_and_drawn_by_the_script(picture) -> None:
     assert picture.stat().st_size <= 150_000
-    assert f'"{picture.stem.removeprefix("concept-")}"' in (ROOT / "docs" / "pictures.py").read_text()
+    assert f'"{picture.stem.partition("-")[2]}"' in (ROOT / "docs" / "pictures.py").read_text()
