@@ -2,23 +2,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= env=nav mixer=gcn kappa=2
+TORCH := 2.13.0
 JAXMARL ?= .venv-peers/jaxmarl
 JAXMARL_COMMIT := c793d095618c6d3edfb5632802348f57b70a4b94
 
-.PHONY: help install train test test-slow test-lowest torture lint format bench bench-peers traces docs clean
+.PHONY: help install lock train test test-slow test-lowest torture lint format bench bench-peers traces docs figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-install: $(VENV)/.installed ## Make .venv with the exact versions of constraints.txt
+install: $(VENV)/.installed ## Make .venv with the exact versions of requirements.txt, checked by their hashes
 
-# torch comes first and pinned: a plain "torch" asked for by another package would bring gigabytes of CUDA
-$(VENV)/.installed: pyproject.toml constraints.txt
+# torch comes first and without a hash: which build of it there is depends on the machine (for the CPU alone, or with
+# gigabytes of CUDA). The package itself is built by the hatchling of requirements.txt.
+$(VENV)/.installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet "torch==$(TORCH)"
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# versions that are there stay, unless pyproject.toml excludes them; UPGRADE=--upgrade takes the newest
+lock: install ## Write requirements.txt anew, for all systems and versions of Python: make lock UPGRADE=--upgrade
+	echo "torch==$(TORCH)" | $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --group dev --no-emit-package torch --constraint - $(UPGRADE) \
+		--output-file requirements.txt pyproject.toml
 
 train: install ## Train and show the result: make train ARGS="env=cartpole"
 	$(BIN)/python train.py $(ARGS)
@@ -32,7 +41,7 @@ test-slow: install ## Run the long tests
 test-lowest: ## Run the tests with the lowest versions of pyproject.toml, but for export; PYTHON=python3.10 for the lowest of all
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet uv
-	.venv-lowest/bin/uv pip install --python .venv-lowest --resolution lowest-direct --editable ".[dev]"
+	.venv-lowest/bin/uv pip install --python .venv-lowest --resolution lowest-direct --group test --group docs --editable .
 	.venv-lowest/bin/python -m pytest -W default --ignore tests/export
 
 torture: install ## Run the whole campaigns of tests/torture, an hour or more
@@ -62,7 +71,7 @@ bench-peers: .venv-peers/.installed ## Measure training against JaxMARL and Benc
 
 .venv-peers/.installed: benchmarks/peers.txt pyproject.toml
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet "torch==2.13.0"
+	.venv-peers/bin/python -m pip install --quiet "torch==$(TORCH)"
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --editable .
 	@touch $@
 

@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.version import VersionBase
 from pytorch_lightning import Callback
 
 import lomaq
@@ -246,24 +250,25 @@ def program(tmp_path, code: str) -> str:
 TRAINS = 'lomaq.train("cartpole", "total_env_steps=100", "learner.n_envs=4", "env.n_agents=2", run_dir="run", **small)'
 
 
-def test_training_works_inside_a_hydra_application(tmp_path):
-    (tmp_path / "app.yaml").write_text("steps: 100\nhydra: {run: {dir: .}, output_subdir: null}\n")
-    code = f"""
-import hydra, lomaq
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
+def test_training_works_inside_a_hydra_application(tmp_path, monkeypatch):
+    quiet = "defaults: [_self_, override hydra/job_logging: none, override hydra/hydra_logging: none]"
+    (tmp_path / "app.yaml").write_text(f"{quiet}\nsteps: 100\nhydra: {{run: {{dir: .}}, output_subdir: null}}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["app.py", "steps=200"])
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    monkeypatch.setattr(VersionBase.instance(), "version_base", VersionBase().version_base)
+    seen = []
 
-@hydra.main(version_base="1.3", config_path=".", config_name="app")
-def main(cfg):
-    small = {{"evaluation__episodes": 2}}
-    theirs = GlobalHydra.instance().hydra
-    run = {TRAINS}
-    assert GlobalHydra.instance().hydra is theirs is not None
-    print(cfg.steps, HydraConfig.get().job.name, run.summary["env"])
+    @hydra.main(version_base="1.3", config_path=str(tmp_path), config_name="app")
+    def main(cfg):
+        theirs, settings = GlobalHydra.instance().hydra, HydraConfig.get()
+        run = lomaq.train("cartpole", "env.n_agents=2", run_dir="run", **SMALL)
+        assert GlobalHydra.instance().hydra is theirs is not None
+        assert HydraConfig.get() is settings
+        seen.append((cfg.steps, settings.job.name, run.summary["env"]))
 
-main()
-"""
-    assert program(tmp_path, code) == "100 program cartpole\n"
+    main()
+    assert seen == [(200, "test_api", "cartpole")]
 
 
 @pytest.mark.slow

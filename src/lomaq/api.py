@@ -28,7 +28,7 @@ from lomaq.config import choices, compose
 from lomaq.config.own import write_env
 from lomaq.config.words import word_of
 from lomaq.envs import BatchedEnv, contract, to_pettingzoo
-from lomaq.errors import InputError, check_int
+from lomaq.errors import INSTALL, InputError, check_int
 from lomaq.evaluation import Actor, evaluate, make_test_env
 from lomaq.inputs.plain import changed
 from lomaq.nn import ActingState, epsilon_greedy, epsilon_softmax
@@ -158,7 +158,7 @@ class Policy:
         """Film one episode, the one that :meth:`evaluate` plays with ``episodes=1`` and this seed.
 
         Args:
-            path: A ``.gif`` or ``.mp4`` file; needs ``lomaq[film]``.
+            path: A ``.gif`` or ``.mp4`` file; needs the extra film.
             seed: Seed of the start and of what happens in the episode, at least 0.
             actor: Who acts in place of the policy, such as ``lomaq.RandomActor(seed=0)``.
             moments: Most moments of the episode that are shown.
@@ -376,7 +376,7 @@ def register_envs() -> list[str]:
     try:
         from pettingzoo import parallel_registry, register
     except ImportError as error:
-        remedy = "pip install 'lomaq[pettingzoo]'"
+        remedy = INSTALL.format("pettingzoo")
         raise InputError("register_envs", "PettingZoo 1.27 or later", str(error), remedy) from error
     ids = {f"lomaq/{name}-v0": name for name in choices()["env"]}
     for number, name in ids.items():

@@ -9,6 +9,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+#: How the packages of an extra of pyproject.toml are installed, from the checkout: no index has this package.
+INSTALL = "pip install '.[{}]'"
+
 
 class InputError(ValueError):
     """A setting, file or argument that cannot be used.

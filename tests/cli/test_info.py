@@ -156,7 +156,9 @@ def test_runs_side_by_side_show_what_differs_and_what_came_out(command, tmp_path
     assert rows["learner.lr"] == ["0.003", "0.01"]
     assert "seed" not in rows
     assert rows["last"][1:] == ["310.5", "2"]  # last test
-    found = json.loads((tmp_path / "here" / "compare.json").read_text())
+    content = json.loads((tmp_path / "here" / "compare.json").read_text())
+    assert content["groups"] == []
+    found = content["runs"]
     assert list(found) == ["a/run", "b/run"]
     assert found["a/run"]["first 300 at"] == 200
     assert found["b/run"]["first 300 at"] is None
@@ -165,13 +167,34 @@ def test_runs_side_by_side_show_what_differs_and_what_came_out(command, tmp_path
 
 
 def test_many_runs_stand_below_each_other_and_patterns_name_them_once(command, tmp_path) -> None:
-    for seed in range(9):
-        stored(tmp_path / "runs" / f"seed={seed},algo=lomaq", [(0, seed, seed, seed)], f"seed={seed}")
+    for number in range(9):
+        stored(tmp_path / "runs" / f"number={number},algo=lomaq", [(0, number, number, number)], f"kappa={number}")
     (tmp_path / "runs" / "notes").mkdir()
-    status, out, _ = command("compare", "run=[runs/seed*,'runs/seed=1,algo=lomaq']")
+    status, out, _ = command("compare", "run=[runs/num*,'runs/number=1,algo=lomaq']")
     assert status == 0
     assert sum("algo=lomaq" in line for line in out.splitlines()) == 9
     assert {"compare.json", "compare.png"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_runs_that_differ_by_their_seeds_alone_are_one_row_with_an_interval(command, tmp_path) -> None:
+    for seed, (ours, theirs) in enumerate([(4.0, 1.0), (6.0, 5.0), (8.0, 6.0)]):
+        for algo, last, more in (("lomaq", ours, "kappa=1"), ("vdn", theirs, "learner.lr=0.003")):
+            tests = [(0, 0.0, 0, 0), (200, 2.0, 1, 3), (400, last, last, last)]
+            stored(tmp_path / "runs" / f"{algo},{seed}", tests, f"algo={algo}", f"seed={seed}", more)
+    stored(tmp_path / "runs" / "vdn,fast", [(0, 0.0, 0, 0)], "algo=vdn", "learner.lr=0.01")
+    status, out, err = command("compare", "run=runs/*")
+    assert (status, err) == (0, "")
+    assert "cartpole, 3 agents, 400 env steps" in out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    assert [row[0] for row in rows] == ["lomaq", "vdn, lr=0.003", "vdn, lr=0.01"]
+    assert rows[0] == ["lomaq", "3", "6 (4 to 8)", "4", "4 (3 to 5)", "–"]
+    assert rows[1][1:4] == ["3", "4 (1 to 6)", "1"]
+    assert rows[1][5].startswith(f"{(0 + 1 + 1.5) / 9:.2f} (")  # 5 beats 4; 6 beats 4 and is equal to 6
+    content = json.loads((tmp_path / "compare.json").read_text())
+    assert len(content["runs"]) == 7
+    first = content["groups"][0]
+    assert (first["seeds"], first["returns"], first["interval"]) == ([0, 1, 2], [4, 6, 8], [4, 8])
+    assert first["curve"] == {"steps": [0, 200, 400], "mean": [0, 2, 6], "low": [0, 2, 4], "high": [0, 2, 8]}
 
 
 MISTAKES = {

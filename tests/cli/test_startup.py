@@ -59,8 +59,8 @@ def test_help_completion_typos_and_looks_at_runs_import_nothing_heavy(trained, t
     for (line, expected), (status, modules) in zip({**HELP, **LIGHT}.items(), found, strict=False):
         small = set() if line in LIGHT else {"hydra", "omegaconf", "rich", "numpy"}
         assert (line, status, (HEAVY | small) & modules) == (line, expected, set())
-    status, modules = found[-1]  # it draws
-    assert (status, HEAVY & modules) == (0, {"matplotlib"})
+    status, modules = found[-1]  # it draws, and two runs of one seed are a group with an interval
+    assert (status, HEAVY & modules) == (0, {"matplotlib", "scipy"})
 
 
 # ---------------------------------------------------------------------- source

@@ -372,7 +372,7 @@ def test_weights_of_another_network_are_refused(stored, tmp_path) -> None:
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
 def test_a_missing_package_is_named_with_its_remedy(stored, tmp_path, monkeypatch, package) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    line = rf"^format: expected the packages .* for onnx, got no {package}; pip install 'lomaq\[export\]'"
+    line = rf"^format: expected the packages .* for onnx, got no {package}; pip install '\.\[export\]'"
     with pytest.raises(InputError, match=line):
         export_checkpoint(stored("mlp"), tmp_path / "new")
 

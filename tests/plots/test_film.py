@@ -176,7 +176,7 @@ def test_other_endings_are_refused(tmp_path):
 @pytest.mark.parametrize(("ending", "package"), [("gif", "imageio"), ("mp4", "imageio"), ("mp4", "imageio_ffmpeg")])
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch, ending, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=rf"{package}.*pip install 'lomaq\[film\]'"):
+    with pytest.raises(InputError, match=rf"{package}.*pip install '\.\[film\]'"):
         check_format("evaluation.film", ending)
 
 

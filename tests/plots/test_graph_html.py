@@ -115,7 +115,7 @@ def test_without_plotly_the_extra_is_named(monkeypatch, tmp_path):
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(InputError, match=r"No module named 'plotly'; pip install 'lomaq\[html\]'$"):
+    with pytest.raises(InputError, match=r"No module named 'plotly'; pip install '\.\[html\]'$"):
         write_graph_html(tmp_path / "graph.html", GraphView(GRID))
     assert list(tmp_path.iterdir()) == []
 

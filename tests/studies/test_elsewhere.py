@@ -88,7 +88,7 @@ def test_a_run_that_fails_elsewhere_is_one_line(tmp_path, words) -> None:
 MISTAKES = {
     "an unknown launcher": (
         ["hydra/launcher=nobody", "-m", "seed=0,1"],
-        "got nobody; pip install 'lomaq[ray]' or 'lomaq[submitit]'",
+        "got nobody; pip install '.[ray]' or '.[submitit]'",
     ),
     "limits of both": (["hydra/launcher=ray", "-m", "seed=0,1", "jobs=2"], "jobs: expected null"),
     "no several runs": (["hydra/launcher=ray"], "hydra/launcher: expected several runs"),

@@ -16,7 +16,19 @@ from rich.console import Console
 from lomaq import cli
 from lomaq.config import CONF, compose
 from lomaq.errors import InputError
-from lomaq.studies import actor_critic, comparison, dilemma, fig6, fig8, fig9, voltage
+from lomaq.studies import (
+    actor_critic,
+    comparison,
+    dilemma,
+    fig6,
+    fig8,
+    fig9,
+    report,
+    sharing,
+    theorem1,
+    transfer,
+    voltage,
+)
 from lomaq.studies.bandit import DEFAULTS, run_bandits
 from lomaq.studies.figures import DRAWERS, draw, draw_all
 
@@ -154,7 +166,8 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 def test_every_experiment_with_a_picture_can_be_drawn_again() -> None:
     drawn = {comparison.report: comparison.draw, dilemma.report: dilemma.draw, fig8.report: fig8.draw}
     drawn |= {fig9.report: fig9.draw, fig6.run: fig6.draw, voltage.report: voltage.draw}
-    drawn |= {actor_critic.report: actor_critic.draw}
+    drawn |= {actor_critic.report: actor_critic.draw, report.report: report.draw, sharing.report: report.draw}
+    drawn |= {theorem1.run: theorem1.draw, transfer.report: transfer.draw}
     for file in (CONF / "experiment").glob("*.yaml"):
         study = compose([f"experiment={file.stem}"])["study"]
         module, _, name = (study.get("report") or study["run"]).rpartition(".")

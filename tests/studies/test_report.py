@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lomaq.analysis.statistics import time_to
 from lomaq.config import compose
 from lomaq.runs import Curve, RunRecord
 from lomaq.studies.report import report, rows_of, table
@@ -32,7 +33,8 @@ def test_a_row_has_every_seed_the_curve_without_its_start_and_how_often_it_is_be
     assert second["along"]["areas"] == [3, 4]
     assert first["better"] is None
     assert second["better"][0] == pytest.approx((0 + 0 + 0.5 + 0) / 4)
-    assert first["reached"]["5"] == {"reached": 2, "runs": 2, "median": 100.0, "mean": 150.0}
+    assert first["reached"]["5"] == time_to([200, 100], 200)._asdict()
+    assert first["absolute"] is None  # no checkpoint is kept
     assert first["reference"] == 600  # best possible
     assert (tmp_path / f"{tmp_path.name}.png").stat().st_size > 10_000
     text = (tmp_path / "table.md").read_text()

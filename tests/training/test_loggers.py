@@ -100,7 +100,7 @@ def test_a_logger_is_one_word_and_several_are_a_list() -> None:
 @pytest.mark.parametrize("name", LOGGERS)
 def test_a_missing_package_is_one_line_with_its_extra_and_nothing_is_written(run_small, monkeypatch, tmp_path, name):
     monkeypatch.setattr(loggers, "find_spec", lambda package: None)
-    with pytest.raises(InputError, match=rf"^logger={name}: expected the package {name}, .*'lomaq\[{name}\]'"):
+    with pytest.raises(InputError, match=rf"^logger={name}: expected the package {name}, .*'\.\[{name}\]'"):
         run_small("run", f"logger={name}")
     assert not (tmp_path / "run").exists()
 

@@ -53,7 +53,7 @@ def describe_run(folder: Path) -> dict[str, str]:
         best, reached = max(run.tests.mean), _reached(run)
         firsts = [f"{threshold:,.6g} at {step:,}" for threshold, step in reached.items() if step is not None]
         none = "none of " + ", ".join(f"{threshold:,.6g}" for threshold in reached) if reached else "no threshold"
-        lines["last test"] = f"{_last(run):,.1f} at {run.tests.steps[-1]:,.0f} env steps"
+        lines["last test"] = f"{last_test(run):,.1f} at {run.tests.steps[-1]:,.0f} env steps"
         lines["best test"] = f"{best:,.1f} at {run.tests.first_at(best):,} env steps"
         lines["first reached"] = ", ".join(firsts) or none
         lines |= {f"last {name}": f"{value:,.4g}" for name, value in run.summary.get("test_metrics", {}).items()}
@@ -102,7 +102,7 @@ def _state(run: RunRecord) -> str:
     return f"running or stopped, {share} ({run.env_steps / total:.0%}), last written {written}"
 
 
-def _last(run: RunRecord) -> float | None:
+def last_test(run: RunRecord) -> float | None:
     """Mean return of the last test: of all its episodes where the run has ended."""
     ended = run.summary.get("env_steps") == run.env_steps
     return run.summary["test_return_mean"] if ended else run.tests.mean[-1] if run.tests.mean else None
@@ -150,22 +150,28 @@ class Comparison:
     Attributes:
         names: The runs, R of them.
         rows: Settings that differ, then results → ``[R]`` values; None where a run has none.
-        panels: Title of a task → name of a run → its tests.
+        panels: Title of a task → name of a run, or of a group with its seeds → its tests.
         folders: The run folders, R of them.
+        curves: The tests of each, R of them.
+        groups: A row for each group of runs that differ by their seeds alone, see
+            :func:`lomaq.analysis.groups.rows_of`; none where every run is a group of its own.
     """
 
     names: list[str]
     rows: dict[str, list[Any]]
     panels: dict[str, dict[str, Curve]]
     folders: list[Path]
+    curves: list[Curve]
+    groups: list[dict[str, Any]]
 
     def write(self, output: Path) -> None:
         """Write ``compare.json`` into ``output``, which is made where it is missing."""
         output.mkdir(parents=True, exist_ok=True)
-        curves = {name: vars(curve) for panel in self.panels.values() for name, curve in panel.items()}
         columns = [dict(zip(self.rows, values, strict=True)) for values in zip(*self.rows.values(), strict=True)]
-        runs = zip(self.names, self.folders, columns, strict=True)
-        content = {name: {"folder": str(folder), **row, "curve": curves.get(name)} for name, folder, row in runs}
+        curves = [vars(curve) if curve.mean else None for curve in self.curves]
+        runs = zip(self.names, self.folders, columns, curves, strict=True)
+        each = {name: {"folder": str(folder), **row, "curve": curve} for name, folder, row, curve in runs}
+        content = {"runs": each, "groups": self.groups}
         RunFiles(output).write_json("compare.json", content)
 
 
@@ -185,12 +191,33 @@ def compare(patterns: Sequence[str]) -> Comparison:
     if not any(run.tests.mean for run in runs):
         raise InputError("run", "at least one run with a test", "none", "wait for its first evaluation")
     names = names_of(folders)
-    panels: dict[str, dict[str, Curve]] = {}
-    for name, run in zip(names, runs, strict=True):
-        if run.tests.mean:
-            panels.setdefault(task_of(run), {})[name] = run.tests
     settings = {key: row for key, row in differing([run.config for run in runs]).items() if "._" not in key}
-    return Comparison(names, {**settings, **_results(runs)}, panels, folders)
+    groups = _groups(runs)
+    panels: dict[str, dict[str, Curve]] = {}
+    for row in groups:
+        panels.setdefault(f"{row['task']}, {row['env_steps']:,} env steps", {})[
+            f"{row['method']}, {len(row['seeds'])} seeds"
+        ] = Curve(**row["curve"])
+    for name, run in zip(names, runs, strict=True):
+        if run.tests.mean and not groups:
+            panels.setdefault(task_of(run), {})[name] = run.tests
+    return Comparison(names, {**settings, **_results(runs)}, panels, folders, [run.tests for run in runs], groups)
+
+
+def _groups(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Rows of runs with tests that differ by their seeds alone; none where all differ by more."""
+    tested = [run for run in runs if run.tests.mean]
+    settings = {key: row for key, row in differing([run.config for run in tested]).items() if key != "seed"}
+    found: dict[str, list[RunRecord]] = {}
+    for place, run in enumerate(tested):
+        found.setdefault(repr([task_of(run), method_of(run), *(row[place] for row in settings.values())]), []).append(
+            run
+        )
+    if len(found) == len(tested):
+        return []
+    from lomaq.analysis.groups import rows_of  # SciPy, for which nobody waits in vain
+
+    return rows_of([*found.values()])
 
 
 def task_of(run: RunRecord) -> str:
@@ -218,7 +245,7 @@ def _counts(key: str) -> bool:
 def _results(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {
         "env steps": [run.env_steps for run in runs],
-        "last test": [_last(run) for run in runs],
+        "last test": [last_test(run) for run in runs],
         "best test": [max(run.tests.mean, default=None) for run in runs],
     }
     stopped = [run.summary.get("stopped_at") for run in runs]

@@ -8,6 +8,7 @@ within each task (stratified), as many as it has.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -82,17 +83,20 @@ def _above(level: float, runs: np.ndarray, axis: int) -> Any:
 
 
 def area(steps: ArrayLike, returns: ArrayLike) -> float:
-    """Area under a test curve over the env steps that it covers: the mean return along the run (trapezoidal rule).
+    """Area under a test curve, over the env steps of the last test: the mean return along the run.
+
+    A test stands for the env steps since the test before it. That of the untrained networks, at env step 0, stands for
+    none: how they happen to start counts for nothing.
 
     Args:
-        steps: ``[T]`` env steps of the tests, rising.
+        steps: ``[T]`` env steps of the tests, rising, the last above 0.
         returns: ``[T]`` mean returns.
 
-    >>> area([0, 10, 20], [0.0, 2.0, 2.0])
-    1.5
+    >>> area([0, 10, 40], [50.0, 4.0, 2.0])
+    2.5
     """
     x, y = np.asarray(steps, dtype=float), np.asarray(returns, dtype=float)
-    return float(y[0]) if len(x) == 1 else float(np.trapezoid(y, x) / (x[-1] - x[0]))
+    return float(y @ np.diff(x, prepend=0.0) / x[-1])
 
 
 class TimeTo(NamedTuple):
@@ -102,17 +106,24 @@ class TimeTo(NamedTuple):
         reached: Runs that do.
         runs: All.
         median: Kaplan-Meier median; None where less than half of the runs reach it.
+        low: Lower end of its 95 % interval; None where it is open, as that of a single run is.
+        high: Upper end; None where it is open.
         mean: Restricted mean: that of the time until the threshold or until ``budget``, whichever comes first.
     """
 
     reached: int
     runs: int
     median: float | None
+    low: float | None
+    high: float | None
     mean: float
 
 
 def time_to(first: Sequence[float | None], budget: float) -> TimeTo:
     """Env steps to a threshold with censoring (Kaplan and Meier 1958).
+
+    The interval of the median holds all times at which the survival function's, by Greenwood's formula after a log-log
+    transform, holds one half (Brookmeyer and Crowley 1982).
 
     Args:
         first: For each run the env steps at which it is first there; None where it never is, which tells only that it
@@ -120,16 +131,24 @@ def time_to(first: Sequence[float | None], budget: float) -> TimeTo:
         budget: Env steps of a run.
 
     >>> time_to([10, 20, None], 100)
-    TimeTo(reached=2, runs=3, median=20.0, mean=43.333333333333336)
+    TimeTo(reached=2, runs=3, median=20.0, low=10.0, high=None, mean=43.333333333333336)
     """
     there = [float(one) for one in first if one is not None]
     late = [float(budget)] * (len(first) - len(there))
     mean = float(np.mean([*there, *late]))
     if not there:
-        return TimeTo(0, len(first), None, mean)
+        return TimeTo(0, len(first), None, None, None, mean)
     survival = ecdf(CensoredData(there, right=late)).sf
-    below = survival.quantiles[survival.probabilities <= 0.5]
-    return TimeTo(len(there), len(first), float(below[0]) if len(below) else None, mean)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it is undefined, NaN, where the last run arrives
+        band = survival.confidence_interval(CONFIDENCE, method="log-log")
+
+    def halved(shares: np.ndarray) -> float | None:
+        """The first time at which no more than half of the runs are left."""
+        return next((float(t) for t, share in zip(survival.quantiles, shares, strict=True) if share <= 0.5), None)
+
+    low, median, high = (halved(one.probabilities) for one in (band.low, survival, band.high))
+    return TimeTo(len(there), len(first), median, low, high, mean)
 
 
 def _arrays(tasks: Any) -> list[np.ndarray]:

@@ -50,9 +50,29 @@ def print_run(summary: dict[str, Any], run_dir: Path) -> None:
 
 
 def print_comparison(found: Comparison) -> None:
-    """Print runs side by side, one a line where they are more than what is said about each."""
+    """Print runs side by side, one a line where they are more than what is said about each; or groups of seeds."""
+    if found.groups:
+        _print_groups(found.groups)
+        return
     table = [["", *found.names], *([row, *map(_cell, values)] for row, values in found.rows.items())]
     print_table(table if len(found.names) <= len(found.rows) else [*zip(*table, strict=True)])
+
+
+def _print_groups(groups: list[dict[str, Any]]) -> None:
+    """A table for each task and budget, a group a line."""
+    tables: dict[str, list[list[str]]] = {}
+    for row in groups:
+        better = "–" if row["better"] is None else "{:.2f} ({:.2f} to {:.2f})".format(*row["better"])
+        cells = [row["method"], str(len(row["seeds"])), _estimate(row), f"{min(row['returns']):,.6g}"]
+        cells += [_estimate(row["along"]) if row["along"] else "–", better]
+        tables.setdefault(f"{row['task']}, {row['env_steps']:,} env steps", []).append(cells)
+    columns = ["seeds", "last test, IQM (95 %)", "worst", "along the run, IQM (95 %)", "P(better than the first)"]
+    for heading, rows in tables.items():
+        print_table([[heading, *columns], *rows])
+
+
+def _estimate(row: dict[str, Any]) -> str:
+    return "{:,.6g} ({:,.6g} to {:,.6g})".format(row["iqm"], *row["interval"])
 
 
 def print_report(report: Report) -> None:

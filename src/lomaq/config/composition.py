@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lomaq.config.groups import CONF, methods, read_yaml
+from lomaq.config.kept import composed
 from lomaq.config.schema import check_settings
 from lomaq.config.words import (
     CONFIG_DIR,
@@ -44,7 +45,7 @@ from lomaq.config.words import (
     place_of,
     places_of,
 )
-from lomaq.errors import InputError, check_choice
+from lomaq.errors import INSTALL, InputError, check_choice
 from lomaq.inputs.plain import check_sections
 from lomaq.inputs.targets import import_modules, import_targets, modules_of, name_functions, our_class
 from lomaq.inputs.text import check_place, parse_yaml, read_text, yaml_reason
@@ -104,10 +105,10 @@ def compose_jobs(words: Sequence[str]) -> list[Job]:
         values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word]
     varied = [key for key, choice in values.items() if len(choice) > 1]
     jobs = []
-    with _hydra(folders) as composed:
+    with _hydra(folders) as configure:
         for task in itertools.product(*values.values()):
             given = parse(task, places=()) if varied else {}
-            jobs.append(Job({key: given[key] for key in varied}, _resolved(task, composed, folders)))
+            jobs.append(Job({key: given[key] for key in varied}, _resolved(task, configure, folders)))
     return jobs
 
 
@@ -149,8 +150,8 @@ def layers(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, An
         its flat content, in the order in which later ones override earlier ones.
     """
     words, folders = folders_of(modules_of(words)[0])
-    with _hydra(folders) as composed:
-        config = OmegaConf.to_container(composed(words), resolve=False)
+    with _hydra(folders) as configure:
+        config = OmegaConf.to_container(configure(words), resolve=False)
         loader = GlobalHydra.instance().config_loader()
         defaults = loader.compute_defaults_list("train", [*words, *_search(folders)], RunMode.RUN).defaults
     assert isinstance(config, dict)
@@ -209,7 +210,7 @@ def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
         try:
             hydra.initialize_config_dir(str(CONF), version_base=None)
             search = _search(folders)
-            yield lambda words: hydra.compose("train", [*map(opened, words), *search], return_hydra_config=True)
+            yield lambda words: composed([*map(opened, words)], search, folders)
         finally:
             GlobalHydra.instance().hydra = theirs
             version.VersionBase.instance().version_base = base  # its setter takes no base that was never set
@@ -242,9 +243,9 @@ def _renamed(old: str, got: str) -> InputError:
     return InputError(old, f"the setting {new}", got, f"write {new if '=' in new else new + '=…'}")
 
 
-def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> dict[str, Any]:
+def _resolved(words: Sequence[str], configure: Any, folders: Sequence[str]) -> dict[str, Any]:
     """The configuration of one run, with its ``method``, and with the names of all methods where a grid wants them."""
-    config = composed(words)
+    config = configure(words)
     chosen = config.hydra.runtime.choices
     with open_dict(config):
         del config["hydra"]
@@ -259,7 +260,7 @@ def _resolved(words: Sequence[str], composed: Any, folders: Sequence[str]) -> di
     stamps = [(file, file.stat().st_mtime_ns) for folder in folders for file in Path(folder).glob("*/*.yaml")]
     key = (chosen["algo"], chosen["learner"], *stamps)
     if key not in _ALONE:
-        alone = composed([f"{group}={chosen[group]}" for group in ("algo", "learner")])
+        alone = configure([f"{group}={chosen[group]}" for group in ("algo", "learner")])
         for name in set(alone.algo) - set(read_yaml(CONF / "train.yaml")["algo"]):
             raise InputError(f"algo.{name}", "a setting of algo in conf/train.yaml", "an unknown one", "leave it out")
         may_differ = OmegaConf.to_container(alone.algo.identity)
@@ -328,7 +329,7 @@ def _refusal(error: Exception) -> InputError:
     if old in RENAMED:
         return _renamed(old, old)
     if unknown is not None and unknown[2] == "launcher":
-        remedy = "pip install 'lomaq[ray]' or 'lomaq[submitit]'"
+        remedy = f"{INSTALL.format('ray')} or '.[submitit]'"
         return InputError("hydra/launcher", "a launcher that is installed", unknown[3], remedy)
     if "algo.searched" in line:
         return InputError("learner", "fast or paper where no search chose settings for the method", "searched")

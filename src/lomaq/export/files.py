@@ -17,7 +17,7 @@ import torch
 
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.envs import BatchedEnv
-from lomaq.errors import InputError, check_choice
+from lomaq.errors import INSTALL, InputError, check_choice
 from lomaq.export.parity import Parity, ParityError, compare
 from lomaq.export.policy import ExportedPolicy, Format, open_policy, write_policy
 from lomaq.nn import Utilities
@@ -92,7 +92,7 @@ def _require(format: Format) -> None:
     missing = [name for name in PACKAGES[format] if importlib.util.find_spec(name) is None]
     if missing:
         expected = f"the packages {', '.join(PACKAGES[format])} for {format}"
-        remedy = "pip install 'lomaq[export]', or take format=torch"
+        remedy = f"{INSTALL.format('export')}, or take format=torch"
         raise InputError("format", expected, f"no {', '.join(missing)}", remedy)
 
 

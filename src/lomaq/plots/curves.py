@@ -72,13 +72,14 @@ def draw_curve(path: Path, title: str, evaluations: list[Evaluation], references
     figure.savefig(path)
 
 
-def draw_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], band: str) -> None:
+def draw_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], band: str, line: str = "mean") -> None:
     """Draw curves in panels, as PNG.
 
     Args:
         path: Picture to write.
         panels: Title of a panel → name of a curve → curve; at least one curve, with at least one test.
         band: What the bands are, for the heading.
+        line: What the lines are.
     """
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -93,6 +94,6 @@ def draw_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], band: str
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9, frameon=False)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    figure.suptitle(f"line: mean; band: {band}", fontsize=10, color="gray")
+    figure.suptitle(f"line: {line}; band: {band}", fontsize=10, color="gray")
     with replacing(path) as file:
         figure.savefig(file, format="png")

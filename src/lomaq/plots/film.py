@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint
 from lomaq.envs import BatchedEnv
-from lomaq.errors import InputError, check_choice
+from lomaq.errors import INSTALL, InputError, check_choice
 from lomaq.evaluation import Actor
 from lomaq.plots.renderers import Frame, renderer, snapshot
 from lomaq.runs.files import replacing
@@ -182,7 +182,7 @@ def check_format(name: str, value: object) -> str:
         InputError: If it is none, or a package or ffmpeg is missing.
     """
     check_choice(name, value, FORMATS)
-    remedy = "pip install 'lomaq[film]'"
+    remedy = INSTALL.format("film")
     try:
         importlib.import_module("imageio")
         if value == "mp4":

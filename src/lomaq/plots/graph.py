@@ -50,7 +50,7 @@ def picture_graph(
         colour: What colours the agents: partition (blocks that touch differ), classes (ego classes, equal
             surroundings), degree; with a checkpoint reward or utility of one greedy episode, or share, the part of its
             own reward that an agent passes on to others (reward.share), with widths by what is passed along an edge.
-        output: File to write: .png, .svg, .pdf, or .html to zoom, to point at and to play (needs lomaq[html]). A
+        output: File to write: .png, .svg, .pdf, or .html to zoom, to point at and to play (needs the extra html). A
             picture shows the mean of an episode over its steps, .html plays them.
         seed: Seed of the episode.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lomaq.errors import InputError, check_choice
+from lomaq.errors import INSTALL, InputError, check_choice
 from lomaq.plots.graph_view import DARK, GraphView, classes_of, value_span
 from lomaq.runs.files import write_atomic
 
@@ -46,7 +46,7 @@ def graph_figure(view: GraphView) -> go.Figure:
     try:
         import plotly.graph_objects as go  # an extra, and slow to import
     except ImportError as error:
-        raise InputError("output", "installed packages", error, "pip install 'lomaq[html]'") from error
+        raise InputError("output", "installed packages", error, INSTALL.format("html")) from error
     traces = [_hull_trace(view)] if view.hull is not None else []
     traces += [*_edge_traces(view), *_legend_traces(view), _disc_trace(view)]
     figure = go.Figure([go.Scatter(**trace) for trace in traces], _layout(view))

@@ -1,43 +1,25 @@
-"""Comparison of methods: the search for their settings, and their curves (Figure 5)."""
+"""Comparison of methods: their curves (Figure 5)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
-from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import draw_band, finish_axes, looks
-from lomaq.runs import Curve, RunFiles, RunRecord
-
-#: Fresh episodes that the best checkpoint of a run plays.
-FRESH_EPISODES = 100
-
-
-def tuning(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """For each method all settings tried, and those with the highest mean test return over the run and over seeds.
-
-    The test of the untrained networks is left out: how they happen to start says nothing about the settings.
-    """
-    found: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
-        words = [f"{key}={value}" for key, value in run.settings.items() if key not in ("algo", "seed")]
-        trained = [mean for steps, mean in zip(run.tests.steps, run.tests.mean, strict=True) if steps > 0]
-        found.setdefault(run.settings["algo"], {}).setdefault(" ".join(words), []).append(fmean(trained))
-    tried = {name: {words: fmean(seeds) for words, seeds in scores.items()} for name, scores in found.items()}
-    return {name: {"chosen": max(score, key=score.__getitem__), "tried": score} for name, score in tried.items()}
+from lomaq.runs import Curve, RunRecord
+from lomaq.studies.report import absolute
 
 
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Curves of every method, with the mean and the range over seeds, and a table of the same.
 
-    A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes,
-    which no test of the run has seen; their metrics are kept in the run's folder, in ``fresh.json``.
+    A run solved the task at a threshold where two tests in a row reach it. Its best checkpoint plays fresh episodes
+    (:func:`lomaq.studies.report.absolute`).
     """
     table = {}
+    fresh = {run.folder: absolute(run) for run in runs}
     ordered = sorted(runs, key=lambda run: (run.reads, run.label.casefold()))
     for name in dict.fromkeys(run.settings["algo"] for run in ordered):
         mine = [run for run in ordered if run.settings["algo"] == name]
@@ -48,25 +30,15 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
             "reads": mine[0].reads,
             "seeds": [run.settings["seed"] for run in mine],
             "last": [test.mean[-1] for test in tests],
-            "best_checkpoint_on_fresh_episodes": [_fresh(run) for run in mine],
+            "best_checkpoint_on_fresh_episodes": [fresh[run.folder]["test_return_mean"] for run in mine],
             "solved_at_env_steps": {t: [test.first_at(float(t), tests=2) for test in tests] for t in thresholds},
             "env_steps_per_second": [run.summary["env_steps_per_second"] for run in mine],
             "curve": vars(Curve.over_seeds(tests)),
         }
     about = {key: runs[0].summary[key] for key in ("env", "n_agents", "references")}
-    result = {"fresh_episodes": FRESH_EPISODES, **about, "methods": table}
+    result = {"fresh_episodes": fresh[runs[0].folder]["episodes"], **about, "methods": table}
     draw(folder, result)
     return result
-
-
-def _fresh(run: RunRecord) -> float:
-    place = run.folder / "fresh.json"
-    if not place.is_file():
-        stored = open_checkpoint(run.folder, resume=False)
-        metrics = evaluate_checkpoint(stored, stored.config, FRESH_EPISODES, 0)
-        del metrics["checkpoint"]  # a path of this machine, and fresh.json goes wherever the run's folder does
-        RunFiles(run.folder).write_checked("fresh.json", metrics)
-    return float(read_checked(place)["test_return_mean"])
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from lomaq.analysis.statistics import area
 from lomaq.plots.curves import draw_band, finish_axes
 from lomaq.runs import Curve, RunRecord
 
@@ -22,7 +22,7 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
             "seeds": len(mine),
             "first_env_steps_at": {name: [f[name] for f in first] for name in first[0]},
             "last": [test.mean[-1] for test in tests],
-            "mean_over_the_run": [fmean(test.mean) for test in tests],
+            "mean_over_the_run": [area(test.steps, test.mean) for test in tests],
             "curve": vars(Curve.over_seeds(tests)),
         }
     result["about"] = {key: runs[0].summary[key] for key in ("env", "n_agents", "references")}

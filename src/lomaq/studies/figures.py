@@ -13,11 +13,24 @@ from lomaq.plots.curves import draw_curves
 from lomaq.plots.regret import draw_regret
 from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
-from lomaq.studies import actor_critic, comparison, dilemma, fig6, fig8, fig9, sweep, theorem1, transfer, voltage
+from lomaq.studies import (
+    actor_critic,
+    comparison,
+    dilemma,
+    fig6,
+    fig8,
+    fig9,
+    report,
+    sweep,
+    theorem1,
+    transfer,
+    voltage,
+)
 
 #: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
 DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "ac_": actor_critic.draw,
+    "fig5_paper": report.draw,
     "fig5_": comparison.draw,
     "fig6": fig6.draw,
     "fig8": fig8.draw,
@@ -26,6 +39,7 @@ DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "theorem1": theorem1.draw,
     "transfer": transfer.draw,
     "voltage": voltage.draw,
+    **dict.fromkeys(("cognac", "methods", "scaling", "sensitivity", "sharing", "sumo", "wrong_graph"), report.draw),
 }
 
 

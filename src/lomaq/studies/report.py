@@ -10,15 +10,20 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lomaq.analysis.statistics import area, estimate, improvement, time_to
+from lomaq.analysis.groups import along
+from lomaq.analysis.statistics import estimate, improvement, time_to
+from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config.words import word_of
 from lomaq.inputs.plain import changed
-from lomaq.runs import RunRecord
+from lomaq.inputs.text import read_checked
+from lomaq.runs import RunFiles, RunRecord
 from lomaq.runs.files import replacing
 from lomaq.training.build import env_maker
 
 #: Settings of a study's grid that name neither the task nor the method.
 ASIDE = ("env", "env.n_agents", "algo", "seed", "learner", "learner.n_envs", "total_env_steps")
+#: The absolute metric takes no more episodes than this, unless a test does.
+MOST_EPISODES = 1000
 #: What a task is called whose mixers get a graph with shuffled names.
 SHUFFLED = "graph shuffled"
 
@@ -49,7 +54,8 @@ def rows_of(runs: list[RunRecord], case: Callable[[RunRecord], Case] = case_of) 
     Returns:
         For each case ``task``, ``method``, ``env_steps`` and ``agent_steps`` (env steps times agents), ``seeds``, and
         over seeds: ``returns`` of the last test, their ``iqm`` with its 95 % ``interval``, the same of the area under
-        the test curve without the test of the untrained networks (``along``, null with one test alone), ``reached``
+        the test curve without the test of the untrained networks (``along``, null with one test alone), the same of
+        the absolute metric (``absolute``, see :func:`absolute`; null where no checkpoint is kept), ``reached``
         (threshold → :class:`TimeTo`), ``better`` (the probability that a run is better than one of the task's first
         method at this budget, with its interval; null for the first) and the task's best known ``reference``.
     """
@@ -67,7 +73,7 @@ def rows_of(runs: list[RunRecord], case: Callable[[RunRecord], Case] = case_of) 
         first = next((r for r in rows if (r["task"], r["env_steps"]) == (one.task, one.env_steps)), None)
         row = {**one._asdict(), "agent_steps": one.env_steps * mine[0].summary["n_agents"]}
         row |= {"seeds": [run.config["seed"] for run in mine], "returns": returns, "iqm": iqm, "interval": [low, high]}
-        row |= {"along": _along(mine), "reached": _reached(mine, one.env_steps)}
+        row |= {"along": along(mine), "absolute": _absolute(mine), "reached": _reached(mine, one.env_steps)}
         row |= {"better": first and [*improvement([returns], [first["returns"]])], "reference": references[one.task]}
         rows.append(row)
     return rows
@@ -82,14 +88,38 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def _along(runs: list[RunRecord]) -> dict[str, Any] | None:
-    """Areas under the curves, from the first test of trained networks."""
-    curves = [[(s, m) for s, m in zip(r.tests.steps, r.tests.mean, strict=True) if s > 0] for r in runs]
-    if min(map(len, curves)) < 2:
+def _absolute(runs: list[RunRecord]) -> dict[str, Any] | None:
+    """Absolute metrics; None where one of the runs has neither it nor a checkpoint any more."""
+    if not all((run.folder / "fresh.json").is_file() or best_of(run).is_file() for run in runs):
         return None
-    areas = [area(*zip(*curve, strict=True)) for curve in curves]
-    iqm, low, high = estimate(areas)
-    return {"areas": areas, "iqm": iqm, "interval": [low, high]}
+    found = [absolute(run) for run in runs]
+    returns = [one["test_return_mean"] for one in found]
+    iqm, low, high = estimate(returns)
+    return {"episodes": found[0]["episodes"], "returns": returns, "iqm": iqm, "interval": [low, high]}
+
+
+def best_of(run: RunRecord) -> Path:
+    """Where its best checkpoint is, if it is kept."""
+    return run.folder / "checkpoints" / "best.ckpt"
+
+
+def absolute(run: RunRecord) -> dict[str, Any]:
+    """Absolute metric (Gorsane et al. 2022): ``test_return_mean`` of the best checkpoint in fresh ``episodes``.
+
+    No test of the run has seen them, so that it is not raised by having chosen the best of many tests, as the best test
+    is (``absolute_metrics`` in results.json: the episodes of that test, which marl-eval takes). They are ten times as
+    many as those of a test (up to :data:`MOST_EPISODES`, or as many as a test has), the same for all runs. What they
+    gave is kept in the run's folder, in ``fresh.json``.
+    """
+    place, own = run.folder / "fresh.json", run.config["evaluation"]["episodes"]
+    if not place.is_file():
+        stored = open_checkpoint(run.folder, resume=False)
+        config = changed(stored.config, {"evaluation.references": False})
+        metrics = evaluate_checkpoint(stored, config, min(10 * own, max(own, MOST_EPISODES)), 0)
+        del metrics["checkpoint"]  # a path of this machine, and fresh.json goes wherever the run's folder does
+        RunFiles(run.folder).write_checked("fresh.json", metrics)
+    found: dict[str, Any] = read_checked(place)
+    return found
 
 
 def _reached(runs: list[RunRecord], budget: int) -> dict[str, Any]:
@@ -136,22 +166,28 @@ def table(rows: list[dict[str, Any]]) -> str:
         known = "" if row["reference"] is None else f"; best reference {number(row['reference'])}"
         heading = f"**{row['task']}, {row['env_steps']:,} env steps, {seeds_of(row)}{known}**"
         lines = parts.setdefault(heading, [])
-        low, high = map(number, row["interval"])
-        cells = [row["method"], f"{number(row['iqm'])} ({low} to {high})", number(min(row["returns"]))]
-        along = row["along"]
-        cells.append("–" if along is None else "{} ({} to {})".format(*map(number, (along["iqm"], *along["interval"]))))
+        cells = [row["method"], _cell(row), number(min(row["returns"]))]
+        cells += ["–" if (one := row[name]) is None else _cell(one) for name in ("along", "absolute")]
         cells.append("–" if row["better"] is None else "{:.2f} ({:.2f} to {:.2f})".format(*row["better"]))
         times = [f"{name}: {_time(time)}" for name, time in row["reached"].items()]
         lines.append(f"| {' | '.join([*cells, '; '.join(times) or '–'])} |")
-    columns = ["method", "last test, IQM (95 %)", "worst", "along the run, IQM (95 %)", "P(better than the first row)"]
-    head = f"| {' | '.join([*columns, 'reached at'])} |\n|---|---|---|---|---|---|"
+    columns = ["method", "last test, IQM (95 %)", "worst", "along the run, IQM (95 %)"]
+    columns += ["best checkpoint, fresh episodes, IQM (95 %)", "P(better than the first row)", "reached at"]
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
     body = ("\n".join([heading, "", head, *lines]) for heading, lines in parts.items())
     return "\n\n".join(body) + "\n"
 
 
+def _cell(entry: dict[str, Any]) -> str:
+    low, high = map(number, entry["interval"])
+    return f"{number(entry['iqm'])} ({low} to {high})"
+
+
 def _time(time: dict[str, Any]) -> str:
-    median = "" if time["median"] is None else f"{time['median'] / 1000:,.0f} K, "
-    return f"{median}{time['reached']} of {time['runs']}"
+    """The median in thousands of env steps with its interval, and how many runs got there."""
+    low, median, high = ("∞" if (t := time[name]) is None else f"{t / 1000:,.0f}" for name in ("low", "median", "high"))
+    between = "" if time["low"] is None else f" ({low} to {high})"
+    return f"{'' if time['median'] is None else f'{median} K{between}, '}{time['reached']} of {time['runs']}"
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:

@@ -37,6 +37,8 @@ from lomaq.training.process import keep_freed_memory
 
 #: Longest name of a run, in bytes; file systems take 255.
 LONGEST = 160
+#: How often ``extend`` of a study is asked for further runs.
+EXTENSIONS = 2
 
 
 def run_study(
@@ -46,8 +48,9 @@ def run_study(
 
     Args:
         study: ``grid`` (setting → values, or several of these), ``report`` (path of a function of folder and runs) and
-            ``jobs``, how many runs train at once, each in its own process if several. Or ``run`` (path of a function of
-            folder, settings and console) and its settings.
+            ``jobs``, how many runs train at once, each in its own process if several; perhaps ``extend`` (path of a
+            function from the runs so far to the settings of further runs, asked twice). Or ``run`` (path of a function
+            of folder, settings and console) and its settings.
         compose: Makes the configuration of a run of the grid from further ``key=value`` words.
         folder: Where the runs and the report go; what is there already is kept.
         console: Where progress is shown.
@@ -65,16 +68,29 @@ def run_study(
     jobs, report = check_int("study.jobs", study["jobs"], 1), _function(study["report"])
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
     cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
-    # composed when it is a run's turn, since that takes a good part of a second
-    todo = (Job(cell, compose([f"{key}={word_of(value)}" for key, value in cell.items()])) for cell in cells)
-    if jobs == 1:
-        runs = [run_one(job.settings, job.config, folder, console) for job in todo]
-    else:
-        done, _ = train_all(todo, len(cells), folder, min(jobs, len(cells)), console, keep_going=False)
-        runs = [done[run_name(cell)] for cell in cells]
+    extend = [_function(study["extend"])] * EXTENSIONS if "extend" in study else []
+    runs = _train(cells, compose, folder, jobs, console)
+    for further in extend:
+        runs += _train(further(runs), compose, folder, jobs, console)
     result: dict[str, Any] = report(folder, runs)
     RunFiles(folder).write_checked("summary.json", result)
     return result
+
+
+def _train(
+    cells: list[dict[str, Any]],
+    compose: Callable[[list[str]], dict[str, Any]],
+    folder: Path,
+    at_once: int,
+    console: Console,
+) -> list[RunRecord]:
+    """The runs with these settings, in their order."""
+    # composed when it is a run's turn, since that takes a good part of a second
+    todo = (Job(cell, compose([f"{key}={word_of(value)}" for key, value in cell.items()])) for cell in cells)
+    if at_once == 1 or not cells:
+        return [run_one(job.settings, job.config, folder, console) for job in todo]
+    done, _ = train_all(todo, len(cells), folder, min(at_once, len(cells)), console, keep_going=False)
+    return [done[run_name(cell)] for cell in cells]
 
 
 def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, Any]:
@@ -93,9 +109,9 @@ def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, An
     return result
 
 
-def _function(path: str) -> Callable[..., dict[str, Any]]:
+def _function(path: str) -> Callable[..., Any]:
     try:
-        function: Callable[..., dict[str, Any]] = resolve_name(":".join(path.rsplit(".", 1)))
+        function: Callable[..., Any] = resolve_name(":".join(path.rsplit(".", 1)))
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError("study", "the path of a function, such as my_module.report", path, str(error)) from error
     if not callable(function):

@@ -15,7 +15,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from lomaq.errors import InputError, check_bool
+from lomaq.errors import INSTALL, InputError, check_bool
 
 #: The loggers, each an extra of this package of the same name.
 LOGGERS = ("tensorboard", "wandb", "mlflow")
@@ -36,7 +36,7 @@ def check_loggers(settings: dict[str, Any]) -> list[str]:
         raise InputError("logger.project", "a name", repr(settings["project"]))
     for name in chosen:
         if find_spec(name) is None:
-            raise InputError(f"logger={name}", f"the package {name}", "none", f"pip install 'lomaq[{name}]'")
+            raise InputError(f"logger={name}", f"the package {name}", "none", INSTALL.format(name))
     if not check_bool("logger.offline", settings["offline"]) and "mlflow" in chosen:
         _server()
     return chosen

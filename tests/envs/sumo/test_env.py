@@ -58,4 +58,4 @@ def test_a_missing_package_is_one_line(make, monkeypatch):
     monkeypatch.setattr(nets, "find_spec", lambda name: None if name == "libsumo" else find(name))
     with pytest.raises(InputError) as error:
         make()
-    assert str(error.value) == "env=sumo: expected the package libsumo, got none; pip install 'lomaq[sumo]'"
+    assert str(error.value) == "env=sumo: expected the package libsumo, got none; pip install '.[sumo]'"

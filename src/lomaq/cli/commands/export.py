@@ -19,7 +19,7 @@ def export(checkpoint: str, format: Any = "onnx", output: str | None = None) -> 
 
     Args:
         checkpoint: PATH of a run folder (its best checkpoint) or of a checkpoint file.
-        format: Format onnx (needs lomaq[export]) or torch (.pt2, for PyTorch alone).
+        format: Format onnx (needs the extra export) or torch (.pt2, for PyTorch alone).
         output: FOLDER, new or empty; by default policy-onnx or policy-torch in the run folder.
     """
     stored = open_checkpoint(str(checkpoint), resume=False)

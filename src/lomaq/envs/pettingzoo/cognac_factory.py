@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lomaq.envs.pettingzoo.spec import Refused
+from lomaq.errors import INSTALL
 
 
 def make(task: str, n_agents: int, density: float, matrix_seed: int, max_steps: int) -> Any:
@@ -23,7 +24,7 @@ def make(task: str, n_agents: int, density: float, matrix_seed: int, max_steps: 
         import cognac.env as envs
         from cognac.utils.graph_utils import generate_adjacency_matrix
     except ImportError as error:
-        remedy = "pip install 'lomaq[cognac]', with Python 3.12 or later"
+        remedy = f"{INSTALL.format('cognac')}, with Python 3.12 or later"
         raise Refused("the package cognac", f"no {error.name}", remedy) from error
     if task == "firefighting":
         env = envs.RowFireFightingGraphEnvironment(n=n_agents, max_steps=max_steps)

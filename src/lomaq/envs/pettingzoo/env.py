@@ -29,7 +29,7 @@ from lomaq.envs.pettingzoo.spec import (
     Recipe,
     WorkerError,
 )
-from lomaq.errors import EnvError, InputError, check_bool, check_choice, check_float, check_int, tell
+from lomaq.errors import INSTALL, EnvError, InputError, check_bool, check_choice, check_float, check_int, tell
 from lomaq.graphs import AgentGraph
 from lomaq.inputs.targets import Function, function_path
 
@@ -237,7 +237,7 @@ def _processes() -> ModuleType:
         from lomaq.envs.pettingzoo import workers
     except ImportError as error:
         expected = "the packages gymnasium and pettingzoo"
-        raise InputError("env=pettingzoo", expected, f"no {error.name}", "pip install 'lomaq[pettingzoo]'") from error
+        raise InputError("env=pettingzoo", expected, f"no {error.name}", INSTALL.format("pettingzoo")) from error
     return workers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lomaq.envs.base import BatchedEnv
-from lomaq.errors import InputError
+from lomaq.errors import INSTALL, InputError
 
 if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
@@ -29,5 +29,5 @@ def to_pettingzoo(env: BatchedEnv) -> ParallelEnv:
         from lomaq.envs.pettingzoo.parallel import Parallel
     except ImportError as error:
         expected, got = "the packages gymnasium and pettingzoo", f"no {error.name}"
-        raise InputError("to_pettingzoo", expected, got, "pip install 'lomaq[pettingzoo]'") from error
+        raise InputError("to_pettingzoo", expected, got, INSTALL.format("pettingzoo")) from error
     return Parallel(env)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from lomaq.errors import InputError
+from lomaq.errors import INSTALL, InputError
 
 #: Networks of the RESCO benchmark, by the name of their folder in sumo-rl.
 NAMES = ("cologne3", "cologne8", "ingolstadt7", "ingolstadt21", "grid4x4", "arterial4x4")
@@ -74,5 +74,5 @@ def require(package: str, wanted: str) -> Path:
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(wanted, f"the package {package}", "none", "pip install 'lomaq[sumo]'")
+        raise InputError(wanted, f"the package {package}", "none", INSTALL.format("sumo"))
     return Path(spec.submodule_search_locations[0])
