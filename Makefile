@@ -76,7 +76,8 @@ bench-peers: .venv-peers/.installed ## Measure training against JaxMARL and Benc
 	@touch $@
 
 docs: install ## Build docs/ as a site, site/index.html
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/build.py build/docs
+	$(BIN)/mkdocs build --strict --config-file build/docs/mkdocs.yml
 
 figures: install ## Draw all plots in results/ again, from the numbers stored there
 	$(BIN)/lomaq figures results=results

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/concepts.md anew: python docs/pictures.py (about 20 seconds on one core)."""
+"""Draws the pictures of docs/concepts.md and docs/environments.md anew: python docs/pictures.py (20 s on one core)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import lomaq
 from lomaq import AgentGraph, Partition
 from lomaq.analysis.episode import decompose_checkpoint
 from lomaq.analysis.stored import open_checkpoint
-from lomaq.envs import CartPole, Navigation, SysAdmin
+from lomaq.envs import BatchedEnv, CartPole, Navigation, SysAdmin
+from lomaq.evaluation import Actor, BaselineActor, RandomActor
 from lomaq.mixers import MaskedMLPMixer, Mixer
+from lomaq.plots.film import play
 from lomaq.plots.graph_plot import draw_graph
 from lomaq.plots.graph_view import GraphView
+from lomaq.plots.renderers import renderer
 
 FOLDER = Path(__file__).resolve().parent / "images"
 #: Rows and columns of the grid that most pictures show.
@@ -123,6 +126,21 @@ def decomposition() -> None:
     save(figure, "decomposition")
 
 
+def environments() -> None:
+    """A frame of an episode in each environment that has a renderer of its own and needs nothing installed."""
+    machines = SysAdmin(12)
+    save_frame("cartpole", CartPole(15), RandomActor(0), step=20)
+    save_frame("nav", Navigation(9, "grid"), BaselineActor(Navigation.oracle), step=10)
+    save_frame("sysadmin", machines, BaselineActor(machines.baselines()["reboot_iff_failed"]), step=62)
+
+
+def save_frame(name: str, env: BatchedEnv, actor: Actor, step: int) -> None:
+    """Write ``docs/images/env-<name>.png``: what a film of ``env`` shows after ``step`` steps."""
+    shown = renderer(env)
+    shown.render(play(actor, env, seed=0)[step])
+    shown.figure.savefig(FOLDER / f"env-{name}.png", pil_kwargs={"optimize": True})
+
+
 if __name__ == "__main__":
-    for draw in (graphs, partitions, neighbourhoods, monotone, decomposition):
+    for draw in (graphs, partitions, neighbourhoods, monotone, decomposition, environments):
         draw()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,17 @@ from lomaq.envs import Rollout
 from lomaq.graphs import AgentGraph
 from lomaq.plots.run import train as train_and_draw
 from lomaq.training.run import train
+
+
+@pytest.fixture(scope="session")
+def build() -> ModuleType:
+    """docs/build.py."""
+    spec = importlib.util.spec_from_file_location("build", Path(__file__).resolve().parents[1] / "docs" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

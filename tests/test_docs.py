@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import shlex
 import shutil
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from lomaq import cli
-from lomaq.config import compose_jobs
+from lomaq.config import CONF, compose_jobs
 from lomaq.studies import runner
 from lomaq.training.build import build_run
 
@@ -296,13 +299,81 @@ def test_paths_that_a_page_names_exist(page) -> None:
         assert list(ROOT.glob(path.replace("NAME", "*").rstrip("/"))), path
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_a_page_opens_with_what_it_is_for_and_for_whom(page) -> None:
+    title, blank, what, whom, after, *_ = PAGES[page].split("\n")
+    assert title.startswith("# ")
+    assert what.startswith("> ")
+    assert whom.startswith("> For ")
+    assert (blank, after) == ("", "")
+
+
+@pytest.mark.parametrize("file", sorted(CONF.glob("env/*.yaml")), ids=lambda file: file.stem)
+def test_the_page_of_the_environments_has_every_argument_with_its_default(file) -> None:
+    settings = yaml.safe_load(file.read_text())
+    expected = {name: settings[name] for name in settings.keys() - {"_target_", "name", "recommended"}}
+    page, name = PAGES["docs/environments.md"], settings["name"]
+    section = next(part for part in re.split(r"^## ", page, flags=re.MULTILINE) if f"`env={name}`" in part)
+    table = next(iter(re.findall(rf"^\| argument(?: of `{name}`)? \|.*?\n\n", section, re.MULTILINE | re.DOTALL)), "")
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
+    assert {name: yaml.safe_load(default) for name, default in rows} == expected
+
+
+@pytest.fixture(scope="module")
+def tree(build, tmp_path_factory) -> Path:
+    """The pages of the site as build.py writes them."""
+    folder = tmp_path_factory.mktemp("site") / "build" / "docs"
+    build.write(folder)
+    return folder
+
+
 @pytest.mark.slow
-def test_the_site_builds_without_a_broken_link_and_with_every_page_and_picture(tmp_path) -> None:
-    command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", tmp_path]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def test_the_written_pages_are_complete(build, tree) -> None:
+    pages = {path: path.read_text() for path in (tree / "pages").rglob("*.md")}
+    assert {(tree / "pages" / build.place_of(page)).read_text().partition("\n")[0] for page in PAGES} == {
+        text.partition("\n")[0] for text in PAGES.values()
+    }
+    assert not any(mark in text for mark in build.MARKS for text in pages.values())
+    for path, text in pages.items():
+        for link, _ in build.LINK.findall(text):
+            assert (path.parent / link).exists(), (path, link)
+
+
+def test_every_public_name_has_a_page_and_a_docstring(build) -> None:
+    for part in build.PARTS:
+        module = importlib.import_module(build.module_of(part))
+        page = build.reference(part)
+        for name in sorted({*module.__all__} - {"__version__"}):
+            own = build.module_of(build.described()[name])
+            assert f"#{own}.{name})" in page
+            assert f"\n::: {own}.{name}\n" in build.reference(build.described()[name])
+            thing = getattr(module, name)
+            assert getattr(importlib.import_module(own), name) is thing
+            assert thing.__doc__ or not (inspect.isclass(thing) or inspect.isroutine(thing)), name  # types have none
+
+
+def test_whatever_takes_or_gives_tensors_in_public_says_their_shapes(build) -> None:
+    for name, part in build.described().items():
+        thing = getattr(importlib.import_module(build.module_of(part)), name)
+        own = vars(thing).values() if inspect.isclass(thing) else [thing]
+        for routine in (getattr(x, "fget", None) or getattr(x, "__func__", x) for x in own):
+            if not inspect.isfunction(routine) or routine.__name__.startswith("_") or not routine.__doc__:
+                continue  # what overrides another method without a docstring is as that one
+            if "Tensor" in str(routine.__annotations__):
+                assert re.search(r"\[.*\]|0-dim|:(class|meth):", routine.__doc__), routine.__qualname__
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_broken_link_and_with_every_page_and_picture(build, tree, tmp_path) -> None:
+    pytest.importorskip("mkdocstrings")
+    for path in ("src", "docs"):  # where mkdocs.yml looks for them
+        (tree.parents[1] / path).symlink_to(ROOT / path)
+    program = Path(sys.executable).with_name("mkdocs")
+    command = [program, "build", "--strict", "--config-file", tree / "mkdocs.yml", "--site-dir", tmp_path]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     for page, text in PAGES.items():
-        place = page.removeprefix("docs/").replace("README.md", "readme.md" if page == "README.md" else "index.md")
+        place = build.place_of(page).replace("README.md", "index.md")
         shown = (tmp_path / place).with_suffix(".html").read_text()
         for picture in re.findall(r"!\[.*?\]\(.*?([\w-]+\.png)\)", text):
             (source,) = re.findall(rf'<img[^>]*src="([^"]*{picture})"', shown)
@@ -311,8 +382,10 @@ def test_the_site_builds_without_a_broken_link_and_with_every_page_and_picture(t
 
 
 @pytest.mark.parametrize(
-    "picture", sorted((ROOT / "docs" / "images").glob("concept-*.png")), ids=lambda path: path.stem
+    "picture",
+    sorted(path for kind in ("concept", "env") for path in (ROOT / "docs" / "images").glob(f"{kind}-*.png")),
+    ids=lambda path: path.stem,
 )
-def test_a_picture_of_the_concepts_is_small_and_drawn_by_the_script(picture) -> None:
+def test_a_picture_of_concepts_and_environments_is_small_and_drawn_by_the_script(picture) -> None:
     assert picture.stat().st_size <= 150_000
-    assert f'"{picture.stem.removeprefix("concept-")}"' in (ROOT / "docs" / "pictures.py").read_text()
+    assert f'"{picture.stem.partition("-")[2]}"' in (ROOT / "docs" / "pictures.py").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -64,18 +63,6 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "more"
 
 
-@pytest.fixture(scope="module")
-def hooks() -> ModuleType:
-    """docs/hooks.py."""
-    pytest.importorskip("mkdocs")
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def method_of(*words: str) -> str:
     return str(compose(words)["method"])
 
@@ -83,13 +70,13 @@ def method_of(*words: str) -> str:
 # ------------------------------------------------------------------------ lists
 
 
-def test_a_new_method_is_found_by_help_completion_experiments_and_the_table_of_the_site(folder, hooks) -> None:
+def test_a_new_method_is_found_by_help_completion_experiments_and_the_table_of_the_site(folder, build) -> None:
     assert "clipped" in settings([folder])
     assert "clipped" in train_usage([folder])
     assert methods([folder])["clipped"]["label"] == "Clipped VDN"
     grid = compose(["experiment=fig5_cartpole", f"--config-dir={folder}"])["study"]["grid"]
     assert set(grid["algo"]) == {*LEARNING, "clipped"}
-    assert hooks.row("clipped", [folder]) == (
+    assert build.row("clipped", [folder]) == (
         "| [clipped](clipped.md) | Clipped VDN: the sum of all utilities, returns at most 1. "
         "| `sum` | `team` | `full` | `Clipped` | `team` |"
     )

@@ -292,5 +292,5 @@ class BatchedEnv(ABC):
         self.close()
 
     def uniform(self, *shape: int, low: float, high: float) -> Tensor:
-        """Uniform numbers from the environment's own generator."""
+        """Uniform numbers ``[*shape]`` float32, from the environment's own generator."""
         return torch.empty(shape, device=self.device).uniform_(low, high, generator=self.generator)

@@ -1,4 +1,4 @@
-"""Policies taken away: files in which agents act without this package, and a contract that describes how to call them.
+"""Exported policies: files in which agents act without this package, and a contract that describes how to call them.
 
 Decentralised execution needs the utilities alone, so neither mixer nor rewards are exported.
 """

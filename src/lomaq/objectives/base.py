@@ -218,7 +218,7 @@ class Objective(ABC):
     def loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, unrolled: Any = None
     ) -> tuple[Tensor, Metrics]:
-        """The loss and its metrics, averaged over transitions.
+        """The loss, 0-dim float32, and its metrics, averaged over transitions.
 
         Args:
             online: The networks to train.

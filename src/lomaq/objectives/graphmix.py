@@ -79,7 +79,7 @@ class GraphMIX(PartitionTD):
     def transition_loss(
         self, online: ValueNetworks, rollout: Rollout, targets: Targets, outputs: Any
     ) -> tuple[Tensor, Metrics]:
-        """Both squared errors, the second summed over agents."""
+        """Both squared errors, the second summed over agents, ``[T, B]``."""
         assert isinstance(targets, LocalTargets)
         assert isinstance(online.mixer, GraphMIXMixer)
         chosen = gather_actions(outputs, rollout.actions)  # [T, B, N]

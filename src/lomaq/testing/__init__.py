@@ -1,4 +1,4 @@
-"""Whether an environment keeps its contract, for tests of custom environments: :func:`check_env`.
+"""Whether an environment keeps its contract, for tests of custom environments: ``check_env``.
 
 from lomaq.testing import check_env
 

@@ -208,11 +208,11 @@ class PettingZoo(BatchedEnv):
         return self.mask
 
     def stagger(self, generator: torch.Generator) -> Tensor:
-        """Nothing: a simulator begins at its beginning."""
+        """Observations ``[B, N, O]`` of the start: a simulator begins at its beginning."""
         return self.observation
 
     def episode_metrics(self) -> dict[str, Tensor]:
-        """Those that the environment gave of the last episode that ended, nan before."""
+        """Those that the environment gave of the last episode that ended, ``[B]`` each, nan before."""
         return {name: value.to(self.device, copy=True) for name, value in self.metrics.items()}
 
     def baselines(self) -> dict[str, PolicyFn]:
