@@ -34,7 +34,7 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "fig9": {"kappa": [0, 1], "seed": [0, 1]},
 }
 #: Experiments of training runs with the common report, which tests/studies/test_report.py tests.
-REPORTED = ("cognac", "fig5_paper", "methods", "scaling", "sensitivity", "sumo", "wrong_graph")
+REPORTED = ("cognac", "fig5_paper", "methods", "nav_budgets", "scaling", "sensitivity", "sumo", "wrong_graph")
 
 
 def study(name: str, folder: Path) -> dict[str, Any]:
