@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -332,17 +333,48 @@ def test_the_page_of_the_actor_critics_has_what_voltage_control_gave() -> None:
             assert f"| {found['label']} | {len(found['seeds'])} | {' | '.join(cells)} |" in page
 
 
+COSTS = ("2", "3", "4", "5", "6")
+
+
 def shared() -> Iterator[str]:
-    """Rows of the study of shared rewards, in percent of the reference where there is one."""
+    """Rows of the study of shared rewards: by cost on rings, grids and Barabási–Albert graphs, then all others."""
+    by_cost: dict[tuple[str, str, int], dict[str, Any]] = {}
     for row in summary("sharing")["rows"]:
-        unit = 1.0 if row["reference"] is None else row["reference"] / 100
-        digits = 0 if row["reference"] is None else 1
-        low, high, mean, least = (
-            f"{value / unit:.{digits}f}".replace("-", "−")
-            for value in (*row["interval"], row["iqm"], min(row["returns"]))
-        )
-        about = f"{row['task']} | {row['method']} | {row['env_steps']:,} | {len(row['seeds'])}"
-        yield f"| {about} | {mean} ({low} to {high}) | {least} |"
+        found = re.fullmatch(r"(ring|grid|barabasi_albert) of (\d+), cost (\d)", row["task"])
+        first_budget = row["env_steps"] == {"6": 200_000, "50": 50_000, "200": 12_500}.get(found[2] if found else "")
+        if (
+            found
+            and first_budget
+            and row["method"] in ("LOMAQ, learned W", "LOMAQ, W = I", "LOMAQ, weight_sharing=1", "local VDN")
+        ):
+            by_cost.setdefault((found[1], row["method"], int(found[2])), {})[found[3]] = row
+        else:
+            yield alone(row)
+    for (graph, method, machines), rows in by_cost.items():
+        if len(rows) > 1 or machines == 50:
+            yield f"| {graph} | {machines} | {method} | {' | '.join(percent(rows.get(cost)) for cost in COSTS)} |"
+        else:
+            yield from map(alone, rows.values())
+
+
+def percent(row: dict[str, Any] | None) -> str:
+    """Interquartile mean in percent of the reference, the worst seed and how many there are."""
+    if row is None:
+        return "–"
+    mean, worst = (
+        f"{100 * value / row['reference']:.0f}".replace("-", "−") for value in (row["iqm"], min(row["returns"]))
+    )
+    return f"{mean} ({worst}; {len(row['seeds'])})"
+
+
+def alone(row: dict[str, Any]) -> str:
+    unit = row["reference"] / 100 if row["reference"] is not None and row["reference"] > 0 else 1.0
+    digits = 0 if unit == 1 and abs(row["iqm"]) > 100 else 1
+    low, high, mean, least = (
+        f"{value / unit:,.{digits}f}".replace("-", "−") for value in (*row["interval"], row["iqm"], min(row["returns"]))
+    )
+    about = f"{row['task']} | {row['method']} | {row['env_steps']:,} | {len(row['seeds'])}"
+    return f"| {about} | {mean} ({low} to {high}) | {least} |"
 
 
 def test_the_page_of_shared_rewards_has_what_the_study_gave() -> None:
