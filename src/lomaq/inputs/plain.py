@@ -37,13 +37,8 @@ TRAINED = {
 }
 #: Settings, and settings of the evaluation, that came later → what runs of before did.
 LATER = {"compile": False, "init_from": None}
-LATER_TESTS = {
-    "sample": False,
-    "episodes_while_training": None,
-    "best_by": "return",
-    "stop_at": None,
-    "per_agent": False,
-}
+LATER_TESTS = {"sample": False, "episodes_while_training": None, "best_by": "return", "stop_at": None}
+LATER_TESTS |= {"per_agent": False}
 #: Kinds of values besides dictionaries and lists.
 SCALARS = (str, int, float, bool, type(None))
 _MISSING = object()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 #: Seconds that git may take for an answer, and most bytes of changes that are kept.
 PATIENCE, MOST_DIFF = 5, 2**20
+#: Words before the name of a changed file in ``git status --porcelain=v2``.
+PARTS = {"1": 8, "u": 10}
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -26,11 +29,21 @@ def code_of(place: Path) -> tuple[dict[str, Any], bytes]:
     """
     if shutil.which("git") is None:
         return {"lomaq": None, "user": None}, b""
-    tracked = _git(_PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is not None  # else it is installed there
-    own, users = _root(_PACKAGE) if tracked else None, _root(place)
-    found = {root: _state(root) for root in (own, users) if root is not None}
-    states = {name: found[root][0] if root is not None else None for name, root in (("lomaq", own), ("user", users))}
-    return states, b"".join(diff for _, diff in found.values())
+    own, users = _own(), _root(place)
+    if users is None or (own is not None and users == own[0]):
+        found = () if own is None else own[1:]
+        states, diff = found or (None, b"")
+        return {"lomaq": states, "user": None if users is None else states}, diff
+    state, diff = _state(users)
+    return {"lomaq": None if own is None else own[1], "user": state}, diff + (b"" if own is None else own[2])
+
+
+@cache
+def _own() -> tuple[Path, dict[str, Any] | None, bytes] | None:
+    """Repository of lomaq as it was imported, its state and its changes; None where it is installed from elsewhere."""
+    tracked = _git(_PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is not None
+    root = _root(_PACKAGE) if tracked else None
+    return None if root is None else (root, *_state(root))
 
 
 def _root(place: Path) -> Path | None:
@@ -40,20 +53,22 @@ def _root(place: Path) -> Path | None:
 
 def _state(root: Path) -> tuple[dict[str, Any] | None, bytes]:
     """Commit and changed files of a repository, and its changes."""
-    status = _git(root, "status", "--porcelain", "--no-renames", "-z")
+    status = _git(root, "status", "--porcelain=v2", "--branch", "--no-renames", "-z")
     if status is None:
         return None, b""
     entries = status.decode(errors="replace").split("\0")[:-1]
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    diff = None if commit is None else _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-renames", "HEAD")
+    commit = next(entry.split()[-1] for entry in entries if entry.startswith("# branch.oid"))
     state: dict[str, Any] = {
-        "commit": None if commit is None else commit.decode().strip(),
-        "changed": [entry[3:] for entry in entries if not entry.startswith("??")],
-        "untracked": [entry[3:] for entry in entries if entry.startswith("??")],
+        "commit": None if commit == "(initial)" else commit,
+        "changed": [e.split(" ", PARTS[e[0]])[-1] for e in entries if e[0] in PARTS],
+        "untracked": [entry[2:] for entry in entries if entry.startswith("? ")],
     }
-    if diff is not None and len(diff) > MOST_DIFF:
-        return {**state, "diff": f"{len(diff):,} bytes, too many to keep"}, b""
-    return state, diff or b""
+    if state["commit"] is None or not state["changed"]:
+        return state, b""
+    diff = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-renames", "HEAD")
+    if diff is None or len(diff) > MOST_DIFF:
+        return {**state, "diff": f"not kept: over {PATIENCE} seconds or {MOST_DIFF:,} bytes"}, b""
+    return state, diff
 
 
 def _git(place: Path, *words: str) -> bytes | None:

@@ -92,9 +92,8 @@ def _train(
     files = RunFiles(run_dir)
     run = build_run(config)
     torch.manual_seed(config["seed"])  # for parts of a person's own that draw from the global generator
-    warm = (
-        None if checkpoint is not None or config["init_from"] is None else warm_start(run.module, config["init_from"])
-    )
+    begins = config["init_from"] if checkpoint is None else None
+    warm = None if begins is None else warm_start(run.module, begins)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
     _check_best_by(config["evaluation"]["best_by"], run.metric_names)
     recorder = Recorder(files, run.make_env, TestSettings.of(config["evaluation"]))
