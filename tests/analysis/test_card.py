@@ -81,7 +81,7 @@ def test_a_push_without_the_package_or_a_name_is_refused(runs, monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    with pytest.raises(InputError, match="^repo: expected USER/NAME"):
+    with pytest.raises(InputError, match=r"^repo: expected USER/NAME"):
         push_run(str(runs / "s0"), "carts", False, "first")
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(InputError, match="pip install huggingface_hub"):

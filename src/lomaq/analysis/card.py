@@ -45,7 +45,7 @@ def card_of(folders: Sequence[Path], name: str | None = None) -> str:
             f"# {name}",
             "",
             f"{first.label} on `{env}` with {agents} agents: one policy for each agent, which acts on what that agent",
-            f"observes. Trained by [lomaq](https://arxiv.org/abs/2109.10632) from {first.reads}, with a budget of",
+            f"observes. Trained by lomaq from {first.reads}, with a budget of",
             f"{first.config['total_env_steps']:,} env steps; the checkpoint is that of the best test.",
             *([f"It began with the weights of `{warm}`."] if warm else []),
             "",
@@ -77,26 +77,30 @@ def card_of(folders: Sequence[Path], name: str | None = None) -> str:
 
 def command_of(config: dict[str, Any]) -> str:
     """The words that train a run: environment, method and the settings that differ from their defaults."""
-    words = [f"env={config['env']['name']}", *_method(config)]
+    own = [] if config["env"]["name"] in choices()["env"] else [f"env={config['env']['name']}"]
+    words = [*own, *_groups(config)]
     words += [f"{key}={word_of(value)}" for key, (value, _) in differences(config).items()]
     return " ".join(["python train.py", *words, f"seed={config['seed']}"])
 
 
 def differences(config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ from what environment and method alone give → their value and that default.
+    """Settings that differ from what environment, method and parts alone give → their value and that default.
 
     Where the environment is one of somebody's own, its settings are all there, with None as their default.
     """
-    env = config["env"]["name"]
-    words = [*([f"env={env}"] if env in choices()["env"] else []), *_method(config)]
-    known, mine = flat(compose(words)), flat(config)
-    found = {key: (value, known.get(key)) for key, value in mine.items() if _counts(key) and value != known.get(key)}
-    return found
+    known, mine = flat(compose(_groups(config))), flat(config)
+    return {key: (value, known.get(key)) for key, value in mine.items() if _counts(key) and value != known.get(key)}
 
 
-def _method(config: dict[str, Any]) -> list[str]:
-    name = config["algo"]["name"]
-    return [f"algo={name}"] if name in choices()["algo"] else []
+def _groups(config: dict[str, Any]) -> list[str]:
+    """Environment, method and the parts that this does not bring by itself, where they are ours."""
+    there = choices()
+    words = [f"{key}={config[key]['name']}" for key in ("env", "algo") if config[key]["name"] in there[key]]
+    plain = compose(words)
+    for key in ("mixer", "reward", "learner"):
+        name = config[key]["name"]
+        words += [f"{key}={name}"] if name != plain[key]["name"] and name in there[key] else []
+    return words
 
 
 def _counts(key: str) -> bool:
@@ -152,14 +156,10 @@ def _results(runs: Sequence[RunRecord]) -> list[str]:
 def _limits(run: RunRecord, seeds: int) -> list[str]:
     agents = run.summary["n_agents"]
     lines = [
-        f"- Trained in simulation with {agents} agents on one kind of graph. Other sizes and graphs were not tested unless",
-        "  the results say so.",
+        f"- Trained in simulation with {agents} agents. Other sizes and graphs were not tested.",
         "- Agents must observe and act as in this environment; nothing else was checked for safety.",
     ]
     lines += ["- One seed: another one may learn better or worse."] if seeds == 1 else []
-    lines += (
-        ["- `agent.agent_id=true` ties the policy to this number of agents."]
-        if run.config["agent"].get("agent_id")
-        else []
-    )
+    if run.config["agent"].get("agent_id"):
+        lines.append("- `agent.agent_id=true` ties the policy to this number of agents.")
     return [*lines, ""]
