@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
 import types
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_a_push_uploads_card_results_and_best_checkpoint(runs, monkeypatch):
 
     errors = types.SimpleNamespace(HfHubHTTPError=ConnectionError, LocalTokenNotFoundError=LookupError)
     fake = types.SimpleNamespace(HfApi=Api, errors=errors)
-    monkeypatch.setattr(importlib, "import_module", lambda name: fake)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert push_run(str(runs / "s0"), "me/carts", True, "first") == "https://hub/me/carts"
     assert seen["repo"] == {"repo_id": "me/carts", "private": True, "exist_ok": True}
     assert {"README.md", "config.yaml", "checkpoints/best.ckpt"} <= {*seen["files"]}
@@ -78,11 +78,8 @@ def test_a_push_uploads_card_results_and_best_checkpoint(runs, monkeypatch):
 
 
 def test_a_push_without_the_package_or_a_name_is_refused(runs, monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
     with pytest.raises(InputError, match=r"^repo: expected USER/NAME"):
         push_run(str(runs / "s0"), "carts", False, "first")
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match="pip install huggingface_hub"):
         push_run(str(runs / "s0"), "me/carts", False, "first")

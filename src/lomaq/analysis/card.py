@@ -14,7 +14,18 @@ from lomaq.errors import InputError
 from lomaq.runs.record import RunRecord, read_run
 
 #: Beginnings of settings that do not say what was learned, or that others follow from.
-ASIDE = ("algo.", "evaluation.", "files", "init_from", "jobs", "logger.", "method", "resume", "run_dir", "seed")
+ASIDE: tuple[str, ...] = (
+    "algo.",
+    "evaluation.",
+    "files",
+    "init_from",
+    "jobs",
+    "logger.",
+    "method",
+    "resume",
+    "run_dir",
+    "seed",
+)
 ASIDE += ("study", "trainer.", "compile", "deterministic")
 #: Settings of a group that describe it.
 NOTES = ("name", "recommended", "tuned")
