@@ -164,7 +164,7 @@ def test_mistakes_are_input_errors_and_write_nothing(tmp_path, arguments, settin
 @pytest.mark.parametrize(
     ("observations", "mask", "message"),
     [
-        (np.zeros((3, 4)), None, r"observations: expected shape \[B, 3, 4\], got \[3, 4\]"),
+        (np.zeros((3, 5)), None, r"observations: expected shape \[B, 3, 4\] or \[3, 4\], got \[3, 5\]"),
         (np.zeros((1, 3, 4)), np.ones((1, 3, 3)), r"action_mask: expected shape \[1, 3, 2\], got \[1, 3, 3\]"),
         (np.full((2, 3, 4), np.nan), None, r"observations: expected finite numbers, got nan at \[0, 0, 0\]"),
         (np.where(np.arange(24) == 23, np.inf, 0).reshape(2, 3, 4), None, r"finite numbers, got inf at \[1, 2, 3\]"),
