@@ -168,7 +168,7 @@ def test_mistakes_are_input_errors_and_write_nothing(tmp_path, arguments, settin
 @pytest.mark.parametrize(
     ("observations", "mask", "message"),
     [
-        (np.zeros((3, 4)), None, r"observations: expected shape \[B, 3, 4\], got \[3, 4\]"),
+        (np.zeros((3, 5)), None, r"observations: expected shape \[B, 3, 4\] or \[3, 4\], got \[3, 5\]"),
         (np.zeros((1, 3, 4)), np.ones((1, 3, 3)), r"action_mask: expected shape \[1, 3, 2\], got \[1, 3, 3\]"),
         (np.full((2, 3, 4), np.nan), None, r"observations: expected finite numbers, got nan at \[0, 0, 0\]"),
         (np.where(np.arange(24) == 23, np.inf, 0).reshape(2, 3, 4), None, r"finite numbers, got inf at \[1, 2, 3\]"),
@@ -305,8 +305,49 @@ def test_callbacks_of_ones_own_are_called(tmp_path):
     assert called == sorted(set(called))
 
 
+def test_callbacks_that_know_no_lightning_are_told_of_iterations_and_tests(tmp_path):
+    steps, tests = [], []
+
+    class Mine(lomaq.Callback):
+        def on_iteration(self, progress):
+            steps.append(progress.env_steps)
+
+        def on_test(self, progress):
+            tests.append((progress.env_steps, progress.tests[-1].mean))
+
+    run = lomaq.train("cartpole", "env.n_agents=3", run_dir=tmp_path / "run", callbacks=[Mine()], **SMALL)
+    assert steps == sorted(set(steps))
+    assert steps[-1] >= 400
+    assert tests == list(zip(*run.curve, strict=True))
+
+
+def test_a_resumed_run_is_no_new_one(trained, tmp_path):
+    with pytest.raises(InputError, match=r"call lomaq\.resume\(run, total_env_steps=…\)"):
+        lomaq.train("cartpole", resume=str(trained.run_dir), run_dir=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_policy_acts_in_a_single_environment(trained):
+    policy = trained.policy
+    seen = policy.env(n_envs=1, seed=1).reset()
+    actions = policy.act(seen[0], action_mask=np.ones((3, 2), dtype=bool))
+    policy.reset()
+    assert torch.equal(actions, policy.act(seen)[0])
+
+
+def test_chance_is_played_in_one_call():
+    returns = lomaq.random_return("cartpole", "env.n_agents=3", episodes=5)
+    assert returns.shape == (5,)
+    assert torch.equal(returns, lomaq.random_return("cartpole", env__n_agents=3, episodes=5))
+
+
+def test_a_graph_draws_itself(tmp_path):
+    AgentGraph.ring(5).draw(tmp_path / "ring.png", title="ring")
+    assert (tmp_path / "ring.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_run_is_certified_and_its_networks_are_those_that_act(trained):
-    certificate = trained.certify(states=8)
+    certificate = lomaq.certify(trained.run_dir, states=8)
     assert certificate.passed
     broken = trained.certify(states=8, mixer=lambda utilities, observations: -utilities)
     assert not broken.passed
@@ -325,7 +366,8 @@ def test_a_decomposition_has_the_rewards_of_one_episode(tmp_path):
 
 
 def test_a_policy_is_filmed(trained, tmp_path):
-    trained.policy.film(tmp_path / "after.gif", seed=1, moments=3)
+    shown = trained.policy.film(tmp_path / "after.gif", seed=1, moments=3)
+    assert shown._repr_html_().startswith('<img width="700" src="data:image/gif;base64,R0lGOD')
     trained.policy.film(tmp_path / "before.gif", seed=1, actor=lomaq.RandomActor(0), moments=3)
     films = [(tmp_path / name).read_bytes() for name in ("after.gif", "before.gif")]
     assert all(film.startswith(b"GIF8") for film in films)

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 from lomaq.later import later
 
 if TYPE_CHECKING:
-    from lomaq.api import Policy, Trained, compare, load, make, register_envs, study, train
+    from lomaq.api import (
+        Policy,
+        Trained,
+        certify,
+        compare,
+        load,
+        make,
+        random_return,
+        register_envs,
+        resume,
+        study,
+        train,
+    )
     from lomaq.envs import BatchedEnv, Rollout
     from lomaq.errors import InputError
     from lomaq.evaluation import RandomActor
@@ -16,26 +28,32 @@ if TYPE_CHECKING:
     from lomaq.plots.decomposition import draw_decomposition
     from lomaq.plots.graph_plot import draw_graph
     from lomaq.plots.graph_view import GraphView
+    from lomaq.runs.callback import Callback, Progress
 
 __version__ = "0.1.0"
 __all__ = [
     "AgentGraph",
     "BatchedEnv",
+    "Callback",
     "GraphView",
     "InputError",
     "Partition",
     "Policy",
+    "Progress",
     "RandomActor",
     "Rollout",
     "Trained",
     "__version__",
+    "certify",
     "compare",
     "draw_certificate",
     "draw_decomposition",
     "draw_graph",
     "load",
     "make",
+    "random_return",
     "register_envs",
+    "resume",
     "study",
     "train",
 ]
@@ -43,6 +61,7 @@ __getattr__, __dir__ = later(
     __name__,
     {
         "GraphView": "lomaq.plots.graph_view",
+        **dict.fromkeys(("Callback", "Progress"), "lomaq.runs.callback"),
         "InputError": "lomaq.errors",
         "RandomActor": "lomaq.evaluation",
         "draw_certificate": "lomaq.plots.certificate",
@@ -50,8 +69,7 @@ __getattr__, __dir__ = later(
         "draw_graph": "lomaq.plots.graph_plot",
         **dict.fromkeys(("AgentGraph", "Partition"), "lomaq.graphs"),
         **dict.fromkeys(("BatchedEnv", "Rollout"), "lomaq.envs"),
-        **dict.fromkeys(
-            ("Policy", "Trained", "compare", "load", "make", "register_envs", "study", "train"), "lomaq.api"
-        ),
+        **dict.fromkeys(("Policy", "Trained", "certify", "compare", "load", "make"), "lomaq.api"),
+        **dict.fromkeys(("random_return", "register_envs", "resume", "study", "train"), "lomaq.api"),
     },
 )

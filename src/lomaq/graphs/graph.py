@@ -6,6 +6,7 @@ builders, files, validation and sparse kappa-hop neighbourhoods.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -347,6 +348,11 @@ class AgentGraph(Data):
         """Agents at most ``kappa`` edges from ``agent``, itself included, in rising order."""
         check_int("agent", agent, 0, self.n_agents - 1)
         return self.khop(kappa, [[agent]]).indices.tolist()
+
+    def draw(self, where: Any, **shown: Any) -> None:
+        """Draw it with ``lomaq.draw_graph``, into a file or on axes; ``shown`` are arguments of ``lomaq.GraphView``."""
+        front = importlib.import_module("lomaq")  # pictures lie above graphs
+        front.draw_graph(where, front.GraphView(self, **shown))
 
     def validate(self, raise_on_error: bool = True) -> bool:
         """Check that the graph is what its docstring says.

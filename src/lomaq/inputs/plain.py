@@ -36,8 +36,9 @@ TRAINED = {
     **dict.fromkeys((f"trainer.{name}" for name in ("strategy", "threads")), object),
 }
 #: Settings, and settings of the evaluation, that came later → what runs of before did.
-LATER = {"compile": False}
+LATER = {"compile": False, "init_from": None}
 LATER_TESTS = {"sample": False, "episodes_while_training": None, "best_by": "return", "stop_at": None}
+LATER_TESTS |= {"per_agent": False}
 #: Kinds of values besides dictionaries and lists.
 SCALARS = (str, int, float, bool, type(None))
 _MISSING = object()

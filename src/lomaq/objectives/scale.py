@@ -52,3 +52,8 @@ class ValueScale:
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Go on from a stored average."""
         self.average, self.weight = state["average"], state["weight"]
+
+    def start(self, sigma: float) -> None:
+        """Begin with another run's σ, as if its returns had been taken in once."""
+        self.weight = 1 - self.decay
+        self.average = self.weight * sigma

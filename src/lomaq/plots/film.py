@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
 from collections.abc import Iterable, Iterator
@@ -137,6 +138,23 @@ class FilmCallback(EvaluationCallback):
             film = Film(env, play(actor, env, seed, most_frames=SHORT_FILM))
         film.write(self.folder / f"{module.env_steps}.{self.ending}")
         log_gif(trainer.loggers, "film", film.gif, module.env_steps)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A film that was written, which a notebook shows.
+
+    Attributes:
+        path: The file, a GIF or an MP4.
+    """
+
+    path: Path
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.path.read_bytes()).decode()
+        if self.path.suffix == ".gif":
+            return f'<img width="700" src="data:image/gif;base64,{data}">'
+        return f'<video width="700" controls loop src="data:video/mp4;base64,{data}"></video>'
 
 
 def film_checkpoint(stored: Checkpoint, config: dict[str, Any], seed: int, render: str) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from lomaq.plots.curves import draw_curve
 from lomaq.plots.film import FilmCallback, check_format
 from lomaq.runs.files import read_returns
-from lomaq.training.callbacks import Callback
+from lomaq.training.callbacks import AnyCallback
 from lomaq.training.run import train as train_alone
 
 
@@ -20,7 +20,7 @@ def train(
     run_dir: Path,
     console: Console,
     checkpoint: Path | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[AnyCallback] = (),
 ) -> dict[str, Any]:
     """Train as :func:`lomaq.training.run.train` does, and draw ``curve.png`` and the films of ``evaluation.film``."""
     film = config["evaluation"]["film"]

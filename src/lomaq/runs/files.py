@@ -36,7 +36,10 @@ TEMPORARY = re.compile(r".+\.[0-9a-f]{16}\.tmp")
 #: Files by which the processes that train a run keep each other out; see :mod:`lomaq.runs.lock`.
 HIDDEN = (".lock", ".owner")
 #: What a run and its loggers may have written before its first checkpoint, besides ``config.yaml``.
-AT_START = ("inputs", "metrics.csv", "checkpoints", "tensorboard", "wandb", "mlflow", "mlflow.db")
+AT_START = (
+    *("inputs", "code.json", "code.diff", "init_from.json", "metrics.csv", "checkpoints"),
+    *("tensorboard", "wandb", "mlflow", "mlflow.db"),
+)
 #: The files of which ``summary.json`` has checksums.
 CHECKED = ("config.yaml", "metrics.csv", "results.json")
 

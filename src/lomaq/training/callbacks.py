@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,10 @@ from torch import distributed
 
 from lomaq.envs import BatchedEnv
 from lomaq.evaluation import Played, evaluate, make_test_env
+from lomaq.evaluation.episodes import PER_AGENT
 from lomaq.runs import Evaluation, RunFiles
+from lomaq.runs.callback import Callback as OwnCallback
+from lomaq.runs.callback import Progress as RunProgress
 from lomaq.runs.checked import non_finite
 from lomaq.runs.files import alike
 from lomaq.runs.ranks import check_alike
@@ -42,6 +45,39 @@ class EvaluationCallback(Callback):
 
     def on_evaluation(self, trainer: pl.Trainer, module: LomaqModule) -> None:
         """The run was tested; ``module.history["evaluations"]`` holds the returns."""
+
+
+#: What a person may hand to training.
+AnyCallback = OwnCallback | Callback
+
+
+class Teller(EvaluationCallback, Checkpoint):
+    """Tells callbacks that know nothing of Lightning.
+
+    A checkpoint callback in kind only, so that it runs after the module's own hook.
+
+    Args:
+        run_dir: The run folder.
+        callbacks: Who is told.
+    """
+
+    def __init__(self, run_dir: Path, callbacks: Sequence[OwnCallback]) -> None:
+        self.run_dir, self.callbacks = run_dir, callbacks
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            progress = self._progress(_module(pl_module))
+            for callback in self.callbacks:
+                callback.on_iteration(progress)
+
+    def on_evaluation(self, trainer: pl.Trainer, module: LomaqModule) -> None:
+        progress = self._progress(module)
+        for callback in self.callbacks:
+            callback.on_test(progress)
+
+    def _progress(self, module: LomaqModule) -> RunProgress:
+        tests = [Evaluation(**one) for one in module.history["evaluations"]]
+        return RunProgress(self.run_dir, module.env_steps, module.total_env_steps, dict(module.metrics), tests)
 
 
 class Recorder(Checkpoint):
@@ -172,7 +208,7 @@ class Recorder(Checkpoint):
         assert self.env is not None
         seed = EVALUATION_SEED + module.seed
         actor = actor_of(module.run_config, module.networks.utilities, seed)
-        played = evaluate(actor, self.env, episodes, seed)
+        played = evaluate(actor, self.env, episodes, seed, module.run_config["evaluation"]["per_agent"])
         return evaluation_of(played, module.env_steps, module.history["train_seconds"])
 
     def _save(self, trainer: pl.Trainer, module: LomaqModule) -> None:
@@ -278,12 +314,16 @@ class ProgressLine(Checkpoint):
 def metrics_line(metrics: Mapping[str, float], evaluations: list[dict[str, Any]]) -> str:
     """ε, what the objective and the reward measured, by its name, and the last test return."""
     parts = [f"ε {metrics['epsilon']:.2f}"]
-    parts += [f"{name} {value:.3g}" for name, value in metrics.items() if name not in UNSHOWN]
+    parts += [f"{name} {value:.3g}" for name, value in metrics.items() if not _unshown(name)]
     if evaluations:
         test = Evaluation(**evaluations[-1])
         parts.append(f"test return {test.mean:,.1f}")
-        parts += [f"{name} {value:,.4g}" for name, value in test.mean_metrics.items()]
+        parts += [f"{name} {value:,.4g}" for name, value in test.mean_metrics.items() if not _unshown(name)]
     return "  ".join(parts)
+
+
+def _unshown(name: str) -> bool:
+    return name in UNSHOWN or name.startswith(("reward_agent_", PER_AGENT))
 
 
 def _module(module: pl.LightningModule) -> LomaqModule:

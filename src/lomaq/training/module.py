@@ -154,6 +154,11 @@ class LomaqModule(pl.LightningModule):
         self.stopping |= bool(total[2])
         self.rollouts += 1
         self.metrics["reward_per_agent_step"] = float(total[1] / total[0]) / self.collector.env.n_agents
+        if self.run_config["evaluation"]["per_agent"]:
+            each = collected.rewards.mul(collected.mask[..., None]).sum(dim=(0, 1)).double()  # [N]
+            if self.trainer.world_size > 1:
+                distributed.all_reduce(each)
+            self.metrics |= {f"reward_agent_{agent}": x for agent, x in enumerate((each / total[0]).tolist())}
 
     def _measure(self, rollout: Rollout) -> None:
         """Let normalised utilities see a rollout, of all processes, and the target's have the same numbers."""

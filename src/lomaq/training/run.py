@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,29 @@ from lomaq.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_t
 from lomaq.graphs.kept import kept_files, unpack
 from lomaq.inputs.text import typed
 from lomaq.runs import Evaluation, RunFiles
+from lomaq.runs.code import code_of
 from lomaq.runs.files import alike, replacing, settings_of
 from lomaq.runs.lock import free_folder, locked
 from lomaq.runs.ranks import LEADER_VARIABLE, RUN_DIR_VARIABLE, connected, end, follow_leader, watched
 from lomaq.runs.stop import unsignalled
 from lomaq.runs.stopped import explained
 from lomaq.training.build import Run, build_run, env_maker, samples
-from lomaq.training.callbacks import EVALUATION_SEED, ProgressLine, Recorder, evaluation_of, finished
+from lomaq.training.callbacks import (
+    EVALUATION_SEED,
+    AnyCallback,
+    ProgressLine,
+    Recorder,
+    Teller,
+    evaluation_of,
+    finished,
+)
 from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.compiled import compile_networks
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
 from lomaq.training.process import borrowed_process, peak_memory_mb
 from lomaq.training.settings import TestSettings
+from lomaq.training.warm import warm_start
 
 
 def train(
@@ -45,7 +56,7 @@ def train(
     run_dir: Path,
     console: Console,
     checkpoint: Path | None = None,
-    callbacks: Sequence[pl.Callback] = (),
+    callbacks: Sequence[AnyCallback] = (),
 ) -> dict[str, Any]:
     """Train and write the run folder; what is drawn comes from :func:`lomaq.plots.run.train`.
 
@@ -54,7 +65,7 @@ def train(
         run_dir: Folder of the run; new, unless ``checkpoint`` is given.
         console: Where progress is shown.
         checkpoint: Where to continue.
-        callbacks: Lightning callbacks besides the run's own.
+        callbacks: Callbacks besides the run's own.
 
     Returns:
         The content of ``summary.json``.
@@ -69,22 +80,28 @@ def train(
     config = {**config, "files": dict(kept_files(config))}  # filled with what is read while the run is built
     with borrowed_process(None if threads is None else check_int("trainer.threads", threads, 1, 1024)):
         if config["algo"]["policy"] != "utilities":
+            if config["init_from"] is not None:
+                raise InputError("init_from", "null where nothing is learned", config["init_from"], "leave it out")
             return _play_baseline(config, RunFiles(run_dir))
         return _train(config, run_dir, console, checkpoint, callbacks)
 
 
 def _train(
-    config: dict[str, Any], run_dir: Path, console: Console, checkpoint: Path | None, callbacks: Sequence[pl.Callback]
+    config: dict[str, Any], run_dir: Path, console: Console, checkpoint: Path | None, callbacks: Sequence[AnyCallback]
 ) -> dict[str, Any]:
     run_dir = Path(os.environ.get(RUN_DIR_VARIABLE, run_dir))  # in a process of a strategy, the first one's
     files = RunFiles(run_dir)
     run = build_run(config)
     torch.manual_seed(config["seed"])  # for parts of a person's own that draw from the global generator
+    begins = config["init_from"] if checkpoint is None else None
+    warm = None if begins is None else warm_start(run.module, begins)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
     _check_best_by(config["evaluation"]["best_by"], run.metric_names)
     recorder = Recorder(files, run.make_env, TestSettings.of(config["evaluation"]))
     loggers = check_loggers(config["logger"])
-    trainer = _make_trainer(config, [*callbacks, recorder, ProgressLine(console)], run_dir)
+    lightning = [one for one in callbacks if isinstance(one, pl.Callback)]
+    told = Teller(run_dir, [one for one in callbacks if not isinstance(one, pl.Callback)])
+    trainer = _make_trainer(config, [*lightning, told, recorder, ProgressLine(console)], run_dir)
     if check_bool("compile", config["compile"]):
         networks = {run.module.networks, run.module.target}
         if (reason := compile_networks(networks, trainer.strategy.root_device)) is not None:
@@ -96,6 +113,9 @@ def _train(
     with _held(files, config, checkpoint), _interruptible(run_dir), closing(run.module), closing(recorder):
         if checkpoint is not None and not run.resumable:
             run.notes.append(f"env={config['env']['name']} is not stored in checkpoints: the run begins new episodes")
+        if warm is not None:
+            files.write_json("init_from.json", asdict(warm))
+            run.notes.append(warm.line)
         for note in run.notes:
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
         with (
@@ -107,13 +127,18 @@ def _train(
 
 
 def _begin(files: RunFiles, config: dict[str, Any]) -> None:
-    """Start the run folder, with a copy of each file that decides what the run is in ``inputs``."""
+    """Start the run folder, with a copy of each file that decides what the run is in ``inputs``, and with its code."""
     files.begin(config)
     names = [Path(path).name for path in config["files"]]
     for number, (name, (path, content)) in enumerate(zip(names, config["files"].items(), strict=True)):
         copy = f"{number}-{name}" if name in names[:number] else name  # two files may differ by their folder alone
         with replacing(files.folder / "inputs" / copy) as file:
             file.write(unpack(path, content))
+    states, diff = code_of(Path.cwd())
+    files.write_json("code.json", states)
+    if diff:
+        with replacing(files.folder / "code.diff") as file:
+            file.write(diff)
 
 
 @contextmanager

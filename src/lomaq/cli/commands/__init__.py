@@ -16,6 +16,8 @@ COMMANDS = {
     "export": Command(f"{_HERE}.export:export"),
     "check-env": Command(f"{_HERE}.check_env:check_env", any_key=True),
     "new env": Command(f"{_HERE}.new:new_env"),
+    "card": Command(f"{_HERE}.card:card"),
+    "push": Command(f"{_HERE}.push:push"),
     "graph": Command(f"{_HERE}.graph:graph", "lomaq.plots.graph:picture_graph"),
     "graph discover": Command(f"{_HERE}.graph:discover", "lomaq.plots.influence:picture_influence"),
     "bandit": Command(f"{_HERE}.bandit:bandit", "lomaq.studies.paper.bandit:run_bandits"),
