@@ -81,5 +81,5 @@ def test_a_push_without_the_package_or_a_name_is_refused(runs, monkeypatch):
     with pytest.raises(InputError, match=r"^repo: expected USER/NAME"):
         push_run(str(runs / "s0"), "carts", False, "first")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match="pip install huggingface_hub"):
+    with pytest.raises(InputError, match=r"pip install '\.\[hub\]'"):
         push_run(str(runs / "s0"), "me/carts", False, "first")

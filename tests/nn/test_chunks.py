@@ -10,7 +10,7 @@ from lomaq.nn.chunks import chunks, in_chunks
 from lomaq.objectives import PartitionTD, ValueNetworks
 from lomaq.objectives.base import Batch
 from lomaq.rewards.returns import Returns
-from lomaq.training.collector import Collector
+from lomaq.training.experience.collector import Collector
 
 N, OBS, A = 5, 4, 2
 LINE = AgentGraph.line(N)

@@ -15,7 +15,7 @@ from lomaq.mixers import Mixer
 from lomaq.objectives import PartitionTD, Returns
 from lomaq.training import Epsilon
 from lomaq.training.build import build, build_run
-from lomaq.training.replay import sequence_bytes
+from lomaq.training.experience.replay import sequence_bytes
 
 WORDS = ("env.n_agents=3",)
 RETURNS = {"_target_": "lomaq.objectives.Returns", "gamma": 0.9, "lam": 0.5}

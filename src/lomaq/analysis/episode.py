@@ -18,7 +18,7 @@ from lomaq.graphs import Partition
 from lomaq.nn import Utilities, gather_actions
 from lomaq.rewards import DecomposedReward
 from lomaq.training.build import build, env_maker
-from lomaq.training.collector import Collector
+from lomaq.training.experience.collector import Collector
 from lomaq.training.process import building
 
 

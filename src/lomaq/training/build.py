@@ -20,9 +20,9 @@ from lomaq.mixers import Mixer
 from lomaq.nn import Utilities
 from lomaq.objectives import Objective, ValueNetworks
 from lomaq.rewards import BlockReward
+from lomaq.training.experience.replay import Replay, announced_memory, sequence_bytes
 from lomaq.training.module import EnvMaker, LomaqModule
 from lomaq.training.process import building
-from lomaq.training.replay import Replay, announced_memory, sequence_bytes
 from lomaq.training.settings import LearnerSettings
 
 T = TypeVar("T")

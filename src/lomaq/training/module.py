@@ -19,8 +19,8 @@ from lomaq.objectives.base import Batch
 from lomaq.objectives.scale import ValueScale
 from lomaq.rewards import BlockReward
 from lomaq.runs.stop import asked
-from lomaq.training.collector import Collector
-from lomaq.training.replay import Replay
+from lomaq.training.experience.collector import Collector
+from lomaq.training.experience.replay import Replay
 from lomaq.training.settings import LearnerSettings
 
 #: Makes ``n_envs`` parallel environments: (n_envs, seed, device).

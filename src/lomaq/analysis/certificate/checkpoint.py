@@ -22,7 +22,7 @@ from lomaq.nn import gather_actions
 from lomaq.objectives import ValueNetworks
 from lomaq.objectives.base import Ascent, Batch
 from lomaq.training.build import Run
-from lomaq.training.collector import Collector
+from lomaq.training.experience.collector import Collector
 
 #: Parallel environments that visit states.
 N_ENVS = 16

@@ -12,7 +12,7 @@ from lomaq.graphs import AgentGraph, Partition
 from lomaq.rewards import BlockReward, RewardSource, ShareMatrix, SharingSettings
 from lomaq.rewards.sharing import NETWORKS, ActionEffects, Conflicts, drawn_states
 from lomaq.training.build import Run
-from lomaq.training.collector import Collector
+from lomaq.training.experience.collector import Collector
 
 #: Gains up to here, relative to the largest action value, are rounding of float64.
 ROUNDING = 1e-9

@@ -13,7 +13,7 @@ from lomaq.graphs import AgentGraph, Partition
 from lomaq.mixers import SumMixer
 from lomaq.nn import Utilities
 from lomaq.objectives import ValueNetworks
-from lomaq.training.collector import Collector
+from lomaq.training.experience.collector import Collector
 
 N, A = 2, 3
 LENGTHS = ((3, 1, 4), (2, 5, 2), (6, 6, 1))  # of the episodes of each copy, over and over

@@ -9,9 +9,9 @@ from lomaq.envs import Rollout
 from lomaq.envs.cartpole import CartPole
 from lomaq.errors import InputError
 from lomaq.nn import Utilities
-from lomaq.training import replay as replay_module
-from lomaq.training.collector import Collector
-from lomaq.training.replay import Replay, sequence_bytes
+from lomaq.training.experience import replay as replay_module
+from lomaq.training.experience.collector import Collector
+from lomaq.training.experience.replay import Replay, sequence_bytes
 
 N, A, OBS, HIDDEN, MAX_STEPS = 2, 3, 2, 4, 5
 CPU = torch.device("cpu")
