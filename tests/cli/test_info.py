@@ -183,7 +183,7 @@ def test_runs_that_differ_by_their_seeds_alone_are_one_row_with_an_interval(comm
             tests = [(0, 0.0, 0, 0), (200, 2.0, 1, 3), (400, last, last, last)]
             stored(tmp_path / "runs" / f"{algo},{seed}", tests, f"algo={algo}", f"seed={seed}", more)
     stored(tmp_path / "runs" / "vdn,fast", [(0, 0.0, 0, 0)], "algo=vdn", "learner.lr=0.01")
-    status, out, err = command("compare", "run=runs/*")
+    status, out, err = command("compare", "run=runs/*", "output=.")
     assert (status, err) == (0, "")
     assert "cartpole, 3 agents, 400 env steps" in out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]

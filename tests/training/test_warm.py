@@ -86,3 +86,8 @@ def test_a_run_records_where_it_began_and_what_each_agent_earned(before, tmp_pat
     assert more.summary["env_steps"] >= 160
     with pytest.raises(InputError, match=r"^kappa: expected only total_env_steps"):
         lomaq.resume(run, kappa=2)
+
+
+def test_a_warm_start_is_no_run_of_the_method_that_tables_name() -> None:
+    assert compose(["algo=lomaq"])["method"] == "lomaq"
+    assert compose(["algo=lomaq", "init_from=runs/x"])["method"] == "custom"

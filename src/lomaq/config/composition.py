@@ -293,11 +293,11 @@ def _resolved(words: Sequence[str], configure: Any, folders: Sequence[str]) -> d
 
 
 def _identity(config: DictConfig) -> dict[str, Any]:
-    """What makes a run the method that it is: who acts, the partition, and classes with their identity settings."""
+    """What makes a run its method: who acts, the partition, classes and their identity settings, no warm start."""
     if check_choice("algo.policy", config.algo.policy, POLICIES) != "utilities":
         return {"algo.policy": config.algo.policy}
     check_choice("algo.reads", config.algo.reads, ("local", "team"))
-    found: dict[str, Any] = {"algo.policy": "utilities", "partition": config.partition}
+    found: dict[str, Any] = {"algo.policy": "utilities", "partition": config.partition, "init_from": config.init_from}
     for part in PARTS:
         target = found[f"{part}._target_"] = _classes(OmegaConf.select(config, f"{part}._target_"))
         for name in getattr(target, "identity", ()):
