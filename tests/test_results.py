@@ -380,3 +380,23 @@ def alone(row: dict[str, Any]) -> str:
 def test_the_page_of_shared_rewards_has_what_the_study_gave() -> None:
     text = (ROOT / "docs" / "sharing.md").read_text()
     assert [row for row in shared() if row not in text] == []
+
+
+def theorem1() -> Iterator[str]:
+    found = summary("theorem1")
+    for row in found["rows"]:
+        regret = {key: number(value) for key, value in row["regret"].items()}
+        size = {"singletons": 1, "pairs": 2}.get(row["partition"], 3)
+        cells = (
+            "{mean} ({low}–{high})".format(**regret),
+            f"{row['slope_in_tail']:.2f}",
+            f"{100 * row['of_uniform_arms']:.0f} %",
+        )
+        yield f"| {row['arms']} | {size} | {row['K_P']} | {' | '.join(cells)} |"
+    for arms, growth in found["growth"].items():
+        yield "K = {}: {slope:.2f} ({low:.2f} to {high:.2f})".format(arms, **growth)
+
+
+def test_the_page_of_the_bandit_has_how_regret_grew() -> None:
+    text = (ROOT / "docs" / "bandit.md").read_text()
+    assert [row for row in theorem1() if row not in text] == []
