@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
+import lomaq
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("name", "least"), [("cartpole", 2900), ("nav", 300), ("sysadmin", 55)])
+def test_a_policy_of_the_repository_plays_as_well_as_its_card_says(name: str, least: float) -> None:
+    folder = ROOT / "examples" / "policies" / name
+    assert lomaq.load(folder).evaluate(episodes=4).mean() > least
+    assert "## How to train it" in (folder / "README.md").read_text()
 
 
 @pytest.mark.slow
