@@ -55,7 +55,8 @@ def rows_of(runs: list[RunRecord], case: Callable[[RunRecord], Case] = case_of) 
         For each case ``task``, ``method``, ``env_steps`` and ``agent_steps`` (env steps times agents), ``seeds``, and
         over seeds: ``returns`` of the last test, their ``iqm`` with its 95 % ``interval``, the same of the area under
         the test curve without the test of the untrained networks (``along``, null with one test alone), the same of
-        the absolute metric (``absolute``, see :func:`absolute`; null where no checkpoint is kept), ``reached``
+        the absolute metric (``absolute``, see :func:`absolute`; null where no checkpoint is kept, and with one test
+        alone, from which nothing was chosen), ``reached``
         (threshold → :class:`TimeTo`), ``better`` (the probability that a run is better than one of the task's first
         method at this budget, with its interval; null for the first) and the task's best known ``reference``.
     """
@@ -73,7 +74,8 @@ def rows_of(runs: list[RunRecord], case: Callable[[RunRecord], Case] = case_of) 
         first = next((r for r in rows if (r["task"], r["env_steps"]) == (one.task, one.env_steps)), None)
         row = {**one._asdict(), "agent_steps": one.env_steps * mine[0].summary["n_agents"]}
         row |= {"seeds": [run.config["seed"] for run in mine], "returns": returns, "iqm": iqm, "interval": [low, high]}
-        row |= {"along": along(mine), "absolute": _absolute(mine), "reached": _reached(mine, one.env_steps)}
+        row |= {"along": (curve := along(mine)), "absolute": curve and _absolute(mine)}
+        row |= {"reached": _reached(mine, one.env_steps)}
         row |= {"better": first and [*improvement([returns], [first["returns"]])], "reference": references[one.task]}
         rows.append(row)
     return rows
