@@ -17,8 +17,17 @@ from lomaq.config import RENAMED
 
 
 def test_a_run_leaves_all_that_the_contract_names(trained: Path) -> None:
-    names = {"config.yaml", "metrics.csv", "results.json", "summary.json", "curve.png", "checkpoints", ".lock"}
-    assert {p.name for p in trained.iterdir()} == names
+    names = {
+        "config.yaml",
+        "code.json",
+        "metrics.csv",
+        "results.json",
+        "summary.json",
+        "curve.png",
+        "checkpoints",
+        ".lock",
+    }
+    assert {p.name for p in trained.iterdir()} - {"code.diff"} == names  # that of a checkout with changes
     assert {p.name for p in (trained / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
     summary = json.loads((trained / "summary.json").read_text())
     required = {"env", "n_agents", "algorithm", "mixer", "kappa", "partition", "seed", "env_steps", "wall_seconds"}

@@ -98,7 +98,7 @@ def scripted(monkeypatch, *means: float) -> list[int]:
     """Tests with these mean returns; how many episodes each was asked for."""
     returns, asked = iter(means), []
 
-    def evaluate(actor: object, env: object, episodes: int, seed: int) -> Played:
+    def evaluate(actor: object, env: object, episodes: int, seed: int, per_agent: bool) -> Played:
         asked.append(episodes)
         return Played(torch.full((episodes,), next(returns), dtype=torch.float64))
 

@@ -96,6 +96,7 @@ def train(
         InputError: If a setting is unknown or impossible, or ``resume`` is given.
 
     Example:
+        >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> trained = train("cartpole", "env.n_agents=3", total_env_steps=2000, run_dir=folder.name, learner__n_envs=4)
         >>> policy = trained.policy

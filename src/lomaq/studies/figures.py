@@ -28,7 +28,9 @@ DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "theorem1": theorem1.draw,
     "transfer": transfer.draw,
     "voltage": voltage.draw,
-    **dict.fromkeys(("cognac", "methods", "scaling", "sensitivity", "sharing", "sumo", "wrong_graph"), report.draw),
+    **dict.fromkeys(
+        ("cognac", "methods", "nav_budgets", "scaling", "sensitivity", "sharing", "sumo", "wrong_graph"), report.draw
+    ),
 }
 
 

@@ -106,6 +106,12 @@ def building() -> Iterator[None]:
         yield
 
 
+def seed_global(seed: int) -> None:
+    """Seed torch's global generator, for parts of a person's own that draw from it; no other run is built meanwhile."""
+    with _LOCK:
+        torch.manual_seed(seed)
+
+
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed buffers for the next use, in a process that is our own.
 

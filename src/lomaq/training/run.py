@@ -46,7 +46,7 @@ from lomaq.training.checkpoint import AtomicCheckpointIO
 from lomaq.training.compiled import compile_networks
 from lomaq.training.loggers import check_loggers, open_loggers
 from lomaq.training.module import LomaqModule
-from lomaq.training.process import borrowed_process, peak_memory_mb
+from lomaq.training.process import borrowed_process, peak_memory_mb, seed_global
 from lomaq.training.settings import TestSettings
 from lomaq.training.warm import warm_start
 
@@ -92,7 +92,7 @@ def _train(
     run_dir = Path(os.environ.get(RUN_DIR_VARIABLE, run_dir))  # in a process of a strategy, the first one's
     files = RunFiles(run_dir)
     run = build_run(config)
-    torch.manual_seed(config["seed"])  # for parts of a person's own that draw from the global generator
+    seed_global(config["seed"])
     begins = config["init_from"] if checkpoint is None else None
     warm = None if begins is None else warm_start(run.module, begins)
     thresholds = _thresholds(config, run.module.networks.utilities.n_agents)
