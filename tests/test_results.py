@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lomaq.analysis.statistics import estimate
+from lomaq.studies.report import table
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Method → its name in tables, local rewards first.
@@ -400,3 +401,13 @@ def theorem1() -> Iterator[str]:
 def test_the_page_of_the_bandit_has_how_regret_grew() -> None:
     text = (ROOT / "docs" / "bandit.md").read_text()
     assert [row for row in theorem1() if row not in text] == []
+
+
+@pytest.mark.parametrize(
+    "folder", [file.parent for file in sorted(ROOT.glob("results/*/table.md"))], ids=lambda place: place.name
+)
+def test_a_table_of_the_common_report_is_that_of_its_rows_and_on_the_page_of_results(folder: Path) -> None:
+    shown = table(read(f"{folder.name}/summary.json")["rows"])
+    assert (folder / "table.md").read_text() == shown
+    text = (ROOT / "docs" / "results.md").read_text()
+    assert [line for line in shown.splitlines() if line not in text] == []
