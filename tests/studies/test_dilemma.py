@@ -38,7 +38,7 @@ def finished(tmp_path_factory) -> tuple[Path, dict]:
     def configuration(more: list[str]) -> dict:
         return {**compose([*WORDS, *more]), "run_dir": None}
 
-    study = {"grid": GRID, "jobs": 1, "report": "lomaq.studies.dilemma.report"}
+    study = {"grid": GRID, "jobs": 1, "each": "lomaq.studies.dilemma.drift", "report": "lomaq.studies.dilemma.report"}
     return folder, run_study(study, configuration, folder, Console(file=io.StringIO()))
 
 

@@ -36,7 +36,7 @@ def finished(tmp_path_factory) -> tuple[Path, dict]:
     def configuration(more: list[str]) -> dict:
         return {**compose([*WORDS, *more]), "run_dir": None}
 
-    study = {"grid": GRID, "jobs": 1, "report": "lomaq.studies.sharing.report"}
+    study = {"grid": GRID, "jobs": 1, "each": "lomaq.studies.sharing.found", "report": "lomaq.studies.sharing.report"}
     return folder, run_study(study, configuration, folder, Console(file=io.StringIO()))
 
 

@@ -20,6 +20,7 @@ from lomaq.config.words import word_of
 from lomaq.errors import InputError
 from lomaq.inputs.text import read_checked
 from lomaq.runs import read_run
+from lomaq.runs.archive import ARCHIVE, TIMINGS, read_archive
 from lomaq.studies.paper import fig8
 from lomaq.studies.report import report
 from lomaq.studies.runner import run_one, run_study
@@ -34,7 +35,10 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "fig9": {"kappa": [0, 1], "seed": [0, 1]},
 }
 #: Experiments of training runs with the common report, which tests/studies/test_report.py tests.
-REPORTED = ("cognac", "fig5_paper", "methods", "nav_budgets", "scaling", "sensitivity", "sumo", "wrong_graph")
+REPORTED = (
+    *("cognac", "fig5_cartpole", "fig5_nav", "fig5_paper", "methods_sysadmin", "methods_voltage", "nav_budgets"),
+    *("scaling", "sensitivity", "sumo", "wrong_graph"),
+)
 
 
 def study(name: str, folder: Path) -> dict[str, Any]:
@@ -69,6 +73,35 @@ def test_a_study_keeps_the_runs_that_are_there(finished, tmp_path: Path) -> None
     assert len(stamps) == 4
     assert study("fig9", tmp_path) == first
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.csv")} == stamps
+
+
+def test_a_study_goes_on_from_its_archive_where_the_folders_of_its_runs_are_gone(finished, tmp_path: Path) -> None:
+    folder, first = finished("fig8")
+    for name in (ARCHIVE, TIMINGS):
+        shutil.copy(folder / name, tmp_path)
+    assert study("fig8", tmp_path) == first
+    assert not [place for place in tmp_path.iterdir() if place.is_dir()]
+
+
+def test_a_second_run_of_the_same_seeds_writes_an_identical_archive(finished, tmp_path: Path) -> None:
+    study("fig9", tmp_path)
+    assert (tmp_path / ARCHIVE).read_bytes() == (finished("fig9")[0] / ARCHIVE).read_bytes()
+
+
+def test_what_had_ended_when_a_study_failed_is_in_its_archive(tmp_path: Path) -> None:
+    words = ["experiment=fig9", *TINY["fig9"]]
+    config = {**compose(words)["study"], "grid": {"kappa": [0, -1], "seed": [0]}, "jobs": 1}
+    with pytest.raises(InputError, match="kappa"):
+        run_study(config, lambda more: compose([*words, *more]), tmp_path, Console(file=io.StringIO()))
+    assert [*read_archive(tmp_path)] == ["kappa=0,seed=0"]
+
+
+def test_an_archive_of_other_settings_is_refused(finished, tmp_path: Path) -> None:
+    shutil.copy(finished("fig9")[0] / ARCHIVE, tmp_path)
+    words = ["experiment=fig9", *TINY["fig9"], "learner.lr=0.1"]
+    config = {**compose(words)["study"], "grid": GRIDS["fig9"]}
+    with pytest.raises(InputError, match=r"a folder of the same study.*learner\.lr is 0\.1 here"):
+        run_study(config, lambda more: compose([*words, *more]), tmp_path, Console(file=io.StringIO()))
 
 
 @pytest.mark.slow
@@ -140,14 +173,11 @@ def test_every_experiment_of_the_configuration_is_tested_here() -> None:
         "fig6",
         "dilemma",
         "sharing",
-        "fig5_cartpole",
-        "fig5_nav",
         "tune_cartpole",
         "tune_nav",
         "tune_sysadmin",
+        "tune_voltage",
         "voltage",
-        "voltage_ac",
-        *(f"{kind}_{env}" for kind in ("ac", "tune_ac") for env in ("cartpole", "nav", "sysadmin")),
         "theorem1",
         "transfer",
         *REPORTED,

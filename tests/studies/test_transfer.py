@@ -28,7 +28,7 @@ def test_each_policy_plays_each_task_once_and_keeps_what_it_got(tmp_path, monkey
         ("as trained", 3, [0, 1]), ("n_agents=2", 2, [0, 1])
     ]  # fmt: skip
     assert all(row["references"] == {"best possible": pytest.approx(200)} for row in first["rows"])
-    kept = sorted(tmp_path.glob("*/transfer.json"))
+    kept = sorted(tmp_path.glob("*/found.json"))
     assert read_checked(kept[0])["n_agents=2"]["per_agent"] == first["rows"][1]["per_agent"][0]
     stamps = [file.stat().st_mtime_ns for file in kept]
     assert result() == first

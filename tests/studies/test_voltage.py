@@ -37,7 +37,7 @@ def test_the_study_measures_methods_and_baselines_on_the_same_days(tiny: list[st
     for kind in ("last", "best", "larger"):
         assert {*lomaq[kind]} == {*result["baselines"]["droop"]}
         assert all(len(values) == 2 for values in lomaq[kind].values())
-    stored = read_checked(tmp_path / "algo=lomaq,seed=1" / "fresh.json")
+    stored = read_checked(tmp_path / "algo=lomaq,seed=1" / "found.json")
     assert stored["last"]["mean_violation"] == lomaq["last"]["mean_violation"][1]
     (tmp_path / "voltage.png").unlink()
     assert figures.DRAWERS["voltage"](tmp_path, result).stat().st_size > 10_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -173,7 +174,8 @@ def study(
         return {**compose([*given, *more]), "run_dir": None, "study": None}
 
     folder = Path(run_dir or config["run_dir"] or Path("runs") / experiment)
-    return run_study(config["study"], configuration, folder, _console(progress))
+    command = shlex.join(["python", "train.py", *(word for word in given if not word.startswith("run_dir="))])
+    return run_study(config["study"], configuration, folder, _console(progress), command)
 
 
 def certify(run: Trained | Policy | str | Path, **options: Any) -> MixerCertificate | CriticCertificate:

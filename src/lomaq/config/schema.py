@@ -182,8 +182,9 @@ def _study(name: str, value: Any) -> None:
     check_word(f"{name}.{'run' if 'run' in value else 'report'}", value.get("run", value.get("report")))
     if "grid" in value:
         check_int(f"{name}.jobs", value.get("jobs"), 1)
-        if "extend" in value:
-            check_word(f"{name}.extend", value["extend"])
+        for key in ("each", "extend"):
+            if key in value:
+                check_word(f"{name}.{key}", value[key])
         for grid in value["grid"] if isinstance(value["grid"], list) else [value["grid"]]:
             _grid(f"{name}.grid", grid)
 

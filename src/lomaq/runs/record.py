@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lomaq.errors import InputError
+from lomaq.inputs.text import read_checked, read_json
 from lomaq.runs.curve import Curve
 from lomaq.runs.files import RunFiles, read_returns
+
+#: What a study keeps in the folder of each of its runs.
+FOUND = "found.json"
+_MORE: dict[str, Callable[[Path], dict[str, Any]]] = {FOUND: read_checked, "code.json": read_json}
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class RunRecord:
         env_steps: Env steps trained when it last wrote, at least 0.
         train_seconds: Seconds of collecting and learning until then.
         settings: The settings that a study or sweep varies.
+        found: What a study found out about the run when it had ended, see :func:`lomaq.studies.runner.run_study`.
+        code: Commits of the code that it was started with, and what was changed since; empty where that was not kept.
     """
 
     folder: Path
@@ -34,6 +41,8 @@ class RunRecord:
     env_steps: int
     train_seconds: float
     settings: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -77,7 +86,8 @@ def read_run(folder: Path) -> RunRecord:
     if tests[:-1] and not ended and is_run(folder):
         remedy = "it was removed, or the run was killed as it ended; the others are whole"
         raise InputError(str(folder / "summary.json"), "the last file of a run with results.json", "none", remedy)
-    return RunRecord(folder, stored, ended, furthest, steps, seconds)
+    kept = [read(folder / name) if (folder / name).is_file() else {} for name, read in _MORE.items()]
+    return RunRecord(folder, stored, ended, furthest, steps, seconds, {}, *kept)
 
 
 def _rounded(rows: Iterable[dict[str, str]]) -> Curve:

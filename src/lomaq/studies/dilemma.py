@@ -59,27 +59,27 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     result = {
         "references": [{"n_agents": n, "cost": cost, **lines} for (n, cost), lines in references.items()],
         "results": rows,
-        "slopes_and_gaps": [drift for run in runs if (drift := _drift(run)) is not None],
+        "slopes_and_gaps": [run.found for run in runs if run.found],
     }
     draw(folder, result)
     return result
 
 
 @torch.no_grad()
-def _drift(run: RunRecord) -> dict[str, Any] | None:
-    """What the blocks of a run's last checkpoint depend on, and what the values that they mix make of a reboot.
+def drift(run: RunRecord) -> dict[str, Any]:
+    """What the blocks of the last checkpoint of a run that has ended depend on, and what their values say of a reboot.
 
     ``slopes`` are the mean ∂F_J/∂U_i over all states, of the block's own agent and of those at each further hop;
-    ``gaps`` are U(reboot) - U(leave) in rewards, for each local state. None for many machines, or without a mixer.
+    ``gaps`` are U(reboot) - U(leave) in rewards, for each local state. Nothing for many machines, or without a mixer.
     """
     case = _Case.of(run)
     if case.n_agents > EXACT_LIMIT:
-        return None
+        return {}
     stored = open_checkpoint(run.folder, resume=True)
     built = stored.run()
     networks, objective = built.module.networks, built.module.settings.objective
     if objective.trained_mixer(networks) is None:
-        return None
+        return {}
     env = built.make_env(1, 0, torch.device("cpu"))
     assert isinstance(env, SysAdmin)
     states = env.all_states()

@@ -13,14 +13,11 @@ from lomaq.plots.curves import draw_curves
 from lomaq.plots.regret import draw_regret
 from lomaq.runs import Curve
 from lomaq.runs.record import is_run, read_run
-from lomaq.studies import actor_critic, comparison, dilemma, report, sweep, transfer, voltage
+from lomaq.studies import dilemma, report, sweep, transfer, voltage
 from lomaq.studies.paper import fig6, fig8, fig9, theorem1
 
 #: Beginning of a study's folder → what draws its plot from the folder and its ``summary.json``.
 DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
-    "ac_": actor_critic.draw,
-    "fig5_paper": report.draw,
-    "fig5_": comparison.draw,
     "fig6": fig6.draw,
     "fig8": fig8.draw,
     "fig9": fig9.draw,
@@ -29,7 +26,8 @@ DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "transfer": transfer.draw,
     "voltage": voltage.draw,
     **dict.fromkeys(
-        ("cognac", "methods", "nav_budgets", "scaling", "sensitivity", "sharing", "sumo", "wrong_graph"), report.draw
+        ("cognac", "fig5_", "methods_", "nav_budgets", "scaling", "sensitivity", "sharing", "sumo", "wrong_graph"),
+        report.draw,
     ),
 }
 

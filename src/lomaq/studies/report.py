@@ -15,8 +15,7 @@ from lomaq.analysis.statistics import estimate, improvement, time_to
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config.words import word_of
 from lomaq.inputs.plain import changed
-from lomaq.inputs.text import read_checked
-from lomaq.runs import RunFiles, RunRecord
+from lomaq.runs import RunRecord
 from lomaq.runs.files import replacing
 from lomaq.training.build import env_maker
 
@@ -55,8 +54,7 @@ def rows_of(runs: list[RunRecord], case: Callable[[RunRecord], Case] = case_of) 
         For each case ``task``, ``method``, ``env_steps`` and ``agent_steps`` (env steps times agents), ``seeds``, and
         over seeds: ``returns`` of the last test, their ``iqm`` with its 95 % ``interval``, the same of the area under
         the test curve without the test of the untrained networks (``along``, null with one test alone), the same of
-        the absolute metric (``absolute``, see :func:`absolute`; null where no checkpoint is kept, and with one test
-        alone, from which nothing was chosen), ``reached``
+        the absolute metric (``absolute``, see :func:`absolute`; null where a run has none), ``reached``
         (threshold → :class:`TimeTo`), ``better`` (the probability that a run is better than one of the task's first
         method at this budget, with its interval; null for the first) and the task's best known ``reference``.
     """
@@ -74,7 +72,7 @@ def rows_of(runs: list[RunRecord], case: Callable[[RunRecord], Case] = case_of) 
         first = next((r for r in rows if (r["task"], r["env_steps"]) == (one.task, one.env_steps)), None)
         row = {**one._asdict(), "agent_steps": one.env_steps * mine[0].summary["n_agents"]}
         row |= {"seeds": [run.config["seed"] for run in mine], "returns": returns, "iqm": iqm, "interval": [low, high]}
-        row |= {"along": (curve := along(mine)), "absolute": curve and _absolute(mine)}
+        row |= {"along": along(mine), "absolute": _absolute(mine)}
         row |= {"reached": _reached(mine, one.env_steps)}
         row |= {"better": first and [*improvement([returns], [first["returns"]])], "reference": references[one.task]}
         rows.append(row)
@@ -90,38 +88,33 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def _absolute(runs: list[RunRecord]) -> dict[str, Any] | None:
-    """Absolute metrics; None where one of the runs has neither it nor a checkpoint any more."""
-    if not all((run.folder / "fresh.json").is_file() or best_of(run).is_file() for run in runs):
-        return None
-    found = [absolute(run) for run in runs]
-    returns = [one["test_return_mean"] for one in found]
-    iqm, low, high = estimate(returns)
-    return {"episodes": found[0]["episodes"], "returns": returns, "iqm": iqm, "interval": [low, high]}
-
-
-def best_of(run: RunRecord) -> Path:
-    """Where its best checkpoint is, if it is kept."""
-    return run.folder / "checkpoints" / "best.ckpt"
-
-
 def absolute(run: RunRecord) -> dict[str, Any]:
-    """Absolute metric (Gorsane et al. 2022): ``test_return_mean`` of the best checkpoint in fresh ``episodes``.
+    """Absolute metric (Gorsane et al. 2022) of a run that has ended: what its best checkpoint gets in fresh episodes.
 
     No test of the run has seen them, so that it is not raised by having chosen the best of many tests, as the best test
     is (``absolute_metrics`` in results.json: the episodes of that test, which marl-eval takes). They are ten times as
-    many as those of a test (up to :data:`MOST_EPISODES`, or as many as a test has), the same for all runs. What they
-    gave is kept in the run's folder, in ``fresh.json``.
+    many as those of a test (up to :data:`MOST_EPISODES`, or as many as a test has), the same for all runs.
+
+    Returns:
+        ``absolute`` with the ``return`` per episode and the ``episodes``; nothing with one test alone, from which
+        nothing was chosen.
     """
-    place, own = run.folder / "fresh.json", run.config["evaluation"]["episodes"]
-    if not place.is_file():
-        stored = open_checkpoint(run.folder, resume=False)
-        config = changed(stored.config, {"evaluation.references": False})
-        metrics = evaluate_checkpoint(stored, config, min(10 * own, max(own, MOST_EPISODES)), 0)
-        del metrics["checkpoint"]  # a path of this machine, and fresh.json goes wherever the run's folder does
-        RunFiles(run.folder).write_checked("fresh.json", metrics)
-    found: dict[str, Any] = read_checked(place)
-    return found
+    if len(run.tests.mean) < 2:
+        return {}
+    own, stored = run.config["evaluation"]["episodes"], open_checkpoint(run.folder, resume=False)
+    config = changed(stored.config, {"evaluation.references": False})
+    metrics = evaluate_checkpoint(stored, config, min(10 * own, max(own, MOST_EPISODES)), 0)
+    return {"absolute": {"return": metrics["test_return_mean"], "episodes": metrics["episodes"]}}
+
+
+def _absolute(runs: list[RunRecord]) -> dict[str, Any] | None:
+    """Absolute metrics of all runs; None where one of them has none."""
+    if not all("absolute" in run.found for run in runs):
+        return None
+    found = [run.found["absolute"] for run in runs]
+    returns = [one["return"] for one in found]
+    iqm, low, high = estimate(returns)
+    return {"episodes": found[0]["episodes"], "returns": returns, "iqm": iqm, "interval": [low, high]}
 
 
 def _reached(runs: list[RunRecord], budget: int) -> dict[str, Any]:

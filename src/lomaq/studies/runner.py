@@ -32,6 +32,8 @@ from lomaq.inputs.targets import import_targets
 from lomaq.inputs.text import read_checked
 from lomaq.plots.run import train
 from lomaq.runs import RunFiles, RunRecord, read_run
+from lomaq.runs.archive import ARCHIVE, read_archive, write_archive
+from lomaq.runs.record import FOUND
 from lomaq.runs.stop import follow, heed, stopped_by_leader, unsignalled
 from lomaq.training.process import keep_freed_memory
 
@@ -42,18 +44,25 @@ EXTENSIONS = 2
 
 
 def run_study(
-    study: dict[str, Any], compose: Callable[[list[str]], dict[str, Any]], folder: Path, console: Console
+    study: dict[str, Any],
+    compose: Callable[[list[str]], dict[str, Any]],
+    folder: Path,
+    console: Console,
+    command: str = "",
 ) -> dict[str, Any]:
     """Train every combination of ``study["grid"]``, then report; or call ``study["run"]``.
 
     Args:
         study: ``grid`` (setting → values, or several of these), ``report`` (path of a function of folder and runs) and
-            ``jobs``, how many runs train at once, each in its own process if several; perhaps ``extend`` (path of a
-            function from the runs so far to the settings of further runs, asked twice). Or ``run`` (path of a function
-            of folder, settings and console) and its settings.
+            ``jobs``, how many runs train at once, each in its own process if several; perhaps ``each`` (path of a
+            function of a run that has ended: what the report needs to know beyond its tests, as JSON) and ``extend``
+            (path of a function from the runs so far to the settings of further runs, asked twice). Or ``run`` (path of
+            a function of folder, settings and console) and its settings.
         compose: Makes the configuration of a run of the grid from further ``key=value`` words.
-        folder: Where the runs and the report go; what is there already is kept.
+        folder: Where the runs and the report go; what is there already is kept. The runs of a grid are also written to
+            one file, ``runs.json.xz``, and read from there where their folders are gone; see :mod:`lomaq.runs.archive`.
         console: Where progress is shown.
+        command: That runs this study, for ``runs.json.xz``.
 
     Returns:
         What the function returned, also written to ``summary.json``; with ``run`` its ``settings`` too.
@@ -69,9 +78,18 @@ def run_study(
     grids: list[dict[str, list[Any]]] = study["grid"] if isinstance(study["grid"], list) else [study["grid"]]
     cells = [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
     extend = [_function(study["extend"])] * EXTENSIONS if "extend" in study else []
-    runs = _train(cells, compose, folder, jobs, console)
-    for further in extend:
-        runs += _train(further(runs), compose, folder, jobs, console)
+    each = study.get("each")
+    if each is not None:
+        _function(each)
+    ended = read_archive(folder)
+    before = len(ended)
+    try:
+        runs = _train(cells, compose, folder, jobs, console, each, ended)
+        for further in extend:
+            runs += _train(further(runs), compose, folder, jobs, console, each, ended)
+    finally:
+        if len(ended) > before:
+            write_archive(folder, command, ended)
     result: dict[str, Any] = report(folder, runs)
     RunFiles(folder).write_checked("summary.json", result)
     return result
@@ -83,14 +101,34 @@ def _train(
     folder: Path,
     at_once: int,
     console: Console,
+    each: str | None,
+    ended: dict[str, RunRecord],
 ) -> list[RunRecord]:
-    """The runs with these settings, in their order."""
+    """The runs with these settings, in their order; those that have ``ended`` are taken, and the others added there."""
+
+    def composed(cell: dict[str, Any]) -> Job:
+        return Job(cell, compose([f"{key}={word_of(value)}" for key, value in cell.items()]))
+
+    for cell in cells:
+        if (run := ended.get(run_name(cell))) is not None:
+            _check_same(run.config, composed(cell).config, folder / ARCHIVE)
+            ended[run_name(cell)] = replace(run, settings=cell)
+    todo = [cell for cell in cells if run_name(cell) not in ended]
     # composed when it is a run's turn, since that takes a good part of a second
-    todo = (Job(cell, compose([f"{key}={word_of(value)}" for key, value in cell.items()])) for cell in cells)
-    if at_once == 1 or not cells:
-        return [run_one(job.settings, job.config, folder, console) for job in todo]
-    done, _ = train_all(todo, len(cells), folder, min(at_once, len(cells)), console, keep_going=False)
-    return [done[run_name(cell)] for cell in cells]
+    jobs = map(composed, todo)
+    if at_once == 1:
+        for job in jobs:
+            ended[run_name(job.settings)] = run_one(job.settings, job.config, folder, console, each)
+    elif todo:
+        train_all(jobs, len(todo), folder, min(at_once, len(todo)), console, keep_going=False, each=each, done=ended)
+    return [ended[run_name(cell)] for cell in cells]
+
+
+def _check_same(stored: dict[str, Any], config: dict[str, Any], place: Path) -> None:
+    if rows := differing([stored, config]):
+        (key, (was, now)), *_ = rows.items()
+        remedy = f"{key} is {now} here, not {was}; choose another run_dir"
+        raise InputError("run_dir", "a folder of the same study", place, remedy)
 
 
 def _call(study: dict[str, Any], folder: Path, console: Console) -> dict[str, Any]:
@@ -120,12 +158,24 @@ def _function(path: str) -> Callable[..., Any]:
 
 
 def train_all(
-    jobs: Iterable[Job], n_jobs: int, folder: Path, at_once: int, console: Console, *, keep_going: bool
+    jobs: Iterable[Job],
+    n_jobs: int,
+    folder: Path,
+    at_once: int,
+    console: Console,
+    *,
+    keep_going: bool,
+    each: str | None = None,
+    done: dict[str, RunRecord] | None = None,
 ) -> tuple[dict[str, RunRecord], dict[str, str]]:
-    """By name, the runs that ended and the errors of those that failed; without ``keep_going`` the first is raised."""
-    done: dict[str, RunRecord] = {}
+    """By name, the runs that ended and the errors of those that failed; without ``keep_going`` the first is raised.
+
+    Runs that end are added to ``done`` as they do.
+    """
+    done = {} if done is None else done
+    before = len(done)
     failed: dict[str, str] = {}
-    with closing(train_together(jobs, folder, at_once)) as ended:
+    with closing(train_together(jobs, folder, at_once, each)) as ended:
         for job, run in ended:
             name = run_name(job.settings)
             if not isinstance(run, Exception):
@@ -136,7 +186,7 @@ def train_all(
                 line = f"failed: {failed[name]}"
             else:
                 raise run
-            number = f"{len(done) + len(failed)} of {n_jobs}"
+            number = f"{len(done) - before + len(failed)} of {n_jobs}"
             console.print(f"{number}: {name}: {line}", highlight=False, markup=False, soft_wrap=True)
     return done, failed
 
@@ -148,7 +198,7 @@ def error_line(error: Exception) -> str:
 
 
 def train_together(
-    jobs: Iterable[Job], folder: Path, at_once: int
+    jobs: Iterable[Job], folder: Path, at_once: int, each: str | None = None
 ) -> Generator[tuple[Job, RunRecord | Exception], None, None]:
     """Train jobs in ``at_once`` processes and yield each when it ends, with its run or its exception.
 
@@ -161,7 +211,7 @@ def train_together(
             for job in itertools.islice(waiting, len(idle)):
                 process = idle.pop()
                 try:
-                    future = process.executor.submit(run_one, job.settings, job.config, folder, None)
+                    future = process.executor.submit(run_one, job.settings, job.config, folder, None, each)
                 except BrokenProcessPool as died:  # while it waited
                     future = Future()
                     future.set_exception(died)
@@ -230,7 +280,13 @@ def run_name(settings: dict[str, Any]) -> str:
     return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}-{digest}"
 
 
-def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, console: Console | None) -> RunRecord:
+def run_one(
+    settings: dict[str, Any],
+    config: dict[str, Any],
+    folder: Path,
+    console: Console | None,
+    each: str | None = None,
+) -> RunRecord:
     """Train the run that ``settings`` name below ``folder``, resume it, or, if it has ended, read it.
 
     Args:
@@ -238,6 +294,7 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
         config: The whole configuration, of the user's own words; a process that was just started imports what it names.
         folder: Of the study.
         console: Where progress is shown; None: nowhere.
+        each: Path of a function of the run that has ended; what it returns is kept in the run's ``found.json``.
 
     Raises:
         InputError: If a setting is impossible, or a run of another configuration is there.
@@ -248,8 +305,8 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
         console = Console(file=io.StringIO(), force_jupyter=False)
     console.print(place.name, highlight=False, soft_wrap=True)
     begun = place / "config.yaml"
-    if begun.is_file() and differing([RunFiles(place).read_config(), config]):
-        raise InputError("run_dir", "a folder of the same study", place, "choose another run_dir")
+    if begun.is_file():
+        _check_same(RunFiles(place).read_config(), config, place)
     if not (place / "summary.json").is_file():
         checkpoint = place / "checkpoints" / "last.ckpt"
         if checkpoint.is_file():  # with the files that it was begun with
@@ -257,4 +314,8 @@ def run_one(settings: dict[str, Any], config: dict[str, Any], folder: Path, cons
             train({**config, "files": kept}, place, console, checkpoint)
         else:
             train(config, place, console)
-    return replace(read_run(place), settings=settings, config=config)
+    run = replace(read_run(place), settings=settings, config=config)
+    if each is not None and not (place / FOUND).is_file():
+        run = replace(run, found=_function(each)(run))
+        RunFiles(place).write_checked(FOUND, run.found)
+    return run

@@ -42,18 +42,17 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """
     rows = rows_of(sorted(runs, key=case_of), case_of)
     for row in rows:
-        mine = [run for run in runs if case_of(run) == Case(*(row[name] for name in Case._fields))]
-        passed_on = [share for run in mine if (share := _passed_on(run)) is not None]
-        if passed_on:
-            row |= {"passed_on": passed_on, "conflict": [_conflict(run) for run in mine]}
+        mine = [run.found for run in runs if case_of(run) == Case(*(row[name] for name in Case._fields))]
+        if "passed_on" in mine[0]:
+            row |= {key: [found[key] for found in mine] for key in ("passed_on", "conflict")}
     draw(folder, {"rows": rows})
     return {"rows": rows}
 
 
-def _passed_on(run: RunRecord) -> float | None:
-    """The last ``passed_on`` in a run's metrics; None where it does not learn a matrix."""
+def found(run: RunRecord) -> dict[str, Any]:
+    """The last ``passed_on`` of a run that has ended, and its ``conflict``; nothing where no matrix is learned."""
     noted = [row["passed_on"] for row in RunFiles(run.folder).read_metrics()[1] if row.get("passed_on")]
-    return float(noted[-1]) if noted else None
+    return {"passed_on": float(noted[-1]), "conflict": _conflict(run)} if noted else {}
 
 
 def _conflict(run: RunRecord) -> list[float] | None:

@@ -12,9 +12,8 @@ from lomaq.analysis.statistics import estimate
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
 from lomaq.config.words import word_of
 from lomaq.inputs.plain import changed
-from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import looks
-from lomaq.runs import RunFiles, RunRecord
+from lomaq.runs import RunRecord
 from lomaq.training.build import env_maker
 
 #: Agent episodes that each policy plays on a task, at least two episodes.
@@ -31,19 +30,33 @@ TASKS: dict[str, list[dict[str, Any]]] = {
 }
 
 
+def played(run: RunRecord) -> dict[str, Any]:
+    """Task → what the last policy of a run that has ended gets there."""
+    stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=False)
+    found = {}
+    for task in [{}, *TASKS[stored.config["env"]["name"]]]:
+        config = changed(stored.config, {**task, "evaluation.references": run.config["seed"] == 0})
+        n_agents = env_maker(config)(1, 0, torch.device("cpu")).n_agents
+        metrics = evaluate_checkpoint(stored, config, max(2, AGENT_EPISODES // n_agents), 0)
+        per_agent = {name: value / metrics["n_agents"] for name, value in metrics["references"].items()}
+        words = " ".join(f"{key.removeprefix('env.')}={word_of(value)}" for key, value in task.items())
+        kept = {"n_agents": metrics["n_agents"], "episodes": metrics["episodes"], "references": per_agent}
+        found[words or "as trained"] = {**kept, "per_agent": metrics["test_return_per_agent"]}
+    return found
+
+
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Returns per agent of the last checkpoints on every task, and one plot ``transfer.png``.
 
-    Each run's results are kept in its folder, in ``transfer.json``. A row has what the policies of all
-    seeds of a method get on a task, its interquartile mean with a 95 % interval, and the references of the task.
+    A row has what the policies of all seeds of a method get on a task, its interquartile mean with a 95 % interval, and
+    the references of the task.
     """
-    played = {run.folder: _played(run) for run in runs}
     references: dict[tuple[str, str], dict[str, float]] = {}
     rows = []
     for env, label in dict.fromkeys((run.config["env"]["name"], run.label) for run in runs):
         mine = [run for run in runs if (run.config["env"]["name"], run.label) == (env, label)]
-        for task in played[mine[0].folder]:
-            found = [played[run.folder][task] for run in mine]
+        for task in mine[0].found:
+            found = [run.found[task] for run in mine]
             values = [one["per_agent"] for one in found]
             known = references.setdefault((env, task), found[0]["references"])
             iqm, low, high = estimate(values)
@@ -53,24 +66,6 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     result = {"env_steps": runs[0].config["total_env_steps"], "rows": rows}
     draw(folder, result)
     return result
-
-
-def _played(run: RunRecord) -> dict[str, Any]:
-    """Task → what the last policy of a run gets there."""
-    place = run.folder / "transfer.json"
-    if not place.is_file():
-        stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=False)
-        found = {}
-        for task in [{}, *TASKS[stored.config["env"]["name"]]]:
-            config = changed(stored.config, {**task, "evaluation.references": run.config["seed"] == 0})
-            n_agents = env_maker(config)(1, 0, torch.device("cpu")).n_agents
-            metrics = evaluate_checkpoint(stored, config, max(2, AGENT_EPISODES // n_agents), 0)
-            per_agent = {name: value / metrics["n_agents"] for name, value in metrics["references"].items()}
-            words = " ".join(f"{key.removeprefix('env.')}={word_of(value)}" for key, value in task.items())
-            kept = {"n_agents": metrics["n_agents"], "episodes": metrics["episodes"], "references": per_agent}
-            found[words or "as trained"] = {**kept, "per_agent": metrics["test_return_per_agent"]}
-        RunFiles(run.folder).write_checked("transfer.json", found)
-    return dict(read_checked(place))
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:

@@ -13,10 +13,9 @@ from lomaq.analysis.stored import FRESH_SEED, Checkpoint, evaluate_checkpoint, o
 from lomaq.envs.voltage import Feeder, Voltage, baselines
 from lomaq.envs.voltage.baselines import PolicyFn
 from lomaq.inputs.plain import changed
-from lomaq.inputs.text import read_checked
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.plots.voltage import draw_moment, hardest, voltage_profiles
-from lomaq.runs import Curve, RunFiles, RunRecord
+from lomaq.runs import Curve, RunRecord
 from lomaq.training.build import actor_of, env_maker
 
 #: Fresh days of a policy on its own feeder, and those on the larger one, with that feeder's settings.
@@ -27,21 +26,16 @@ DAY_SEED, DRAWN = 3, ("no_control", "droop", "droop_damped")
 
 
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """Violations of every method and baseline policy on the same fresh days, and one plot ``voltage.png``.
-
-    The last and the best checkpoint of a run play fresh days of their own feeder, the last one also of the larger
-    feeder; their metrics are kept in the run's folder, in ``fresh.json``.
-    """
+    """Violations of every method and baseline policy on the same fresh days, and one plot ``voltage.png``."""
     methods = {}
     for name in dict.fromkeys(run.settings["algo"] for run in runs):
         mine = [run for run in runs if run.settings["algo"] == name]
-        fresh = [_fresh(run) for run in mine]
         methods[name] = {
             "label": mine[0].label,
             "seeds": [run.settings["seed"] for run in mine],
             "wall_seconds": [run.summary["wall_seconds"] for run in mine],
             "test_return": [{"last": run.tests.mean[-1], "best": max(run.tests.mean)} for run in mine],
-            **{kind: _columns([one[kind] for one in fresh]) for kind in ("last", "best", "larger")},
+            **{kind: _columns([run.found[kind] for run in mine]) for kind in ("last", "best", "larger")},
             "curve": vars(Curve.over_seeds([run.tests for run in mine])),
         }
     first = runs[0]
@@ -55,26 +49,28 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
         "larger_baselines": _measured(larger, LARGER_DAYS),
         "methods": methods,
         "feeder": first.config["env"]["feeder"],
-        "profiles": _profiles(own, first),
+        "profiles": first.found["profiles"],
     }
     draw(folder, result)
     return result
 
 
-def _fresh(run: RunRecord) -> dict[str, dict[str, float]]:
-    place = run.folder / "fresh.json"
-    if not place.is_file():
-        last, best = (
-            open_checkpoint(run.folder / "checkpoints" / f"{name}.ckpt", resume=False) for name in ("last", "best")
-        )
-        larger = changed(last.config, LARGER)
-        found = {
-            "last": _played(last, last.config, DAYS),
-            "best": _played(best, best.config, DAYS),
-            "larger": _played(last, larger, LARGER_DAYS),
-        }
-        RunFiles(run.folder).write_checked("fresh.json", found)
-    return dict(read_checked(place))
+def fresh(run: RunRecord) -> dict[str, Any]:
+    """What the ``last`` and the ``best`` checkpoint of a run that has ended get on fresh days, and voltages of one day.
+
+    Days are those of their own feeder, and for the last checkpoint also those of the ``larger`` one. ``profiles`` are
+    the voltages at the moments that are the hardest without control.
+    """
+    last, best = (
+        open_checkpoint(run.folder / "checkpoints" / f"{name}.ckpt", resume=False) for name in ("last", "best")
+    )
+    larger = changed(last.config, LARGER)
+    return {
+        "last": _played(last, last.config, DAYS),
+        "best": _played(best, best.config, DAYS),
+        "larger": _played(last, larger, LARGER_DAYS),
+        "profiles": _profiles(last, run.label),
+    }
 
 
 def _played(stored: Checkpoint, config: dict[str, Any], days: int) -> dict[str, float]:
@@ -98,9 +94,9 @@ def _measured(env: Voltage, days: int) -> dict[str, dict[str, float]]:
     return {name: {key: float(values.mean()) for key, values in one.items()} for name, one in found.items()}
 
 
-def _profiles(env: Voltage, run: RunRecord) -> dict[str, Any]:
+def _profiles(stored: Checkpoint, label: str) -> dict[str, Any]:
     """Voltages of one day at the moments that are the hardest without control."""
-    stored = open_checkpoint(run.folder / "checkpoints" / "last.ckpt", resume=False)
+    env = _made(stored.config)
     actor = actor_of(stored.config, stored.utilities(env), FRESH_SEED + DAY_SEED)
     rules = env.baselines()
 
@@ -108,7 +104,7 @@ def _profiles(env: Voltage, run: RunRecord) -> dict[str, Any]:
         actor.reset(states)
         return actor.act(states, states.observe())
 
-    policies: dict[str, PolicyFn] = {**{name: rules[name] for name in DRAWN}, run.label: learned}
+    policies: dict[str, PolicyFn] = {**{name: rules[name] for name in DRAWN}, label: learned}
     days = voltage_profiles(env, policies, DAY_SEED)
     steps = hardest(days[DRAWN[0]])
     return {"steps": steps, "voltages": {name: np.round(day[steps], 5).tolist() for name, day in days.items()}}

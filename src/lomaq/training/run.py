@@ -344,9 +344,16 @@ def _report(
         **more,
         "peak_memory_mb": peak_memory_mb(),
         "versions": versions(),
+        "machine": machine(),
     }
     files.write_results(name, f"{name}-{env.n_agents}", algorithm, seed, evaluations, best_by)
     return files.write_summary(summary)
+
+
+def machine() -> str:
+    """The system, and how many cores of which kind this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.system()}, {cores} × {platform.machine()}"
 
 
 def versions() -> dict[str, str]:

@@ -33,11 +33,17 @@ def learned_values(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
     return values.T.reshape(shape).numpy(), true.reshape(shape).numpy()
 
 
+def learned(run: RunRecord) -> dict[str, Any]:
+    """The tables of :func:`learned_values` of a run that has ended."""
+    values, true = learned_values(run)
+    return {"learned": values.tolist(), "true": true.tolist()}
+
+
 def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
     """Best seed of each partition and activation, its learned tables, and one plot ``fig8.png``."""
     result: dict[str, Any] = {}
     for run in runs:
-        values, true = learned_values(run)
+        values, true = (np.array(run.found[key]) for key in ("learned", "true"))
         name = f"{run.settings['partition']}, {run.settings['mixer.activation']}"
         error = float(np.abs(values - true).max())
         if name in result and error >= result[name]["largest_error"]:
@@ -50,8 +56,7 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
             "largest_error_of_the_sum": float(np.abs(team - true_team).max()),
             "greedy_joint_action": [int(i) for i in np.unravel_index(int(team.argmax()), team.shape)],
             "best_joint_action": [int(i) for i in np.unravel_index(int(true_team.argmax()), true_team.shape)],
-            "learned": values.tolist(),
-            "true": true.tolist(),
+            **run.found,
         }
     result["why"] = (
         "With singletons, r_1 rises in agent 1's action 1 (0 to 1 where agent 2 plays 0) while r_2 falls (2 to 1): no "
