@@ -33,12 +33,12 @@ def write_archive(folder: Path, command: str, runs: Mapping[str, RunRecord]) -> 
     Args:
         folder: Of the study.
         command: That trains them.
-        runs: By their names.
+        runs: By their names, in the order of the study's grid, which is kept.
     """
     entries, times = {}, io.StringIO()
     writer = csv.writer(times, lineterminator="\n")
     writer.writerow(("run", "train_seconds", *MEASURED))
-    for name, run in sorted(runs.items()):
+    for name, run in runs.items():
         writer.writerow((name, run.train_seconds, *(run.summary.get(key, "") for key in MEASURED)))
         entries[name] = {
             "settings": run.settings,

@@ -86,10 +86,13 @@ def run_study(
     try:
         runs = _train(cells, compose, folder, jobs, console, each, ended)
         for further in extend:
-            runs += _train(further(runs), compose, folder, jobs, console, each, ended)
+            cells += (more := further(runs))
+            runs += _train(more, compose, folder, jobs, console, each, ended)
     finally:
         if len(ended) > before:
-            write_archive(folder, command, ended)
+            order = {run_name(cell): place for place, cell in enumerate(cells)}  # not that in which they ended
+            names = sorted(ended, key=lambda name: order.get(name, -1))
+            write_archive(folder, command, {name: ended[name] for name in names})
     result: dict[str, Any] = report(folder, runs)
     RunFiles(folder).write_checked("summary.json", result)
     return result
