@@ -37,7 +37,7 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
 #: Experiments of training runs with the common report, which tests/studies/test_report.py tests.
 REPORTED = (
     *("cognac", "fig5_cartpole", "fig5_nav", "fig5_paper", "methods_sysadmin", "methods_voltage", "nav_budgets"),
-    *("scaling", "sensitivity", "sumo", "wrong_graph"),
+    *("scaling", "sensitivity", "soft", "sumo", "wrong_graph"),
 )
 
 

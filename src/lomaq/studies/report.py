@@ -20,7 +20,10 @@ from lomaq.runs.files import replacing
 from lomaq.training.build import env_maker
 
 #: Settings of a study's grid that name neither the task nor the method.
-ASIDE = ("env", "env.n_agents", "algo", "seed", "learner", "learner.n_envs", "total_env_steps")
+ASIDE = (
+    *("env", "env.n_agents", "algo", "seed", "learner", "learner.n_envs", "learner.epsilon.anneal_env_steps"),
+    *("total_env_steps", "evaluation.episodes"),
+)
 #: The absolute metric takes no more episodes than this, unless a test does.
 MOST_EPISODES = 1000
 #: What a task is called whose mixers get a graph with shuffled names.
