@@ -41,6 +41,14 @@ def test_a_card_says_what_was_trained_how_and_how_well(runs):
     assert [line.split(" | ")[0] for line in body.splitlines() if line.startswith(("| 0 ", "| 1 "))] == ["| 0", "| 1"]
 
 
+def test_a_card_says_where_returns_are_exact(tmp_path):
+    run = lomaq.train("sysadmin", "env.n_agents=3", run_dir=tmp_path / "run", **SMALL)
+    head, body = card_of([run.run_dir]).split("---\n", 2)[1:]
+    (metric,) = yaml.safe_load(head)["model-index"][0]["results"][0]["metrics"]
+    assert metric["name"] == "exact expected return"
+    assert [line.split(" | ")[2] for line in body.splitlines() if line.startswith("| 0 |")] == ["exact expected return"]
+
+
 def test_its_command_gives_the_same_settings(runs):
     config = lomaq.load(runs / "s0").config
     words = command_of(config).removeprefix("python train.py ").split()

@@ -29,6 +29,8 @@ ASIDE: tuple[str, ...] = (
 ASIDE += ("study", "trainer.", "compile", "deterministic")
 #: Settings of a group that describe it.
 NOTES = ("name", "recommended", "tuned")
+#: What stands for a number of episodes where the environment computes returns.
+EXACT = "exact expected return"
 
 
 def card_of(folders: Sequence[Path], name: str | None = None) -> str:
@@ -134,7 +136,7 @@ def _head(run: RunRecord) -> str:
     env, mean = run.summary["env"], round(float(run.summary["test_return_mean"]), 3)
     task = {"type": "reinforcement-learning", "name": "multi-agent reinforcement learning"}
     data = {"type": env, "name": f"{env}, {run.summary['n_agents']} agents"}
-    metric = {"type": "mean_return", "name": "mean test return", "value": mean}
+    metric = {"type": "mean_return", "name": EXACT if _exact(run) else "mean test return", "value": mean}
     content = {
         "library_name": "lomaq",
         "tags": ["multi-agent-reinforcement-learning", "reinforcement-learning", run.summary["algorithm"], env],
@@ -151,9 +153,15 @@ def _settings(config: dict[str, Any]) -> list[str]:
     return ["| setting | here | default |", "|---|---|---|", *rows, ""]
 
 
+def _exact(run: RunRecord) -> bool:
+    """Whether the return was computed: a test then has one number, however many episodes were asked for."""
+    return bool(run.summary["test_episodes"] < run.config["evaluation"]["episodes"])
+
+
 def _results(runs: Sequence[RunRecord]) -> list[str]:
     rows = [
-        f"| {run.summary['seed']} | {run.summary['env_steps']:,} | {run.summary['test_episodes']} "
+        f"| {run.summary['seed']} | {run.summary['env_steps']:,} "
+        f"| {EXACT if _exact(run) else run.summary['test_episodes']} "
         f"| {run.summary['test_return_mean']:,.2f} | {run.summary['best_test_return_mean']:,.2f} |"
         for run in runs
     ]
