@@ -136,6 +136,13 @@ def test_recommended_values_stand_in_the_environment() -> None:
         assert learner["objective"]["returns"]["gamma"] == recommended["gamma"]
 
 
+def test_a_word_may_recommend_what_only_other_environments_recommend() -> None:
+    config = compose(["env=cartpole", "env.recommended.kappa=2", "env.recommended.weight_sharing=0.5"])
+    assert (config["kappa"], config["mixer"]["weight_sharing"]) == (2, 0.5)
+    with pytest.raises(InputError, match=r"^recommended\.gama: expected one of .*; did you mean gamma\?"):
+        compose(["env=cartpole", "env.recommended.gama=0.5"])
+
+
 @pytest.mark.parametrize("choice", ENVS)
 def test_environments_tell_their_sizes(needs, choice) -> None:
     needs(choice)

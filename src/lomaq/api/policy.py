@@ -23,6 +23,7 @@ from lomaq.inputs.plain import changed
 from lomaq.nn import ActingState, ActionSelector, epsilon_greedy, epsilon_softmax
 from lomaq.objectives import ValueNetworks
 from lomaq.plots.film import LONG_FILM, Film, Shown, check_render, play
+from lomaq.runs.files import free_path
 from lomaq.training.build import actor_of, env_maker, samples, with_sample
 
 
@@ -144,19 +145,19 @@ class Policy:
         """Film one episode, the one that :meth:`evaluate` plays with ``episodes=1`` and this seed.
 
         Args:
-            path: A ``.gif`` or ``.mp4`` file; needs the extra film.
+            path: A ``.gif`` or ``.mp4`` file, where a name that is taken gets a number; needs the extra film.
             seed: Seed of the start and of what happens in the episode, at least 0.
             actor: Who acts in place of the policy, such as ``lomaq.RandomActor(seed=0)``.
             moments: Most moments of the episode that are shown.
             sample: Whether the policy draws its actions.
 
         Returns:
-            What a notebook shows as the film, as the last line of a cell.
+            What a notebook shows as the film, as the last line of a cell; its ``path`` is the file.
 
         Raises:
             InputError: If the path has another ending, a package is missing, or there are no policies to draw from.
         """
-        env, file = self.env(), Path(check_render(str(path)))
+        env, file = self.env(), free_path(check_render(str(path)))
         actor = actor or self._actor(seed, sample)
         Film(env, play(actor, env, FRESH_SEED + seed, moments)).write(file)
         return Shown(file)

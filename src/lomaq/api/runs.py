@@ -23,6 +23,7 @@ from lomaq.api.policy import Policy, load
 from lomaq.config import compose
 from lomaq.envs import BatchedEnv
 from lomaq.errors import InputError
+from lomaq.inputs.text import at_home
 from lomaq.objectives import ValueNetworks
 from lomaq.plots.run import train as train_run
 from lomaq.runs.files import read_returns
@@ -90,7 +91,7 @@ def train(
         recommended: For a class: what suits it, such as ``{"gamma": 0.95, "lr": 1e-3}``, instead of the values in
             ``conf/custom_env.yaml``.
         callbacks: Objects of subclasses of :class:`lomaq.Callback`, or Lightning callbacks.
-        progress: Show the progress line on stderr.
+        progress: Show the progress line on stderr and, at the end, where the run was saved.
         **settings: Further settings, a dot written as two underscores: ``mixer="gcn", mixer__hidden=16``.
 
     Raises:
@@ -112,8 +113,8 @@ def train(
     config = composed(env, given, recommended)
     if config["study"] is not None:
         raise InputError("experiment", "settings of one run", "a study", "call lomaq.study")
-    with run_dir_of(config) if run_dir is None else nullcontext(Path(run_dir)) as place:
-        return Trained(place, train_run(config, place, _console(progress), callbacks=callbacks))
+    with run_dir_of(config) if run_dir is None else nullcontext(Path(at_home(str(run_dir)))) as place:
+        return _trained(config, place, progress, None, callbacks)
 
 
 def resume(
@@ -124,7 +125,7 @@ def resume(
     Args:
         run: The run, its folder or its ``last.ckpt``.
         callbacks: As of :func:`train`.
-        progress: Show the progress line on stderr.
+        progress: Show the progress line on stderr and, at the end, where the run was saved.
         **settings: What may change: ``total_env_steps=…``, ``evaluation__stop_at``, ``trainer__…`` and ``logger__…``.
 
     Raises:
@@ -132,9 +133,7 @@ def resume(
     """
     given = {key.replace("__", "."): value for key, value in settings.items()}
     stored, config = open_resumed(run.run_dir if isinstance(run, Trained) else run, given)
-    return Trained(
-        stored.run_dir, train_run(config, stored.run_dir, _console(progress), stored.path, callbacks=callbacks)
-    )
+    return _trained(config, stored.run_dir, progress, stored.path, callbacks)
 
 
 def study(
@@ -173,7 +172,7 @@ def study(
     def configuration(more: list[str]) -> dict[str, Any]:
         return {**compose([*given, *more]), "run_dir": None, "study": None}
 
-    folder = Path(run_dir or config["run_dir"] or Path("runs") / experiment)
+    folder = Path(at_home(str(run_dir or config["run_dir"] or Path("runs") / experiment)))
     command = shlex.join(["python", "train.py", *(word for word in given if not word.startswith("run_dir="))])
     return run_study(config["study"], configuration, folder, _console(progress), command)
 
@@ -201,6 +200,17 @@ def compare(*runs: Trained | str | Path) -> Comparison:
         InputError: If one means no run, or there is nothing to compare.
     """
     return compare_runs([str(run.run_dir if isinstance(run, Trained) else run) for run in runs])
+
+
+def _trained(
+    config: dict[str, Any], run_dir: Path, progress: bool, checkpoint: Path | None, callbacks: Sequence[AnyCallback]
+) -> Trained:
+    """Train or go on, and say where the run was saved."""
+    console = _console(progress)
+    summary = train_run(config, run_dir, console, checkpoint, callbacks)
+    if summary:  # empty in a process that does not lead
+        console.print(f"saved in {run_dir}", highlight=False, markup=False, soft_wrap=True)
+    return Trained(run_dir, summary)
 
 
 def _console(progress: bool) -> Console:

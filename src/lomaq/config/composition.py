@@ -189,7 +189,7 @@ def hydra_flag(words: Sequence[str]) -> None:
             ]
         )
     own, said = sys.argv, io.StringIO()
-    sys.argv = [own[0], *(as_typed(word) for word in words)]
+    sys.argv = [own[0], *(opened(as_typed(word)) for word in words)]
     try:
         with redirect_stderr(said):
             hydra.main(version_base=None, config_path=str(CONF), config_name="train")(lambda config: None)()
@@ -221,15 +221,20 @@ def _hydra(folders: Sequence[str | Path]) -> Iterator[Any]:
 
 
 def _advised(config: DictConfig) -> DictConfig:
-    """The configuration, where an environment of somebody else has what it does not recommend of ``custom_env.yaml``.
+    """The configuration with what its environment recommends checked.
+
+    An environment of somebody else has what it does not recommend of ``custom_env.yaml``.
 
     Raises:
         InputError: If it recommends what nothing asks for.
     """
     env = OmegaConf.to_container(config.env) if isinstance(config.get("env"), DictConfig) else None
-    if isinstance(env, dict) and not str(env.get("_target_", "lomaq.")).startswith("lomaq."):
-        own, common = env.get("recommended") or {}, read_yaml(CONF / "custom_env.yaml")["recommended"]
-        check_recommended(own)
+    if not isinstance(env, dict):
+        return config
+    own = env.get("recommended") or {}
+    check_recommended(own)
+    if not str(env.get("_target_", "lomaq.")).startswith("lomaq."):
+        common = read_yaml(CONF / "custom_env.yaml")["recommended"]
         with open_dict(config):
             config.env.recommended = {**common, **own}
     return config

@@ -68,7 +68,7 @@ def _recommendable() -> list[str]:
 
 
 def check_recommended(recommended: object) -> None:
-    """Refuse what an environment of somebody else recommends by a name that no setting refers to.
+    """Refuse what is recommended by a name that no setting refers to.
 
     Raises:
         InputError: If there is one.

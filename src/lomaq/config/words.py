@@ -7,7 +7,6 @@ and letters beyond ASCII.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 from lomaq.errors import InputError
 from lomaq.inputs.endings import ENDINGS
 from lomaq.inputs.plain import OPEN
-from lomaq.inputs.text import check_place
+from lomaq.inputs.text import at_home, check_place
 
 #: Words that ask for several runs, and the word that names a folder of settings.
 MULTIRUN, CONFIG_DIR = ("-m", "--multirun"), ("--config-dir", "-cd")
@@ -28,6 +27,8 @@ FILES = (
     *("partition", "env.graph", "mixer.enforce", "reward.redistribute"),
     *("env.feeder", "env.profiles", "env.net", "env.routes"),
 )
+#: Beginnings of keys that an environment's YAML may lack: arguments of its maker, what other environments recommend.
+LACKING = (f"{OPEN}.", "env.recommended.")
 #: Groups of a launcher that take any key.
 OPEN_LAUNCHERS = tuple(f"hydra.launcher.{name}." for name in ("ray.init", "ray.remote", "additional_parameters"))
 #: The word that chooses a plugin, and hydra's own, which launches nothing elsewhere.
@@ -73,7 +74,7 @@ def place_of(text: str) -> str:
     """The path that is meant: without quotes around it, and with the home folder in place of ``~`` or ``~/``."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].replace("\\" + text[0], text[0])
-    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+    return at_home(text)
 
 
 def places_of(text: str) -> list[str]:
@@ -135,7 +136,7 @@ def folders_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def opened(word: str) -> str:
     """``key=value`` as hydra takes it where it need not know the key."""
-    return f"++{word}" if word.startswith((f"{OPEN}.", *OPEN_LAUNCHERS)) else word
+    return f"++{word}" if word.startswith((*LACKING, *OPEN_LAUNCHERS)) else word
 
 
 def _parts(text: str) -> list[str]:

@@ -349,10 +349,11 @@ class AgentGraph(Data):
         check_int("agent", agent, 0, self.n_agents - 1)
         return self.khop(kappa, [[agent]]).indices.tolist()
 
-    def draw(self, where: Any, **shown: Any) -> None:
+    def draw(self, where: Any, **shown: Any) -> Path | None:
         """Draw it with ``lomaq.draw_graph``, into a file or on axes; ``shown`` are arguments of ``lomaq.GraphView``."""
-        front = importlib.import_module("lomaq")  # pictures lie above graphs
-        front.draw_graph(where, front.GraphView(self, **shown))
+        front: Any = importlib.import_module("lomaq")  # pictures lie above graphs
+        path: Path | None = front.draw_graph(where, front.GraphView(self, **shown))
+        return path
 
     def validate(self, raise_on_error: bool = True) -> bool:
         """Check that the graph is what its docstring says.

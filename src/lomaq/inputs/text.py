@@ -191,6 +191,11 @@ def check_place(name: str, place: str) -> str:
     return place
 
 
+def at_home(place: str) -> str:
+    """``place`` with the home folder in place of ``~`` or ``~/``; ``~name`` is a name like others."""
+    return os.path.expanduser(place) if place == "~" or place.startswith("~/") else place
+
+
 def typed(key: str, value: object) -> str:
     """``key=value`` as it is typed in a shell.
 

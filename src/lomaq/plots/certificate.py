@@ -17,17 +17,21 @@ from lomaq.analysis.certificate.gradient import DETECTED
 from lomaq.analysis.certificate.mixer import MixerCertificate
 from lomaq.analysis.certificate.report import VERDICTS, Certificate
 from lomaq.analysis.certificate.truncation import Truncation
+from lomaq.runs.files import free_path
 
 COLOURS = {True: "tab:green", False: "tab:red", None: "black"}
 
 
-def draw_certificate(path: Path, certificate: Certificate, title: str) -> None:
+def draw_certificate(path: str | Path, certificate: Certificate, title: str) -> Path:
     """Draw slopes of a mixer or shares of a gradient against distance, truncation error against hops, and the verdicts.
 
     Args:
-        path: A ``.png`` file, or one with another ending.
+        path: A ``.png`` file, or one with another ending; a name that is taken gets a number.
         certificate: What to draw.
         title: What stands above.
+
+    Returns:
+        The file that was written.
     """
     figure = Figure(figsize=(9, 8), layout="constrained", dpi=120)
     figure.suptitle(title, fontsize=15)
@@ -35,7 +39,8 @@ def draw_certificate(path: Path, certificate: Certificate, title: str) -> None:
     _draw_by_hops(certificate, axes["by hops"])
     _draw_truncation(axes["truncation"], certificate.truncation, certificate.symbol)
     _write_verdicts(axes["verdicts"], certificate)
-    figure.savefig(path)
+    figure.savefig(path := free_path(path))
+    return path
 
 
 @singledispatch

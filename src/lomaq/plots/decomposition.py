@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lomaq.runs.files import free_path
+
 #: Most steps of which each is marked by a dot, since a line alone would hide them.
 MARKED_STEPS = 60
 #: Most agents whose names are all written.
@@ -17,17 +19,25 @@ MOST_NAMES = 12
 
 
 def draw_decomposition(
-    path: Path, learned: np.ndarray, true: np.ndarray, tolerance: float, title: str, names: Sequence[str] | None = None
-) -> None:
+    path: str | Path,
+    learned: np.ndarray,
+    true: np.ndarray,
+    tolerance: float,
+    title: str,
+    names: Sequence[str] | None = None,
+) -> Path:
     """Draw heat maps of an episode's learned and true rewards, and below them the team reward and its prediction.
 
     Args:
-        path: Picture to write, ``.png`` or another ending that matplotlib knows.
+        path: Picture to write, ``.png`` or another ending that matplotlib knows; a name that is taken gets a number.
         learned: ``[T, N]``, learned local rewards.
         true: ``[T, N]``, the environment's local rewards.
         tolerance: Δ of the gate, in the unit of the team reward.
         title: Heading.
         names: Names of the N agents; without, they are numbered.
+
+    Returns:
+        The file that was written.
     """
     figure = Figure(figsize=(9, 8), layout="constrained", dpi=120)
     figure.suptitle(title, fontsize=15)
@@ -44,7 +54,8 @@ def draw_decomposition(
     _draw_team(bottom, learned.sum(axis=1), true.sum(axis=1), tolerance)
     for axes in (top, middle, bottom):
         axes.tick_params(labelsize=11)
-    figure.savefig(path)
+    figure.savefig(path := free_path(path))
+    return path
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 
 from lomaq.errors import check_choice
 from lomaq.plots.graph_view import DARK, GraphView, value_span
-from lomaq.runs.files import replacing
+from lomaq.runs.files import free_path, replacing
 
 FORMATS = (".png", ".svg", ".pdf")
 #: Agents are numbered where they are at most so many, or their discs so many points across.
@@ -28,12 +28,16 @@ WIDEST, HIGHEST, LARGEST_DISC = 10.0, 8.5, 0.5
 _OUTLINE: dict[str, Any] = {"facecolor": (0, 0, 0, 0.09), "edgecolor": "black", "linewidth": 1.5}
 
 
-def draw_graph(where: str | Path | Axes, view: GraphView) -> None:
+def draw_graph(where: str | Path | Axes, view: GraphView) -> Path | None:
     """Draw a graph; agents are numbered where there is room.
 
     Args:
-        where: Picture to write, ending ``.png``, ``.svg`` or ``.pdf``; or axes to draw on.
+        where: Picture to write, ending ``.png``, ``.svg`` or ``.pdf``, where a name that is taken gets a number; or
+            axes to draw on.
         view: What is shown.
+
+    Returns:
+        The file that was written; None for axes.
 
     Raises:
         InputError: If the file would be of another kind.
@@ -63,9 +67,11 @@ def draw_graph(where: str | Path | Axes, view: GraphView) -> None:
     _draw_edges(axes, view, disc)
     _draw_agents(axes, view, disc)
     _draw_legend(axes, view, disc, width=max(6.0, size[0]))
-    if not isinstance(where, Axes):
-        with replacing(Path(where)) as file:
-            figure.savefig(file, format=Path(where).suffix[1:], dpi=120)
+    if isinstance(where, Axes):
+        return None
+    with replacing(path := free_path(where)) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=120)
+    return path
 
 
 def _draw_edges(axes: Axes, view: GraphView, disc: float) -> None:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from lomaq.errors import InputError
 from lomaq.inputs.plain import read_config
 from lomaq.inputs.text import (
+    at_home,
     checked,
     checked_yaml,
     checksum_of,
@@ -359,13 +360,14 @@ def _same_run(begun: Path, config: dict[str, Any]) -> bool:
     return {**stored, "run_dir": None} == {**json.loads(json.dumps(settings_of(config))), "run_dir": None}
 
 
-def free_path(path: Path, *endings: str) -> Path:
+def free_path(path: str | Path, *endings: str) -> Path:
     """``path`` or, where that is taken, the same with a number, as in ``graph-2.png``: nothing is overwritten.
 
     Args:
-        path: Where a person or a default wants a file or a folder.
+        path: Where a person or a default wants a file or a folder; a leading ``~/`` is the home folder.
         endings: Of further files of the same name, which must be free, too.
     """
+    path = Path(at_home(str(path)))
     for number in itertools.count(1):
         place = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         if not any(place.with_suffix(ending).exists() for ending in (path.suffix, *endings)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lomaq.errors import InputError
-from lomaq.inputs.text import read_checked, read_json
+from lomaq.inputs.text import at_home, read_checked, read_json
 from lomaq.runs.curve import Curve
 from lomaq.runs.files import RunFiles, read_returns
 
@@ -111,7 +111,7 @@ def find_runs(patterns: Sequence[str]) -> list[Path]:
         InputError: If one of them matches none.
     """
     found: dict[Path, None] = {}
-    for pattern in patterns:
+    for pattern in map(at_home, patterns):
         there = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern))
         runs = [run for place in there for run in runs_in(Path(place))]
         if not runs:

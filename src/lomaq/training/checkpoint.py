@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from lomaq.errors import InputError
-from lomaq.inputs.text import typed
+from lomaq.inputs.text import at_home, typed
 from lomaq.runs.checked import check_bytes, non_finite
 from lomaq.runs.files import replacing
 from lomaq.runs.record import runs_in
@@ -29,7 +29,7 @@ def find_checkpoint(path: str | Path, names: tuple[str, ...]) -> Path:
     Raises:
         InputError: If there is none.
     """
-    path, asked = Path(path), "checkpoint" if "best.ckpt" in names else "resume"
+    path, asked = Path(at_home(str(path))), "checkpoint" if "best.ckpt" in names else "resume"
     expected = f"a checkpoint file or a run folder with {' or '.join(names)}"
     if path.is_file() and path.suffix != ".ckpt" and not zipfile.is_zipfile(path):
         run = next((folder for folder in path.parents if (folder / "checkpoints").is_dir()), None)

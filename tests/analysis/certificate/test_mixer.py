@@ -175,7 +175,8 @@ def test_equal_seeds_give_equal_certificates():
     ids=["kappa 0", "kappa 1", "kappa 4", "one state", "falling", "NaN", "exact"],
 )
 def test_every_certificate_can_be_drawn(tmp_path, options):
-    draw_certificate(tmp_path / "certificate.png", certificate(**options), "a line")
-    picture = imread(tmp_path / "certificate.png")
+    path = draw_certificate(tmp_path / "certificate.png", certificate(**options), "a line")
+    assert path == tmp_path / "certificate.png"
+    picture = imread(path)
     assert picture.shape[:2] == (960, 1080)
     assert picture[..., :3].std() > 0.05

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from lomaq.analysis.stored import evaluate_checkpoint, open_checkpoint
@@ -37,7 +36,7 @@ def evaluate(
     """
     film = None if render is None else check_render(render)
     if film is not None and film != "human":
-        film = str(free_path(Path(film)))
+        film = str(free_path(film))
     stored = open_checkpoint(str(checkpoint), resume=False)
     config = with_sample(changed(stored.config, settings), sample)
     result = evaluate_checkpoint(stored, config, episodes, seed)
