@@ -10,7 +10,7 @@ FAST := fig5_cartpole fig5_nav methods_sysadmin methods_voltage nav_budgets sens
 	theorem1 fig6 fig8 fig9
 OUT ?= runs
 
-.PHONY: help install lock train test test-slow test-lowest torture lint format bench bench-peers traces evidence docs figures clean
+.PHONY: help install lock train test test-slow test-lowest torture lint format bench bench-peers traces evidence docs results figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ evidence: install ## Run every fast experiment again, about 3 hours on two cores
 docs: install ## Build docs/ as a site, site/index.html
 	$(BIN)/python docs/build.py build/docs
 	$(BIN)/mkdocs build --strict --config-file build/docs/mkdocs.yml
+
+results: install ## Write docs/results.md and the README's table anew, from the numbers in results/
+	$(BIN)/python docs/results.py
 
 figures: install ## Draw all plots in results/ again, from the numbers stored there
 	$(BIN)/lomaq figures results=results

@@ -28,15 +28,26 @@ from lomaq.plots.run import train as train_and_draw
 from lomaq.training.run import train
 
 
-@pytest.fixture(scope="session")
-def build() -> ModuleType:
-    """docs/build.py."""
-    spec = importlib.util.spec_from_file_location("build", Path(__file__).resolve().parents[1] / "docs" / "build.py")
+def of_the_docs(name: str) -> ModuleType:
+    """A program in docs/."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().parents[1] / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def build() -> ModuleType:
+    """docs/build.py."""
+    return of_the_docs("build")
+
+
+@pytest.fixture(scope="session")
+def results() -> ModuleType:
+    """docs/results.py."""
+    return of_the_docs("results")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from lomaq.analysis.statistics import estimate
 from lomaq.studies.report import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,49 +79,6 @@ def worst(values: Sequence[float]) -> str:
 
 def solved(steps: Sequence[int | None]) -> str:
     return ", ".join("never" if step is None else f"{round(step / 1000)} K" for step in steps)
-
-
-def seventeen() -> Iterator[str]:
-    """The rows of docs/results.md."""
-    carts, particles = summary("fig5_cartpole")["methods"], summary("fig5_nav")["methods"]
-    for method, name in NAMES.items():
-        at = solved(carts[method]["solved_at_env_steps"]["2900"])
-        yield f"| {name} | {at} | {spread(particles[method]['last'])} |"
-
-
-#: Row of results/ac_nav/summary.json, and of ac_sysadmin where that has another name → name in the README's table.
-ACTOR_CRITICS = {
-    ("IPPO local", "IPPO local"): "IPPO, local rewards",
-    ("PPO κ-hop", "PPO κ-hop, kappa=1"): "PPO, κ-hop rewards",
-    ("PPO blocks", "PPO blocks"): "PPO on blocks",
-    ("Loc-FACMAC, kappa=1, partition=singletons", "Loc-FACMAC, mixer.weight_sharing=1"): "Loc-FACMAC",
-    ("IPPO", "IPPO"): "IPPO, team reward",
-    ("MAPPO", "MAPPO"): "MAPPO",
-}
-
-
-def estimated(values: Sequence[float]) -> str:
-    """Interquartile mean, its interval, and how many seeds."""
-    return "{} ({} to {}; {})".format(*map(number, estimate(values)), len(values))
-
-
-def readme() -> Iterator[str]:
-    """All methods on navigation and on SysAdmin's dilemma, the latter in percent of the reference."""
-    particles = summary("fig5_nav")["methods"]
-    names = {label: name for name, label in DILEMMA.items()}
-    dilemma = {label: found[50, 5] for label, found in shares().items()}
-    for method, name in NAMES.items():
-        label = {"lomaq": DILEMMA["LOMAQ"], "lomaq_gcn": DILEMMA["LOMAQ GCN, tied"]}.get(method, name)
-        share = estimated(dilemma[label]) if label in names else "–"
-        shared = " with `weight_sharing=1`" if label == DILEMMA["LOMAQ GCN, tied"] else ""
-        yield f"| {name} | {estimated(particles[method]['last'])} | {share}{shared} |"
-        if method == "lomaq":
-            yield f"| LOMAQ, `weight_sharing=1` | – | {estimated(dilemma[DILEMMA['LOMAQ, tied']])} |"
-    nav, machines = summary("ac_nav")["rows"], summary("ac_sysadmin")
-    reference = machines["references"]["best threshold policy"] / 100
-    for (one, other), name in ACTOR_CRITICS.items():
-        share = [value / reference for value in machines["rows"][other]["last"]]
-        yield f"| {name} | {estimated(nav[one]['last'])} | {estimated(share)} |"
 
 
 def compared(experiment: str, low: str, high: str) -> Iterator[str]:
@@ -209,12 +165,6 @@ BASELINES = {
 }
 
 
-@pytest.mark.parametrize(("page", "rows"), [("README.md", readme), ("docs/results.md", seventeen)])
-def test_the_table_of_all_methods_is_that_of_the_stored_results(page, rows) -> None:
-    text = (ROOT / page).read_text()
-    assert [row for row in rows() if row not in text] == []
-
-
 @pytest.mark.parametrize("table", BASELINES)
 def test_a_table_of_the_comparisons_is_that_of_the_stored_results(table) -> None:
     text = (ROOT / "docs" / "baselines.md").read_text()
@@ -288,26 +238,6 @@ def test_the_page_of_the_actor_critics_has_what_the_searches_chose() -> None:
             tried = found["tried"].values()
             row = f"{lr}, λ {lam} ({number(max(tried))}; worst {number(min(tried))})"
             assert any(f"`{name}`" in line and row in line for line in page.splitlines()), (experiment, name, row)
-
-
-#: Methods of the table of actor-critics in docs/results.md, in its order.
-RESULTS_ACTOR_CRITICS = (
-    "LOMAQ, kappa=1, partition=singletons",
-    "IPPO local",
-    "PPO κ-hop",
-    "Loc-FACMAC, kappa=1, partition=singletons",
-    "IPPO",
-    "MAPPO",
-)
-
-
-def test_the_page_of_results_has_what_the_actor_critics_gave() -> None:
-    page, rows = (ROOT / "docs" / "results.md").read_text(), summary("ac_nav")["rows"]
-    cells = [between(rows[name]["mean"], rows[name]["interval"]) for name in RESULTS_ACTOR_CRITICS]
-    assert f"| {' | '.join(cells)} |" in page
-    for kappa in (0, 1):
-        last = summary("ac_sysadmin")["rows"][f"PPO κ-hop, kappa={kappa}"]["last"]
-        assert f"{', '.join(number(x) for x in last)}" in page
 
 
 @pytest.mark.parametrize("name", ["ippo", "ippo_local", "khop_ppo", "mappo", "lomaq_ppo", "loc_facmac"])
@@ -403,6 +333,19 @@ def test_the_page_of_the_bandit_has_how_regret_grew() -> None:
     assert [row for row in theorem1() if row not in text] == []
 
 
+# ------------------------------------------------------------------ the generated page
+
+
+def test_writing_the_page_of_results_anew_changes_nothing(results) -> None:
+    assert (ROOT / "docs" / "results.md").read_text() == results.page()
+
+
+def test_writing_the_table_of_the_readme_anew_changes_nothing(results) -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.index(results.BEGIN) < text.index(results.END)
+    assert text == results.readme()
+
+
 @pytest.mark.parametrize(
     "folder", [file.parent for file in sorted(ROOT.glob("results/*/table.md"))], ids=lambda place: place.name
 )
@@ -410,4 +353,69 @@ def test_a_table_of_the_common_report_is_that_of_its_rows_and_on_the_page_of_res
     shown = table(read(f"{folder.name}/summary.json")["rows"])
     assert (folder / "table.md").read_text() == shown
     text = (ROOT / "docs" / "results.md").read_text()
+    assert f'<a id="{folder.name}"></a>' in text
     assert [line for line in shown.splitlines() if line not in text] == []
+
+
+def stored(folder: Path, study: str, reference: float | None, **returns: list[float]) -> None:
+    """A study of the common report: the first method is the one that others are compared with."""
+    rows = [
+        {"task": study, "method": method, "env_steps": 1000, "seeds": [0, 1, 2], "returns": values, "iqm": values[1]}
+        | {"interval": [values[0], values[2]], "along": None, "absolute": None, "reached": {}, "better": None}
+        | {"reference": reference}
+        for method, values in returns.items()
+    ]
+    (folder / study).mkdir()
+    (folder / study / "summary.json").write_text(json.dumps({"rows": rows}))
+
+
+def test_the_table_of_the_readme_has_a_column_for_each_stored_comparison(results, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert results.methods_table() is None
+    stored(tmp_path, "fig5_nav", None, VDN=[1, 2, 3], LOMAQ=[300, 310, 320], IQL=[290, 295, 305])
+    stored(tmp_path, "methods_sysadmin", 50, LOMAQ=[-25, 30, 40], VDN=[49, 50, 50])
+    assert results.methods_table().splitlines() == [
+        "Interquartile mean of the last test (95 % interval), 3 seeds; env steps: navigation 1,000, dilemma 1,000.",
+        "",
+        "| method | [navigation](docs/results.md#fig5_nav), return | [dilemma](docs/results.md#methods_sysadmin), % |",
+        "|---|---|---|",
+        "| LOMAQ | 310 (300 to 320) | 60 (−50 to 80) |",
+        "| IQL | 295 (290 to 305) | – |",
+        "| VDN | 2 (1 to 3) | 100 (98 to 100) |",
+        "",
+        "- Navigation: highest mean LOMAQ, 310.0 (300.0 to 320.0); intervals that meet this: IQL.",
+        "- Dilemma: highest mean VDN, 100.0 (98.0 to 100.0); no other interval meets this.",
+    ]
+
+
+def test_a_study_has_a_section_as_soon_as_it_is_stored(results, monkeypatch, tmp_path) -> None:
+    for folder in (ROOT / "results").iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    studies = ("fig5_cartpole", "fig5_nav", "methods_sysadmin", "methods_voltage", "fig5_paper", "sensitivity")
+    for study in (*studies, "scaling", "wrong_graph", "cognac", "soft"):
+        (tmp_path / study).unlink(missing_ok=True)
+        assert f'<a id="{study}"></a>' not in results.page()
+        stored(tmp_path, study, None, LOMAQ=[300, 310, 320])
+        assert f'<a id="{study}"></a>' in results.page()
+        assert f"- {study}, 1,000 env steps: highest mean LOMAQ, 310.0 (300.0 to 320.0)" in results.page()
+    for study in ("nav_budgets", "fig6", "fig8", "fig9", "theorem1", "dilemma", "sharing", "voltage", "sumo", "bandit"):
+        (tmp_path / study).unlink()
+        assert f'<a id="{study}"></a>' not in results.page()
+
+
+def test_the_searches_are_shown_where_one_rate_is_what_they_chose(results, monkeypatch, tmp_path) -> None:
+    for folder in (ROOT / "results").iterdir():
+        if not folder.name.startswith("tune_"):
+            (tmp_path / folder.name).symlink_to(folder)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert '<a id="tune"></a>' not in results.page()
+    for env, best in (("nav", 400.0), ("voltage", -30.0)):
+        (tmp_path / f"tune_{env}").mkdir()
+        tried = {"learner.lr=0.01": best, "learner.lr=0.03": best - 100}
+        found = {"lomaq": {"chosen": "learner.lr=0.01", "tried": tried}, "sha256": "…"}
+        (tmp_path / f"tune_{env}" / "summary.json").write_text(json.dumps(found))
+    assert (
+        "| `algo=` | navigation | voltage control |\n|---|---|---|\n"
+        "| lomaq | 0.01 (400.0; worst 300.0) | 0.01 (−30.0; worst −130.0) |\n"
+    ) in results.page()
