@@ -280,7 +280,7 @@ def _resolved(words: Sequence[str], configure: Any, folders: Sequence[str]) -> d
     grids = (plain["study"] or {}).get("grid", [])
     for grid in grids if isinstance(grids, list) else [grids]:
         if isinstance(grid, dict) and grid.get("algo") == "methods":
-            grid["algo"] = list(methods(folders))
+            grid["algo"] = sorted(methods(folders), key=lambda name: name != "lomaq")  # reports compare with the first
     stamps = [(file, file.stat().st_mtime_ns) for folder in folders for file in Path(folder).glob("*/*.yaml")]
     key = (chosen["algo"], chosen["learner"], *stamps)
     if key not in _ALONE:
