@@ -105,9 +105,8 @@ def test_a_new_method_trains_is_compared_under_its_label_and_takes_its_searched_
     grid = ["study.grid.algo=[clipped,vdn]", "study.grid.seed=[0]", "study.jobs=1"]
     status, out, err = command(cli.train_main, *words, *grid)
     assert status == 0, err
-    assert '"label": "Clipped VDN"' in out
-    assert '"reads": "the team reward"' in out
-    config = (tmp_path / "study" / "algo=clipped,seed=0" / "config.yaml").read_text()
+    assert '"method": "Clipped VDN"' in out
+    config = (tmp_path / "study" / "seed=0,algo=clipped" / "config.yaml").read_text()
     assert "method: clipped" in config
     assert "lr: 0.02" in config
 
