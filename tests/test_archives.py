@@ -11,7 +11,9 @@ from lomaq.config import compose
 from lomaq.inputs.text import read_checked
 from lomaq.runs.archive import ARCHIVE, read_archive
 
-STUDIES = sorted(path.parent for path in Path(__file__).parents[1].glob(f"results/*/{ARCHIVE}"))
+#: Those that have ended: of others the archive alone is stored, from which they go on.
+STUDIES = sorted(path.parent for path in Path(__file__).parents[1].glob("results/*/summary.json"))
+STUDIES = [folder for folder in STUDIES if (folder / ARCHIVE).is_file()]
 #: Of which the report simulates references of many tasks, which takes a minute.
 LONG = ("sharing",)
 
