@@ -79,7 +79,7 @@ bench-peers: .venv-peers/.installed ## Measure training against JaxMARL and Benc
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --editable .
 	@touch $@
 
-evidence: install ## Run every fast experiment again, about 3 hours on two cores; with OUT=results what is stored is kept
+evidence: install ## Run every fast experiment again; with OUT=results what is stored is kept
 	for name in $(FAST); do $(BIN)/python train.py experiment=$$name run_dir=$(OUT)/$$name > /dev/null || exit 1; done
 
 docs: install ## Build docs/ as a site, site/index.html

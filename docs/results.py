@@ -15,7 +15,9 @@ from typing import Any
 
 import jinja2
 
+from lomaq.runs.files import read_returns
 from lomaq.studies import report
+from lomaq.studies.report import number as n
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -46,11 +48,7 @@ def lines(path: str) -> list[dict[str, Any]]:
 
 def tests(run: str) -> list[tuple[int, float]]:
     """Env steps and mean return of every test of the run in a folder below results/."""
-    found = read(f"{run}/results.json")
-    while "step_0" not in found:  # environment, task, algorithm, seed
-        (found,) = found.values()
-    steps = (test for name, test in found.items() if name.startswith("step_"))
-    return [(test["step_count"], fmean(test["return"])) for test in steps]
+    return [(test.env_steps, test.mean) for test in read_returns(RESULTS / run)]
 
 
 def rows(study: str) -> list[dict[str, Any]]:
@@ -74,11 +72,6 @@ def row(study: str, task: str, env_steps: int, method: str) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------ how it is shown
-
-
-def n(value: float, digits: int | None = None) -> str:
-    """A number with a true minus, with about four digits or as many decimals as given."""
-    return report.number(value) if digits is None else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def k(env_steps: float | None) -> str:
@@ -138,7 +131,7 @@ def page() -> str:
     settings = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     env = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False, **settings)
     env.globals |= {f.__name__: f for f in (read, lines, tests, rows, find, row, table, leaders)}
-    env.globals |= {f.__name__: f for f in (n, k, spread, cell)}
+    env.globals |= {f.__name__: f for f in (k, spread, cell)} | {"n": n}
     env.filters |= {"mean": fmean, "median": median, "k": k}
     return re.sub(r"\n{3,}", "\n\n", env.get_template("results.md.jinja").render()).rstrip() + "\n"
 

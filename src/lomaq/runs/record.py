@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from lomaq.runs.files import RunFiles, read_returns
 
 #: What a study keeps in the folder of each of its runs.
 FOUND = "found.json"
-_MORE: dict[str, Callable[[Path], dict[str, Any]]] = {FOUND: read_checked, "code.json": read_json}
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,9 @@ def read_run(folder: Path) -> RunRecord:
     if tests[:-1] and not ended and is_run(folder):
         remedy = "it was removed, or the run was killed as it ended; the others are whole"
         raise InputError(str(folder / "summary.json"), "the last file of a run with results.json", "none", remedy)
-    kept = [read(folder / name) if (folder / name).is_file() else {} for name, read in _MORE.items()]
-    return RunRecord(folder, stored, ended, furthest, steps, seconds, {}, *kept)
+    found = read_checked(folder / FOUND) if (folder / FOUND).is_file() else {}
+    code = read_json(folder / "code.json") if (folder / "code.json").is_file() else {}
+    return RunRecord(folder, stored, ended, furthest, steps, seconds, found=found, code=code)
 
 
 def _rounded(rows: Iterable[dict[str, str]]) -> Curve:

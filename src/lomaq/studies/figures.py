@@ -26,18 +26,10 @@ DRAWERS: dict[str, Callable[[Path, dict[str, Any]], Path]] = {
     "transfer": transfer.draw,
     "voltage": voltage.draw,
     **dict.fromkeys(
-        (
-            "cognac",
-            "fig5_",
-            "methods_",
-            "nav_budgets",
-            "scaling",
-            "sensitivity",
-            "sharing",
-            "soft",
-            "sumo",
-            "wrong_graph",
-        ),
+        [
+            *("cognac", "fig5_", "methods_", "nav_budgets", "scaling"),
+            *("sensitivity", "sharing", "soft", "sumo", "wrong_graph"),
+        ],
         report.draw,
     ),
 }

@@ -133,13 +133,14 @@ def _reference(run: RunRecord) -> float | None:
         return max(env.references().values(), default=None)
 
 
-def number(value: float) -> str:
-    """A number of a table: about four digits, and a true minus.
+def number(value: float, digits: int | None = None) -> str:
+    """A number of a table: about four digits, or as many decimals as given, and a true minus.
 
-    >>> number(-1234.5), number(0.0512), number(98.76)
-    ('−1,234', '0.0512', '98.8')
+    >>> number(-1234.5), number(0.0512), number(98.76), number(98.76, 0)
+    ('−1,234', '0.0512', '98.8', '99')
     """
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 4
+    if digits is None:
+        digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 4
     return f"{value:,.{digits}f}".replace("-", "−")
 
 

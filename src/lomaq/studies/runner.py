@@ -115,7 +115,6 @@ def _train(
     for cell in cells:
         if (run := ended.get(run_name(cell))) is not None:
             _check_same(run.config, composed(cell).config, folder / ARCHIVE)
-            ended[run_name(cell)] = replace(run, settings=cell)
     todo = [cell for cell in cells if run_name(cell) not in ended]
     # composed when it is a run's turn, since that takes a good part of a second
     jobs = map(composed, todo)
@@ -176,10 +175,9 @@ def train_all(
     Runs that end are added to ``done`` as they do.
     """
     done = {} if done is None else done
-    before = len(done)
     failed: dict[str, str] = {}
     with closing(train_together(jobs, folder, at_once, each)) as ended:
-        for job, run in ended:
+        for number, (job, run) in enumerate(ended, 1):
             name = run_name(job.settings)
             if not isinstance(run, Exception):
                 done[name] = run
@@ -189,8 +187,7 @@ def train_all(
                 line = f"failed: {failed[name]}"
             else:
                 raise run
-            number = f"{len(done) - before + len(failed)} of {n_jobs}"
-            console.print(f"{number}: {name}: {line}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{number} of {n_jobs}: {name}: {line}", highlight=False, markup=False, soft_wrap=True)
     return done, failed
 
 

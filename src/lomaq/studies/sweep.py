@@ -6,7 +6,6 @@ that was stopped continues when it is started again in its folder. Processes are
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from lomaq.config import Job
+from lomaq.cores import cores
 from lomaq.errors import InputError, check_int
 from lomaq.inputs.text import read_json
 from lomaq.plots.curves import draw_curves
@@ -69,9 +69,8 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
 
 def _check(jobs: list[Job], folder: Path, launched: bool = False) -> int:
     """Refuse what cannot run; returns how many runs train at once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = jobs[0].config["jobs"]
-    at_once = cores if wanted is None else check_int("jobs", wanted, 1)
+    at_once = cores() if wanted is None else check_int("jobs", wanted, 1)
     if launched and wanted is not None:
         raise InputError("jobs", "null with hydra/launcher=…, which has limits of its own", wanted, "leave it out")
     names = [run_name(job.settings) for job in jobs]

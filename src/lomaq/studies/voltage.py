@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint, evaluate_checkpoint, open_checkpoint
 from lomaq.envs.voltage import Feeder, Voltage, baselines
-from lomaq.envs.voltage.baselines import PolicyFn
 from lomaq.inputs.plain import changed
 from lomaq.plots.curves import draw_band, finish_axes, looks
 from lomaq.plots.voltage import draw_moment, hardest, voltage_profiles
@@ -49,7 +48,7 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
         "larger_baselines": _measured(larger, LARGER_DAYS),
         "methods": methods,
         "feeder": first.config["env"]["feeder"],
-        "profiles": first.found["profiles"],
+        "profiles": _profiles(own, first),
     }
     draw(folder, result)
     return result
@@ -58,8 +57,8 @@ def report(folder: Path, runs: list[RunRecord]) -> dict[str, Any]:
 def fresh(run: RunRecord) -> dict[str, Any]:
     """What the ``last`` and the ``best`` checkpoint of a run that has ended get on fresh days, and voltages of one day.
 
-    Days are those of their own feeder, and for the last checkpoint also those of the ``larger`` one. ``profiles`` are
-    the voltages at the moments that are the hardest without control.
+    Days are those of their own feeder, and for the last checkpoint also those of the ``larger`` one. ``profile`` are
+    the last one's voltages at the moments that are the hardest without control.
     """
     last, best = (
         open_checkpoint(run.folder / "checkpoints" / f"{name}.ckpt", resume=False) for name in ("last", "best")
@@ -69,7 +68,7 @@ def fresh(run: RunRecord) -> dict[str, Any]:
         "last": _played(last, last.config, DAYS),
         "best": _played(best, best.config, DAYS),
         "larger": _played(last, larger, LARGER_DAYS),
-        "profiles": _profiles(last, run.label),
+        "profile": _profile(last),
     }
 
 
@@ -94,20 +93,31 @@ def _measured(env: Voltage, days: int) -> dict[str, dict[str, float]]:
     return {name: {key: float(values.mean()) for key, values in one.items()} for name, one in found.items()}
 
 
-def _profiles(stored: Checkpoint, label: str) -> dict[str, Any]:
-    """Voltages of one day at the moments that are the hardest without control."""
+def _profile(stored: Checkpoint) -> list[list[float]]:
+    """Voltages of one day of a checkpoint's policy at the moments that are the hardest without control."""
     env = _made(stored.config)
     actor = actor_of(stored.config, stored.utilities(env), FRESH_SEED + DAY_SEED)
-    rules = env.baselines()
 
     def learned(states: Voltage) -> torch.Tensor:
         actor.reset(states)
         return actor.act(states, states.observe())
 
-    policies: dict[str, PolicyFn] = {**{name: rules[name] for name in DRAWN}, label: learned}
-    days = voltage_profiles(env, policies, DAY_SEED)
+    days = voltage_profiles(env, {DRAWN[0]: env.baselines()[DRAWN[0]], "learned": learned}, DAY_SEED)
+    return _rounded(days["learned"][hardest(days[DRAWN[0]])])
+
+
+def _profiles(env: Voltage, run: RunRecord) -> dict[str, Any]:
+    """The same moments of baseline policies, and with them those of a run."""
+    rules = env.baselines()
+    days = voltage_profiles(env, {name: rules[name] for name in DRAWN}, DAY_SEED)
     steps = hardest(days[DRAWN[0]])
-    return {"steps": steps, "voltages": {name: np.round(day[steps], 5).tolist() for name, day in days.items()}}
+    voltages = {**{name: _rounded(day[steps]) for name, day in days.items()}, run.label: run.found["profile"]}
+    return {"steps": steps, "voltages": voltages}
+
+
+def _rounded(voltages: np.ndarray) -> list[list[float]]:
+    rounded: list[list[float]] = np.round(voltages, 5).tolist()
+    return rounded
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:

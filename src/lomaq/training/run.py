@@ -20,6 +20,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich.console import Console
 
+from lomaq.cores import cores
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, check_bool, check_choice, check_float, check_int
 from lomaq.evaluation import Actor, BaselineActor, RandomActor, evaluate, make_test_env
@@ -352,8 +353,7 @@ def _report(
 
 def machine() -> str:
     """The system, and how many cores of which kind this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.system()}, {cores} × {platform.machine()}"
+    return f"{platform.system()}, {cores()} × {platform.machine()}"
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lomaq.cores import cores
 from lomaq.envs.base import BatchedEnv, PolicyFn
 from lomaq.envs.influence import THRESHOLD, measure_influence
 from lomaq.envs.pettingzoo.graph import graph_of
@@ -93,8 +93,7 @@ class PettingZoo(BatchedEnv):
         asked = function_path("env.graph", graph) if graph is not None and ":" in graph else None
         self.recipe = Recipe(function_path("env.factory", factory), dict(args or {}), asked)
         self.spec = _processes().spec_of(self.recipe, self.timeout)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        most = cores if processes is None else check_int("env.processes", processes, 1)
+        most = cores() if processes is None else check_int("env.processes", processes, 1)
         self.max_envs = self.spec.max_envs or most * (self.spec.per_process or EVALUATED)
         if self.spec.per_process is not None:
             most = max(most, -(-n_envs // self.spec.per_process))
