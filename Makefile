@@ -18,12 +18,13 @@ help: ## List the targets
 install: $(VENV)/.installed ## Make .venv with the exact versions of requirements.txt, checked by their hashes
 
 # torch comes first and without a hash: which build of it there is depends on the machine (for the CPU alone, or with
-# gigabytes of CUDA). The package itself is built by the hatchling of requirements.txt.
+# gigabytes of CUDA). The package itself is built by the hatchling of requirements.txt. Modules are compiled when they are
+# imported first: most never are, and compiling all takes longer than all else here.
 $(VENV)/.installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "torch==$(TORCH)"
-	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile "torch==$(TORCH)"
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -372,8 +372,9 @@ def test_a_policy_is_filmed(trained, tmp_path):
     films = [(tmp_path / name).read_bytes() for name in ("after.gif", "before.gif")]
     assert all(film.startswith(b"GIF8") for film in films)
     assert films[0] != films[1]
-    with pytest.raises(InputError, match=r"render=episode\.gif"):
-        trained.policy.film(tmp_path / "film.txt")
+    for path in (tmp_path / "film.txt", "human"):
+        with pytest.raises(InputError, match=r"path=episode\.gif"):
+            trained.policy.film(path)
 
 
 def test_runs_are_compared(trained, tmp_path):

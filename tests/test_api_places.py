@@ -55,6 +55,17 @@ def test_a_training_and_its_resumption_say_at_the_end_where_the_run_was_saved(ho
     ]
 
 
+def test_a_study_says_at_the_end_where_its_results_are(home, capsys):
+    lomaq.study("fig6", run_dir="~/mine", progress=True, study__steps=2, study__batch=4)
+    assert capsys.readouterr().err.splitlines()[-1] == f"summary.json, the picture and any runs are in {home}/mine"
+    assert (home / "mine" / "summary.json").is_file()
+
+
+def test_a_graph_is_written_to_the_home_folder(home):
+    AgentGraph.ring(3).to_file("~/ring.json")
+    assert AgentGraph.from_file(home / "ring.json").n_edges == 3
+
+
 def test_a_picture_whose_name_is_taken_gets_a_number_and_its_path_is_returned(home):
     graph, place = AgentGraph.ring(5), home / "picture.png"
     assert graph.draw("~/picture.png") == place

@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 160
+
+
 @pytest.mark.parametrize(("name", "least"), [("cartpole", 2900), ("nav", 300), ("sysadmin", 55)])
 def test_a_policy_of_the_repository_plays_as_well_as_its_card_says(name: str, least: float) -> None:
     folder = ROOT / "examples" / "policies" / name

@@ -11,9 +11,10 @@ import torch
 import yaml
 
 import lomaq
+from lomaq.api.environments import composed
 from lomaq.config import CONF, compose, read_yaml
 from lomaq.config.own import write_env
-from lomaq.envs import BatchedEnv
+from lomaq.envs import BatchedEnv, CartPole
 from lomaq.errors import EnvError, InputError, Note
 from lomaq.inputs.targets import find_class
 from lomaq.testing import check_env
@@ -162,3 +163,10 @@ def test_a_misspelt_recommendation_is_refused(conf) -> None:
 def test_recommendations_are_a_group_of_settings(conf) -> None:
     with pytest.raises(InputError, match=r"recommended: expected a group of settings, got \[0\.5\]"):
         compose(conf("recommended: [0.5]\n"))
+
+
+def test_a_class_of_this_package_is_its_name() -> None:
+    run = ["total_env_steps=2000", "env.n_agents=3"]
+    assert composed(CartPole, run) == composed("cartpole", run)
+    with pytest.raises(InputError, match="a class of your own"):
+        composed(CartPole, run, {"lr": 0.1})

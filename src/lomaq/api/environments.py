@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lomaq.config import choices, compose
-from lomaq.config.own import write_env
+from lomaq.config.own import name_of, write_env
 from lomaq.config.words import word_of
 from lomaq.envs import BatchedEnv, to_pettingzoo
 from lomaq.errors import INSTALL, InputError, check_int
@@ -91,10 +91,12 @@ def register_envs() -> list[str]:
 def composed(
     env: str | type[BatchedEnv], given: Sequence[str], recommended: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The configuration of a run on an environment, by its name or its class."""
+    """The configuration of a run on an environment, by its name or its class; a class of ours is its name."""
+    env = env if isinstance(env, str) else name_of(env) or env
     if isinstance(env, str):
         if recommended is not None:
-            raise InputError("recommended", "a class as env", f"env={env}", 'give words such as "learner.lr=0.001"')
+            remedy = 'give words such as "learner.lr=0.001"'
+            raise InputError("recommended", "a class of your own", f"env={env}", remedy)
         return compose([f"env={env}", *given])
     with tempfile.TemporaryDirectory() as folder:
         name = write_env(env, recommended or {}, Path(folder))

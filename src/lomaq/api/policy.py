@@ -22,7 +22,7 @@ from lomaq.evaluation import Actor, evaluate, make_test_env
 from lomaq.inputs.plain import changed
 from lomaq.nn import ActingState, ActionSelector, epsilon_greedy, epsilon_softmax
 from lomaq.objectives import ValueNetworks
-from lomaq.plots.film import LONG_FILM, Film, Shown, check_render, play
+from lomaq.plots.film import LONG_FILM, Film, Shown, check_film, play
 from lomaq.runs.files import free_path
 from lomaq.training.build import actor_of, env_maker, samples, with_sample
 
@@ -157,7 +157,7 @@ class Policy:
         Raises:
             InputError: If the path has another ending, a package is missing, or there are no policies to draw from.
         """
-        env, file = self.env(), free_path(check_render(str(path)))
+        env, file = self.env(), free_path(check_film("path", str(path)))
         actor = actor or self._actor(seed, sample)
         Film(env, play(actor, env, FRESH_SEED + seed, moments)).write(file)
         return Shown(file)

@@ -151,7 +151,7 @@ def study(
         *words: Settings as on the command line.
         run_dir: Its folder; None for ``runs/<experiment>``.
         config_dir: Folder of settings of your own, for ``config_dir/experiment/<experiment>.yaml``.
-        progress: Show the progress on stderr.
+        progress: Show the progress on stderr and, at the end, where the results are.
         **settings: Further settings, a dot written as two underscores.
 
     Returns:
@@ -174,7 +174,11 @@ def study(
 
     folder = Path(at_home(str(run_dir or config["run_dir"] or Path("runs") / experiment)))
     command = shlex.join(["python", "train.py", *(word for word in given if not word.startswith("run_dir="))])
-    return run_study(config["study"], configuration, folder, _console(progress), command)
+    console = _console(progress)
+    result = run_study(config["study"], configuration, folder, console, command)
+    place = f"summary.json, the picture and any runs are in {folder}"
+    console.print(place, highlight=False, markup=False, soft_wrap=True)
+    return result
 
 
 def certify(run: Trained | Policy | str | Path, **options: Any) -> MixerCertificate | CriticCertificate:

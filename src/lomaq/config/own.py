@@ -11,13 +11,20 @@ from typing import Any
 
 import yaml
 
+from lomaq.config.groups import CONF, read_yaml
 from lomaq.config.known import check_recommended
 from lomaq.envs import BatchedEnv, contract
 from lomaq.errors import InputError, tell
-from lomaq.inputs.targets import name_of_script
+from lomaq.inputs.targets import name_of_script, our_class
 
 #: What an environment's constructor is given by whoever makes it.
 _GIVEN = ("n_envs", "seed", "device")
+
+
+def name_of(env: type) -> str | None:
+    """The name of the environment in this package that is exactly this class."""
+    found = (file.stem for file in (CONF / "env").glob("*.yaml") if our_class(read_yaml(file)["_target_"]) is env)
+    return next(found, None)
 
 
 def write_env(env: type[BatchedEnv], recommended: Mapping[str, Any], folder: Path) -> str:

@@ -28,6 +28,7 @@ from lomaq.graphs.kept import MOST_BYTES, read_bytes
 from lomaq.graphs.metis import read_metis
 from lomaq.graphs.tables import read_rows, read_table, weight_column, weights_of
 from lomaq.inputs.endings import ENDINGS, METIS
+from lomaq.inputs.text import at_home
 
 if TYPE_CHECKING:
     from lomaq.graphs.graph import AgentGraph
@@ -207,8 +208,9 @@ def note(name: str, graph: AgentGraph, remarks: list[str]) -> str | None:
     return " ".join(f"{name}: {read}; {'; '.join(filter(None, remarks))}".split()) if any(remarks) else None
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``)."""
+def write(path: str | Path, content: dict[str, Any]) -> None:
+    """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``); ``~/`` is the home."""
+    path = Path(at_home(str(path)))
     if path.suffix == ".json":
         path.write_text(json.dumps(content), encoding="utf-8")
     elif path.suffix == ".graphml":

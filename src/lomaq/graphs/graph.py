@@ -281,8 +281,8 @@ class AgentGraph(Data):
             return cls._from_content(files.read(path), Path(path).name)
 
     def to_file(self, path: str | Path) -> None:
-        """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``)."""
-        files.write(Path(path), self._content())
+        """Write as ``.json`` (keeps everything) or ``.graphml`` (positions as ``x`` and ``y``), over what is there."""
+        files.write(path, self._content())
 
     @classmethod
     def _from_content(cls, content: dict[str, Any], name: str) -> AgentGraph:

@@ -186,11 +186,20 @@ def check_render(render: object) -> str:
 
         pyplot.close(_open_window())
         return "human"
-    path = Path(render if isinstance(render, str) else "")
+    return check_film("render", render, "a file that ends in .gif or .mp4, or human")
+
+
+def check_film(name: str, value: object, expected: str = "a file that ends in .gif or .mp4") -> str:
+    """Return ``value`` when it is the path of a film that can be written here.
+
+    Raises:
+        InputError: If it has another ending, is a folder, or a package for it is missing.
+    """
+    path = Path(value if isinstance(value, str) else "")
     if path.suffix[1:] not in FORMATS or path.is_dir():
-        raise InputError("render", "a file that ends in .gif or .mp4, or human", repr(render), "render=episode.gif")
-    check_format("render", path.suffix[1:])
-    return str(render)
+        raise InputError(name, expected, repr(value), f"{name}=episode.gif")
+    check_format(name, path.suffix[1:])
+    return str(value)
 
 
 def check_format(name: str, value: object) -> str:

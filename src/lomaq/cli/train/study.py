@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from lomaq.api import study
 from lomaq.config import MULTIRUN, Job
@@ -25,6 +23,4 @@ def start(words: Sequence[str], jobs: Sequence[Job]) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command continues it") from None
     print(json.dumps(result, indent=2))
-    folder = jobs[0].config["run_dir"] or Path("runs") / name
-    print(f"summary.json, the picture and any runs are in {folder}", file=sys.stderr)
     return 0
