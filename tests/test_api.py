@@ -144,7 +144,7 @@ def test_an_environment_of_ones_own_is_trained_by_its_class(tmp_path, counter):
         (("cartpole",), {"kappa": -1}, "kappa: expected a whole number of at least 0, got -1"),
         (("cartpole",), {"recommended": {"lr": 1}}, "recommended: expected a class"),
         (
-            (CartPole,),
+            (TensorDefault,),
             {"recommended": {"learning_rate": 1}},
             r"recommended\.learning_rate: expected one of .*, gamma, .* lr, ",
         ),
