@@ -14,7 +14,7 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
 }
 
-NUMBER = r"(?<![\w.^])[−-]?\d[\d,]*(?:\.\d+)?"
+NUMBER = r"(?<![\w.^])[−-]?\d+(?:,\d{3})*(?:\.\d+)?"
 #: A number with a unit, a number of seeds, a return out of what is possible, a standard error.
 UNIT = r"\s?(?:%|(?:K|s|ms|[kMG]B|GFLOP|minutes?|seconds?|hours?|times)\b)"
 MEASURED = re.compile(
