@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import pytorch_lightning as pl
 import torch
 
 import lomaq
@@ -151,6 +152,33 @@ def test_building_draws_as_if_nobody_else_did():
         torch.manual_seed(4)
         torch.rand(5)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_networks_are_not_drawn_while_lightning_puts_the_generators_back(tmp_path, monkeypatch):
+    noted, drawn, began = threading.Event(), threading.Event(), threading.Event()
+
+    def check(trainer: pl.Trainer) -> None:  # between the generators' states being noted and put back
+        noted.set()
+        drawn.wait(0.5)
+
+    class Begin(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            began.set()
+
+    monkeypatch.setattr(pl.Trainer, "_run_sanity_check", check)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(lomaq.train, "cartpole", *SMALL, run_dir=tmp_path / "run", callbacks=[Begin()])
+        assert noted.wait(60)
+        with building():
+            torch.manual_seed(3)
+            first = torch.rand(2)
+            drawn.set()
+            assert began.wait(60)
+            second = torch.rand(2)
+        run.result()
+    assert torch.equal(torch.cat([first, second]), expected)
 
 
 def test_peak_memory_is_in_megabytes_with_and_without_the_module_resource(monkeypatch):

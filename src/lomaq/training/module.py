@@ -21,6 +21,7 @@ from lomaq.rewards import BlockReward
 from lomaq.runs.stop import asked
 from lomaq.training.experience.collector import Collector
 from lomaq.training.experience.replay import Replay
+from lomaq.training.process import let_build, let_nobody_build
 from lomaq.training.settings import LearnerSettings
 
 #: Makes ``n_envs`` parallel environments: (n_envs, seed, device).
@@ -100,6 +101,10 @@ class LomaqModule(pl.LightningModule):
         if self._waiting is not None:
             self._restore(self._waiting)
             self._waiting = None
+        let_nobody_build()
+
+    def on_train_start(self) -> None:
+        let_build()
 
     # ---------------------------------------------------------------- iteration
 

@@ -36,6 +36,7 @@ VARIABLES = (
     "WORLD_SIZE",
 )
 _LOCK = threading.RLock()
+_HELD = threading.local()
 
 
 class _Trainings:
@@ -66,6 +67,7 @@ def borrowed_process(threads: int | None) -> Iterator[None]:
             torch.set_num_threads(threads)
         yield
     finally:
+        let_build()
         with _LOCK:
             _Trainings.running -= 1
             if _Trainings.running == 0:
@@ -104,6 +106,23 @@ def building() -> Iterator[None]:
     """Networks are drawn from torch's global generator: one run at a time, and the generator is put back."""
     with _LOCK, isolate_rng():
         yield
+
+
+def let_nobody_build() -> None:
+    """Until :func:`let_build`, no other thread builds a run.
+
+    Lightning notes the global generators' states before a fit and puts them back: networks that another thread was
+    drawing meanwhile would have numbers twice.
+    """
+    let_build()
+    _LOCK.acquire()
+    _HELD.here = True
+
+
+def let_build() -> None:
+    """The end of :func:`let_nobody_build`, where this thread called it."""
+    if vars(_HELD).pop("here", False):
+        _LOCK.release()
 
 
 def seed_global(seed: int) -> None:
