@@ -22,7 +22,7 @@ from lomaq.errors import InputError
 from lomaq.evaluation import BaselineActor, RandomActor, evaluate
 from lomaq.graphs import AgentGraph
 from lomaq.plots import film as film_module
-from lomaq.plots.film import Film, check_format, check_render, play
+from lomaq.plots.film import Film, check_format, check_render, encode, play
 from lomaq.training.checkpoint import load_checkpoint
 
 
@@ -131,6 +131,19 @@ def test_a_gif_can_be_read_back(tmp_path):
         assert image.info["loop"] == 0  # for ever
 
 
+def test_a_gif_keeps_the_most_frequent_colours_and_shows_others_as_the_nearest_of_them(tmp_path):
+    reds, greens = np.meshgrid(np.arange(16), np.arange(16), indexing="ij")
+    colours = 17 * np.stack([reds, greens, 0 * reds], -1).reshape(-1, 3)  # 256
+    often = colours[:128]
+    picture = np.concatenate([often, often, colours]).astype(np.uint8).reshape(32, 16, 3)
+    with (tmp_path / "many.gif").open("wb") as file:
+        encode(file, [picture], "gif", 1)
+    shown = imageio.imread(tmp_path / "many.gif", index=0)[..., :3].astype(int)
+    assert (abs(shown - picture)[:24] == 0).all()  # those of the palette
+    nearest = np.array([min(abs(often - colour).sum(-1)) for colour in colours[128:]])
+    assert (abs(shown - picture)[24:].reshape(-1, 3).sum(-1) == nearest).all()
+
+
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of imageio-ffmpeg's reader
 def test_an_mp4_can_be_read_back(tmp_path):
     path = tmp_path / "bars.mp4"
@@ -173,14 +186,15 @@ def test_other_endings_are_refused(tmp_path):
             check_render(path)
 
 
-@pytest.mark.parametrize(("ending", "package"), [("gif", "imageio"), ("mp4", "imageio"), ("mp4", "imageio_ffmpeg")])
+@pytest.mark.parametrize(("ending", "package"), [("mp4", "imageio"), ("mp4", "imageio_ffmpeg")])
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch, ending, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"{package}.*pip install '\.\[film\]'"):
         check_format("evaluation.film", ending)
 
 
-def test_a_gif_needs_no_ffmpeg(monkeypatch):
+def test_a_gif_needs_neither(monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio", None)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert check_format("evaluation.film", "gif") == "gif"
 

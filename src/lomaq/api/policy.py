@@ -145,7 +145,7 @@ class Policy:
         """Film one episode, the one that :meth:`evaluate` plays with ``episodes=1`` and this seed.
 
         Args:
-            path: A ``.gif`` or ``.mp4`` file, where a name that is taken gets a number; needs the extra film.
+            path: A ``.gif`` or ``.mp4`` file (the latter needs the extra film); a name that is taken gets a number.
             seed: Seed of the start and of what happens in the episode, at least 0.
             actor: Who acts in place of the policy, such as ``lomaq.RandomActor(seed=0)``.
             moments: Most moments of the episode that are shown.

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lomaq.analysis.stored import FRESH_SEED, Checkpoint
@@ -28,9 +29,12 @@ from lomaq.training.module import LomaqModule
 FORMATS = ("gif", "mp4")
 #: Most frames of a film after its start, and of one made while training; most frames a second.
 LONG_FILM, SHORT_FILM, MOST_FPS = 200, 100, 20
-#: The nearest of 16 levels, for each of a GIF's colour channels: what does not move then keeps its colours from palette
-#: to palette, and so costs no bytes.
-_LEVELS = (np.rint(np.arange(256) / 17) * 17).astype(np.uint8)
+#: Most colours of a picture in a GIF.
+COLOURS = 128
+#: Each value's nearest of the 16 levels that a GIF's colour channels have here: what does not move then keeps its
+#: colours from palette to palette, and so costs no bytes. And the 4,096 colours that there are, ``[4096, 3]``.
+_LEVEL = np.rint(np.arange(256) / 17).astype(np.uint16)
+_ALL_COLOURS = np.stack(np.unravel_index(np.arange(16**3), (16, 16, 16)), 1)
 #: Seconds for which a window stays open when its episode is over.
 LAST_LOOK = 2.0
 
@@ -211,8 +215,8 @@ def check_format(name: str, value: object) -> str:
     check_choice(name, value, FORMATS)
     remedy = INSTALL.format("film")
     try:
-        importlib.import_module("imageio")
         if value == "mp4":
+            importlib.import_module("imageio")
             importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
     except ModuleNotFoundError as error:
         raise InputError(name, "installed packages", error, remedy) from error
@@ -230,12 +234,28 @@ def encode(file: IO[bytes], pictures: Iterable[np.ndarray], ending: str, fps: in
         ending: One of ``FORMATS``.
         fps: Frames a second, at least 1.
     """
-    options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0, "bits": 7}  # milliseconds; for ever; 128 colours
-    if ending == "mp4":
-        options = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "ffmpeg_log_level": "error"}
-    with importlib.import_module("imageio.v2").get_writer(file, format="." + ending, mode="I", **options) as writer:
+    if ending == "gif":
+        images = map(_with_palette, pictures)
+        times = {"duration": 1000 / fps, "loop": 0}  # milliseconds; for ever
+        next(images).save(file, "GIF", save_all=True, append_images=images, **times)
+        return
+    options: dict[str, Any] = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "ffmpeg_log_level": "error"}
+    with importlib.import_module("imageio.v2").get_writer(file, format=".mp4", mode="I", **options) as writer:
         for picture in pictures:
-            writer.append_data(_LEVELS[picture] if ending == "gif" else picture)
+            writer.append_data(picture)
+
+
+def _with_palette(picture: np.ndarray) -> Image.Image:
+    """With its most frequent colours as palette; all others are shown as the nearest of these."""
+    number = _LEVEL[picture] @ np.array([256, 16, 1], dtype=np.uint16)
+    count = np.bincount(number.ravel(), minlength=len(_ALL_COLOURS))
+    there = np.flatnonzero(count)
+    kept = there[np.sort(np.argsort(-count[there], kind="stable")[:COLOURS])]
+    place = np.zeros(len(_ALL_COLOURS), dtype=np.uint8)
+    place[there] = ((_ALL_COLOURS[there, None] - _ALL_COLOURS[kept]) ** 2).sum(-1).argmin(1)
+    image = Image.fromarray(place[number], "P")
+    image.putpalette((17 * _ALL_COLOURS[kept]).astype(np.uint8).tobytes())
+    return image
 
 
 def _open_window() -> Any:

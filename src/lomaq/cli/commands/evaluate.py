@@ -30,8 +30,8 @@ def evaluate(
         seed: Seed of their starts, and of actions that are drawn.
         sample: true if agents draw from their policies, false if each takes its best action; by default as the run has
             it in evaluation.sample. Methods that learn values, such as lomaq, have no policies to draw from.
-        render: FILE|human for a film of the episode that episodes=1 plays: a .gif or .mp4 file (needs the extra film; a
-            name that is taken gets a number), or human for a window.
+        render: FILE|human for a film of the episode that episodes=1 plays: a .gif or .mp4 file (the latter needs the
+            extra film; a name that is taken gets a number), or human for a window.
         **settings: Any setting of the environment, for example env.n_agents=200.
     """
     film = None if render is None else check_render(render)
