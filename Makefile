@@ -5,6 +5,8 @@ ARGS ?= env=nav mixer=gcn kappa=2
 TORCH := 2.13.0
 JAXMARL ?= .venv-peers/jaxmarl
 JAXMARL_COMMIT := c793d095618c6d3edfb5632802348f57b70a4b94
+# modules are compiled once, when first imported, also where containers forbid that
+export PYTHONDONTWRITEBYTECODE :=
 
 FAST := fig5_cartpole fig5_nav methods_sysadmin methods_voltage nav_budgets sensitivity transfer wrong_graph soft \
 	theorem1 fig6 fig8 fig9
@@ -18,14 +20,15 @@ help: ## List the targets
 install: $(VENV)/.installed ## Make .venv with the exact versions of requirements.txt, checked by their hashes
 
 # torch comes first and without a hash: which build of it there is depends on the machine (for the CPU alone, or with
-# gigabytes of CUDA). The package itself is built by the hatchling of requirements.txt. Modules are compiled when they are
-# imported first: most never are, and compiling all takes longer than all else here.
+# gigabytes of CUDA). The package itself is built by the hatchling of requirements.txt. Not all modules are compiled, which
+# takes longer than all else here, but those that the first command imports.
 $(VENV)/.installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile "torch==$(TORCH)"
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python evaluate.py examples/policies/cartpole episodes=1 > /dev/null
 	@touch $@
 
 # versions that are there stay, unless pyproject.toml excludes them; UPGRADE=--upgrade takes the newest
