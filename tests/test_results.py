@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def test_the_table_of_the_readme_has_a_column_for_each_stored_comparison(results
         "- Navigation: highest mean LOMAQ, 310.0 (300.0 to 320.0); intervals that meet this: IQL.",
         "- Dilemma: highest mean VDN, 100.0 (98.0 to 100.0); no other interval meets this.",
     ]
+
+
+def test_links_within_the_page_lead_somewhere(results) -> None:
+    page = results.page()
+    assert set(re.findall(r"\]\(#(\w+)\)", page)) <= set(re.findall(r'<a id="(\w+)">', page))
 
 
 def test_a_study_has_a_section_as_soon_as_it_is_stored(results, monkeypatch, tmp_path) -> None:
